@@ -1,9 +1,9 @@
-//! A consumer of Chainflume's messages: it keeps count of what stands on the chain, whatever happens to chain or consumer.
+//! A consumer of Chainflume's messages: it keeps count of what is on the chain, whatever happens to chain or consumer.
 //!
 //!     cargo run --example consumer -- redis://127.0.0.1:6379/ activity worker-1
 //!
 //! In a program of your own: `cargo add redis serde_json`. Start as many as you like in one group, each with a name of its
-//! own. docs/CONSUMING.md tells the rest.
+//! own. docs/CONSUMING.md has the rest.
 #![expect(clippy::disallowed_methods, reason = "there is no runtime here whose worker a sleep would block")]
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const STREAMS: [&str; 4] = ["events:user", "events:token", "events:nft", "events:contract"];
 
-/// Here stands what you do with a message. Whether it counts is decided in the transaction in which it has its effect: only
+/// Here is what you do with a message. Whether it counts is decided in the transaction in which it has its effect: only
 /// if its `seq` is above the last one seen of the same thing. So a message that comes again does nothing, and one that
 /// another consumer overtook does nothing either. In SQL this is
 ///
@@ -94,7 +94,7 @@ impl Consumer {
         let word = |key: &str| message[key].as_str().ok_or_else(|| format!("no {key}: {message}"));
         let seq = message["seq"].as_u64().ok_or("no seq")?;
         let (kind, aggregate, state) = (word("type")?, word("aggregateType")?, word("state")?);
-        // An event is told by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again. A user is
+        // An event is known by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again. A user is
         // told anew with every change: the newest message about a wallet holds.
         let thing = word(if kind.starts_with("user.") { "aggregateId" } else { "id" })?;
         let is_new: bool = cmd("EVAL")

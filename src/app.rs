@@ -41,4 +41,4 @@ pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use views::{Views, views};
 pub use webhooks::{Endpoint, enable_webhook, retry_webhook, webhooks};
 
-pub use crate::roles::{AppError, Loaded, carry, indexers, telemetry_settings, watch};
+pub use crate::roles::{AppError, Loaded, deliver, indexers, telemetry_settings, watch};

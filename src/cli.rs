@@ -1,4 +1,4 @@
-//! The command line: reads the arguments, finds and loads the configuration, hands both to whoever does
+//! The command line: reads the arguments, finds and loads the configuration, hands both to the room that does
 //! the work, and turns what comes back into one line on stderr and an exit code.
 
 pub mod args;
@@ -35,7 +35,7 @@ use args::{Cli, Command, CompletionsArgs, Global, KeysCommand, ManArgs};
 use exit::{Exit, OrExit};
 
 use crate::app::{self, Loaded};
-use crate::config::{CommandEnvironment, Config, LogConfig, LogFormat, LogLevel, ProcessEnvironment};
+use crate::config::{CommandEnvironment, Config, LineFormat, LogConfig, LogLevel, ProcessEnvironment};
 use chainflume_core::domain::MESSAGE_SCHEMA;
 use chainflume_ops::telemetry;
 
@@ -111,7 +111,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
 /// Help and version were asked for and are no error; all else clap refuses is wrong usage, for which its own
 /// code is 2.
 fn refused(error: &clap::Error) -> Exit {
-    // A closed stdout or stderr leaves nobody to tell.
+    // With a closed stdout or stderr there is no reader.
     let _ = error.print();
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
@@ -123,13 +123,13 @@ fn with_config(
     command: impl AsyncFnOnce(Loaded) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     let loaded = load_for_command(global)?;
-    let log = global.log(&LogConfig { format: LogFormat::Human, level: LogLevel::Warn });
+    let log = global.log(&LogConfig { format: LineFormat::Human, level: LogLevel::Warn });
     with_logs(&log, async || command(loaded).await)
 }
 
 /// The demo speaks for itself; of the daemon's own lines only what went wrong is shown, unless asked for.
 fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
-    let log = global.log(&LogConfig { format: LogFormat::Human, level: LogLevel::Error });
+    let log = global.log(&LogConfig { format: LineFormat::Human, level: LogLevel::Error });
     let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
     with_logs(&log, async || Ok(app::demo(app::DemoOptions { run_for, data_dir, block_time, keep }).await?))
 }
@@ -157,7 +157,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(done)
 }
 
-/// The configuration, with what the command line says about logs put into it.
+/// The configuration, with the log options of the command line.
 fn load(global: &Global) -> anyhow::Result<Loaded> {
     let environment = ProcessEnvironment;
     let path = locate::config_path(global, &environment)?;

@@ -34,24 +34,28 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use chain::{Audit, Chain, History, Pace};
+pub use chain::Chain;
 pub use chainflume_core::canon::{Confirmations, PublishMode};
 pub use chainflume_gateway::push::Rule;
 pub use chainflume_inbound::InboundEndpoint;
-pub use chainflume_node::{Compression, LogVerification, ProviderRole};
+pub use chainflume_index::AuditSettings;
+pub use chainflume_node::{
+    Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole, RateLimitSettings,
+};
+pub use chainflume_ops::telemetry::LineFormat;
 pub use chainflume_trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
-pub use provider::{Failover, Provider};
+pub use provider::Provider;
 pub use publish::ApplicationFacts;
 pub use redis::{Redis, RedisServers};
 pub use secret::Secret;
 pub use server::{AuthMode, ServerAuth, ServerConfig};
 pub use settings::{
-    Admin, DatabaseConfig, LogConfig, LogFormat, LogLevel, OutboxConfig, RecordRetention, Shutdown, Standby,
-    Users,
+    Admin, DatabaseConfig, LOG_FORMATS, LogConfig, LogLevel, OutboxConfig, RecordRetention, Shutdown,
+    Standby, Users,
 };
 pub use source::Source;
 pub use webhook::{Alerts, AnswerConfig, Webhook};

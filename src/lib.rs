@@ -1,4 +1,4 @@
-//! Chainflume carries EVM logs from a chain into PostgreSQL: every confirmed log becomes exactly one
+//! Chainflume stores EVM logs of a chain in PostgreSQL: every confirmed log becomes exactly one
 //! event row and one change to a user's records, and none is lost, doubled or left after a reorg.
 //!
 //! This package is the program. It builds the parts of the crates in `crates/` and joins them.

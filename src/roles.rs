@@ -17,7 +17,7 @@ pub(crate) mod serve;
 pub(crate) mod trigger;
 
 pub use admin::watch;
-pub use deliver::carry;
+pub use deliver::deliver;
 pub use error::AppError;
 pub use index::indexers;
 pub use parts::{Loaded, telemetry_settings};

@@ -8,10 +8,12 @@ mod architecture {
     pub mod plan;
     pub mod source;
     pub mod statements;
+    pub mod words;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
@@ -20,6 +22,7 @@ use architecture::names;
 use architecture::plan::{HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES};
 use architecture::source::{Source, sources};
 use architecture::statements::statements;
+use architecture::words::forbidden;
 
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
@@ -61,6 +64,26 @@ fn outside_crates_are_listed_only_where_they_belong() {
         }
     }
     assert_none(problems);
+}
+
+#[test]
+fn the_program_is_built_without_the_faults_of_a_node() {
+    let built = features_of_devchain("normal,build");
+    assert_eq!(built, BTreeSet::from([String::new()]), "the features of chainflume-devchain in the program");
+    let tested = features_of_devchain("normal,build,dev");
+    assert_eq!(tested, BTreeSet::from(["faults".to_owned()]), "the features of chainflume-devchain in tests");
+}
+
+/// The features that cargo enables with these kinds of dependencies, whichever packages of the workspace are built.
+fn features_of_devchain(edges: &str) -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none", "--format", "{p}|{f}"]);
+    let output = command.args(["--edges", edges]).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of_package = text.lines().filter(|line| line.starts_with("chainflume-devchain v"));
+    let features = of_package.filter_map(|line| line.split_once('|'));
+    features.map(|(_, features)| features.trim_end_matches("(*)").trim().to_owned()).collect()
 }
 
 #[test]
@@ -203,6 +226,19 @@ fn a_type_name_means_one_thing_in_the_workspace() {
     let is_shared = |name: &str| places.get(name).is_some_and(|places| places.len() > 1);
     let past = SHARED_TYPE_NAMES.iter().filter(|(name, _)| !is_shared(name));
     assert_none(past.map(|(name, _)| format!("`{name}` has one meaning; remove it from the list")).collect());
+}
+
+#[test]
+fn log_lines_and_errors_are_in_plain_words() {
+    assert_none(all().iter().flat_map(forbidden).collect());
+    let text = "#[error(\"the node says {said}\")]\nstruct A;\nfn f() {\n    tracing::warn!(told = g(), %error, \"{told} \\\n \
+                are told by `nobody`, and stand by\");\n    other(\"nobody\");\n}\n#[cfg(test)]\nmod tests { \
+                #[error(\"told\")] struct B; }";
+    let found = forbidden(&Source::new("store", "rows.rs", text));
+    let problem = |line: u32, word: &str| {
+        format!("crates/store/src/rows.rs:{line}: a log line or an error has `{word}`")
+    };
+    assert_eq!(found, [problem(1, "says"), problem(4, "told")]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn stored(loaded: &Loaded, kept: StoredChain) -> ChainListing {
 pub async fn forget_chain(
     loaded: &Loaded,
     name: &str,
-    mut tell: impl FnMut(Deleting),
+    mut report: impl FnMut(Deleting),
 ) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept_chains().await.map_err(store_error)?;
@@ -75,8 +75,8 @@ pub async fn forget_chain(
                 loaded.path.display()
             )));
         }
-        let tell = |done| tell(Deleting { done, all: chain.events.max(done) });
-        let emptied = database.store.forget_chain(chain, PAGE, tell).await.map_err(failed)?;
+        let report = |done| report(Deleting { done, all: chain.events.max(done) });
+        let emptied = database.store.forget_chain(chain, PAGE, report).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))
     })
     .await
@@ -88,7 +88,7 @@ fn configured_as(loaded: &Loaded, chain_id: u64) -> Option<&str> {
     Some(&chain.name)
 }
 
-/// By its name, or by its id where the name says which of several is meant no longer.
+/// By its name, or by its id where several have the name.
 fn find<'a>(loaded: &Loaded, kept: &'a [StoredChain], name: &str) -> Result<&'a StoredChain, AppError> {
     let by_id = kept.iter().find(|kept| name.parse() == Ok(kept.chain_id));
     let is_meant =

@@ -50,7 +50,7 @@ impl CheckLine {
     }
 }
 
-/// Asks every node and the database. With `start`, what a running daemon would wait out is told and is no
+/// Asks every node and the database. With `start`, what a running daemon would wait out is reported and is no
 /// error: the outage of one of several nodes.
 ///
 /// # Errors

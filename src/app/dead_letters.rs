@@ -78,7 +78,7 @@ pub async fn dead_letter(loaded: &Loaded, id: u64) -> Result<StoredDeadLetter, A
     with_database(loaded, async |database| find(database, id).await).await
 }
 
-/// Marks an open dead letter as resolved, and says why.
+/// Marks an open dead letter as resolved, with the reason.
 ///
 /// # Errors
 /// When there is none of that number or it is resolved, or the database fails.
@@ -108,14 +108,14 @@ pub async fn drop_dead_letters(
     .await
 }
 
-/// Tries dead letters again with the configuration as it is now. `tell` is told of each.
+/// Tries dead letters again with the configuration as it is now. `report` gets each.
 ///
 /// # Errors
 /// When the database or the configuration fails. What was stored until then stays.
 pub async fn retry_dead_letters(
     loaded: &Loaded,
     which: &Retry,
-    mut tell: impl FnMut(RetriedLetter),
+    mut report: impl FnMut(RetriedLetter),
 ) -> Result<(), AppError> {
     with_database(loaded, async |database| {
         let mut again = Again { loaded, database, retriers: retriers(loaded, database).await? };
@@ -123,9 +123,9 @@ pub async fn retry_dead_letters(
             Retry::These(ids) => {
                 let letters = database.store.dead_letters_of(ids).await.map_err(store_error)?;
                 let known: Vec<u64> = letters.iter().map(|letter| letter.id).collect();
-                again.letters(letters, &mut tell).await?;
+                again.letters(letters, &mut report).await?;
                 let gone = ids.iter().filter(|id| !known.contains(id));
-                gone.for_each(|id| tell(RetriedLetter { id: *id, letter: None, outcome: Outcome::Gone }));
+                gone.for_each(|id| report(RetriedLetter { id: *id, letter: None, outcome: Outcome::Gone }));
                 Ok(())
             }
             Retry::All { source } => {
@@ -135,7 +135,7 @@ pub async fn retry_dead_letters(
                     let letters = database.store.dead_letters(&page).await.map_err(store_error)?;
                     let Some(last) = letters.last() else { return Ok(()) };
                     page.after = last.id;
-                    again.letters(letters, &mut tell).await?;
+                    again.letters(letters, &mut report).await?;
                 }
             }
         }
@@ -166,7 +166,7 @@ impl Again<'_> {
     async fn letters(
         &mut self,
         letters: Vec<StoredDeadLetter>,
-        tell: &mut impl FnMut(RetriedLetter),
+        report: &mut impl FnMut(RetriedLetter),
     ) -> Result<(), AppError> {
         let mut outcomes = self.deliveries(&letters).await?;
         for (chain_id, retrier) in &mut self.retriers {
@@ -182,7 +182,7 @@ impl Again<'_> {
         for letter in letters {
             let outcome =
                 outcomes.remove(&letter.id).unwrap_or_else(|| Outcome::Failed(unconfigured(&letter)));
-            tell(RetriedLetter { id: letter.id, letter: Some(letter), outcome });
+            report(RetriedLetter { id: letter.id, letter: Some(letter), outcome });
         }
         Ok(())
     }

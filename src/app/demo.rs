@@ -1,11 +1,11 @@
 //! The whole product on one machine with no account anywhere: the built-in development chain, a private
 //! PostgreSQL, the daemon between them, and at the end a comparison of every row with the chain.
 
-/// Prints a line. Whoever has seen enough (`| head`) is no reason to panic, as `println!` would.
-macro_rules! say {
+/// Prints a line. A reader that closed the pipe (`| head`) is no reason to panic, as `println!` would.
+macro_rules! print_line {
     ($($words:tt)*) => {{
         use std::io::Write;
-        let _nobody_reads = writeln!(std::io::stdout(), $($words)*);
+        let _pipe_closed = writeln!(std::io::stdout(), $($words)*);
     }};
 }
 
@@ -67,7 +67,7 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 pub async fn demo(args: DemoOptions) -> Result<(), AppError> {
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let folder = config::Folder::create(args.data_dir.clone())?;
-    say!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
+    print_line!("chainflume demo: a development chain, a private PostgreSQL and the daemon between them\n");
     let outcome = run_in(&folder, &args, stop).await;
     if !args.keep {
         folder.remove();
@@ -83,7 +83,7 @@ async fn run_in(
     let started = Instant::now();
     let chain = DevChain::new(config::chain_settings(HISTORY, args.block_time));
     let server = chain.serve("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
-    say!(
+    print_line!(
         "  chain     {} blocks of history, one more every {:?}, {} and {}",
         HISTORY,
         args.block_time,
@@ -96,7 +96,7 @@ async fn run_in(
     let admin = AdminServer::on(listener, admin_settings(&loaded.config), board.clone(), handle)
         .map_err(anyhow::Error::from)?;
     let database = OpenDatabase::open(&loaded, Owner::Daemon).await?;
-    say!(
+    print_line!(
         "  database  private PostgreSQL in {} ({:.1} s)",
         folder.path().display(),
         started.elapsed().as_secs_f32()
@@ -115,14 +115,18 @@ struct Demo {
 
 impl Demo {
     async fn run(self, args: &DemoOptions, watched: (AdminServer, Board)) -> Result<(), AppError> {
-        let outcome = self.carry(args, watched).await;
+        let outcome = self.run_daemon(args, watched).await;
         self.server.stop().await;
         self.database.close().await;
         outcome
     }
 
-    /// The daemon's loops and what watches them, until told to stop.
-    async fn carry(&self, args: &DemoOptions, (admin, board): (AdminServer, Board)) -> Result<(), AppError> {
+    /// Runs the daemon's loops and their watchers until the stop.
+    async fn run_daemon(
+        &self,
+        args: &DemoOptions,
+        (admin, board): (AdminServer, Board),
+    ) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
         let server = serve::bind(&self.loaded)?;
         self.print_hints(&admin, server.as_ref());
@@ -170,7 +174,7 @@ impl Demo {
         watch.follow(&self.stop, until).await.map_err(store_error)?;
         drop(miner);
         let confirmed = self.chain.head().number.saturating_sub(config::CONFIRMATIONS);
-        say!(
+        print_line!(
             "\nthe chain stops at block {}; comparing every row up to block {confirmed} with it",
             self.chain.head().number
         );
@@ -187,24 +191,26 @@ impl Demo {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
-        say!("  messages  in this process, since [redis] names no server");
+        print_line!("  messages  in this process, since [redis] names no server");
         if let Some(server) = server {
             let address = server.address();
-            say!("  pages     http://{address}/ and http://{address}/live (open to this machine alone)");
-            say!("  push      'http://{address}/v1/stream?rooms=all' (likewise)");
+            print_line!(
+                "  pages     http://{address}/ and http://{address}/live (open to this machine alone)"
+            );
+            print_line!("  push      'http://{address}/v1/stream?rooms=all' (likewise)");
         }
-        say!("  admin     http://{admin}\n\ntry, in another terminal:");
-        say!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
-        say!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
-        say!("  curl -s http://{admin}/readyz");
+        print_line!("  admin     http://{admin}\n\ntry, in another terminal:");
+        print_line!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
+        print_line!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
+        print_line!("  curl -s http://{admin}/readyz");
         if let Some(server) = server {
             // In quotes: a shell may take `?` for a pattern.
             let address = server.address();
-            say!("  curl -sN 'http://{address}/v1/stream?rooms=all'");
-            say!(
+            print_line!("  curl -sN 'http://{address}/v1/stream?rooms=all'");
+            print_line!(
                 "  make example SERVER=http://{address}   (from a checkout: a page that uses clients/typescript)"
             );
         }
-        say!("  {} --config {config} status\n", config::program());
+        print_line!("  {} --config {config} status\n", config::program());
     }
 }

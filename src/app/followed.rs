@@ -7,7 +7,7 @@ use chainflume_core::domain::{SourceDifference, compare};
 use chainflume_db::Schema;
 use chainflume_store::Store;
 
-/// Every difference, with the name of its chain. None while a migration is pending: what the database was filled by is told
+/// Every difference, with the name of its chain. None while a migration is pending: what the database was filled by is reported
 /// by the tables of this program.
 pub(super) async fn differences(
     loaded: &Loaded,

@@ -11,7 +11,7 @@ use chainflume_node::{
     ChainError, ChainSettings, Node, ProviderGroup, ProviderRole, ProviderSettings, essential, probing,
 };
 
-/// What one provider said.
+/// The result of one provider.
 pub(super) struct NodeCheck {
     pub chain: String,
     pub provider: String,
@@ -45,7 +45,7 @@ impl NodeCheck {
         self.outcome.as_ref().is_err_and(ChainError::is_wrong_chain)
     }
 
-    /// What it is called in messages: of one provider alone the chain says enough.
+    /// What it is called in messages: the name of the chain is enough for a single provider.
     pub(super) fn place(&self, loaded: &Loaded) -> String {
         if matches!(self.outcome, Err(ChainError::GenesisDiffers { .. })) {
             return loaded.key(&self.chain, "provider");
@@ -83,7 +83,7 @@ async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
     checks
 }
 
-/// A few tries: a node that is just starting is no reason to fail, one that is away is told in seconds. Of several, one that does
+/// A few tries: a node that is just starting is no reason to fail, one that is away is reported in seconds. Of several, one that does
 /// not answer at once is not waited for: another may, and the daemon is to begin with that one.
 async fn check(
     settings: &ChainSettings,
@@ -91,13 +91,13 @@ async fn check(
     (kin, look): (ProviderGroup, Look),
 ) -> NodeCheck {
     let alone = settings.providers.len() == 1;
-    let patience = ExponentialBuilder::default()
+    let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(if alone { 3 } else { 1 })
         .with_jitter();
     let (asked, brief) = (|| ask(settings, &provider, (&kin, look)), settings.failover.probe_timeout);
     let asked = || async { if alone { asked().await } else { probing(brief, asked()).await } };
-    let outcome = asked.retry(patience).when(|error: &ChainError| !error.is_wrong_chain()).await;
+    let outcome = asked.retry(backoff).when(|error: &ChainError| !error.is_wrong_chain()).await;
     let ProviderSettings { label, role, priority, .. } = provider;
     let (outcome, no_logs) = match outcome {
         Ok((head, no_logs)) => (Ok(head), no_logs),

@@ -1,4 +1,4 @@
-//! `replay`: history told again.
+//! `replay`: publishes history again.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_ops::shutdown;
 use chainflume_store::{ChainStore, ReplayQuery};
 
-/// What is to be told again, and where.
+/// What is to be published again, and where.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
     /// Name of the chain; may be left out where there is one.
@@ -38,12 +38,12 @@ pub enum ReplayTo {
     SeparateStreams {
         /// Name of the sink; the one there is where none is named.
         sink: Option<String>,
-        /// Stands before the names of the streams, after the configured prefix.
+        /// Prefix of the names of the streams, after the configured prefix.
         stream: String,
     },
 }
 
-/// What a replay tells whoever watches.
+/// Progress of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayNews {
     /// Events by type, before the first goes.
@@ -54,7 +54,7 @@ pub enum ReplayNews {
         kept: u64,
     },
     /// How many messages went so far.
-    Told(u64),
+    Published(u64),
 }
 
 /// Publishes history again, until all is published or a signal comes. Returns `None` where messages are only counted.
@@ -64,14 +64,14 @@ pub enum ReplayNews {
 pub async fn replay(
     loaded: &Loaded,
     args: &ReplayOptions,
-    mut tell: impl FnMut(ReplayNews),
+    mut report: impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
     let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let database = OpenDatabase::open_daemons(loaded).await?;
     let job = Job { chain, args, target, stop };
-    let outcome = replay_in(loaded, &database, job, &mut tell).await;
+    let outcome = replay_in(loaded, &database, job, &mut report).await;
     database.close().await;
     outcome
 }
@@ -89,22 +89,23 @@ async fn replay_in(
     loaded: &Loaded,
     database: &OpenDatabase,
     Job { chain, args, target, stop }: Job<'_>,
-    tell: &mut impl FnMut(ReplayNews),
+    report: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let chain = open(loaded, database, chain).await?;
     let size = chain.replay_size(&args.query).await.map_err(replay_error)?;
     let kept = loaded.config.redis.stream_length;
     let overflows = matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
-    tell(ReplayNews::Size(size));
+    report(ReplayNews::Size(size));
     let Some(target) = target else { return Ok(None) };
     if overflows {
-        tell(ReplayNews::Overflow { kept });
+        report(ReplayNews::Overflow { kept });
     }
     let lock = database.store.outbox().lock_replay().await.map_err(store_error)?;
     let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
     let mut replayer = Replayer { outbox: database.store.outbox(), chain, target, rate: args.rate };
-    let replayed = replayer.run(args.query.clone(), &stop, |told| tell(ReplayNews::Told(told))).await;
+    let replayed =
+        replayer.run(args.query.clone(), &stop, |count| report(ReplayNews::Published(count))).await;
     lock.release().await;
     Ok(Some(replayed))
 }

@@ -74,7 +74,7 @@ async fn rewind_in(
     }
 }
 
-/// As one node tells the chain. The outer error is the operator's, the inner one of node or database.
+/// As one node has the chain. The outer error is the operator's, the inner one of node or database.
 async fn rewind_by(
     node: &Node,
     store: &ChainStore,

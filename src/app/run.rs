@@ -20,7 +20,7 @@ use chainflume_ops::supervise::{LoopFaults, Supervisor};
 ///
 /// # Errors
 /// Whatever keeps it from starting, and the failure of a loop that cannot be started again; all other troubles of a daemon that
-/// runs are waited out and told by logs and readiness.
+/// runs are waited out and reported by logs and readiness.
 pub async fn run(loaded: Loaded) -> Result<(), AppError> {
     run_hurt(loaded, None).await
 }

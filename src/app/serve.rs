@@ -79,7 +79,7 @@ async fn work(
     let (mut background, mut tasks) = (Background::new(supervisor, &board), JoinSet::new());
     let loops = Loops::without_leases(supervisor, &board, stop);
     tracing::info!(admin = %admin.address(), "serving without chains");
-    // The admin address answers from here on, so that a server that waits for tables says so.
+    // The admin address answers from here on, so that a server that waits for tables reports it.
     background.watch_all(database, admin, (None, stop));
     let started = match schema(database, stop).await {
         Ok(true) => serve::start(public, (&loaded.config, &database.store), &loops, &mut tasks).await,

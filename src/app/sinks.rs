@@ -1,4 +1,4 @@
-//! The commands about sinks: where each stands, and what an operator decides about one that holds what this database never
+//! The commands about sinks: the state of each, and what an operator decides about one that holds what this database never
 //! sent. Each beside the running daemon, which sees it by itself.
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use chainflume_deliver::relay::{self, Cursor};
 use chainflume_deliver::sink::{InProcess, RedisSink, Sink, SinkError};
 use chainflume_outbox::{Adopted, SinkContents};
 
-/// Where a configured sink stands.
+/// The state of a configured sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkListing {
@@ -50,7 +50,7 @@ pub struct Adoption {
 /// Numbers from here on are not exact in JSON and in Redis' scripts.
 const LARGEST: u64 = 1 << 53;
 
-/// Where each configured sink stands, as the database has it.
+/// The state of each configured sink, as the database has it.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -142,7 +142,7 @@ pub async fn empty_source(
     loaded: &Loaded,
     name: &str,
     forget: bool,
-    mut tell: impl FnMut(Deleting),
+    mut report: impl FnMut(Deleting),
 ) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.kept().await.map_err(store_error)?;
@@ -164,8 +164,8 @@ pub async fn empty_source(
         }
         let digest = asked.map(|asked| asked.digest());
         let emptying = SourceDeletion { name, forget, asked: digest.as_deref(), page: PAGE };
-        let tell = |done| tell(Deleting { done, all: source.events.max(done) });
-        let emptied = database.store.empty_source(&emptying, tell).await.map_err(failed)?;
+        let report = |done| report(Deleting { done, all: source.events.max(done) });
+        let emptied = database.store.empty_source(&emptying, report).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))
     })
     .await

@@ -12,7 +12,7 @@ use crate::roles::Loaded;
 use crate::roles::database::{OpenDatabase, store_error};
 use chainflume_core::domain::SourceDifference;
 use chainflume_db::{LeaseRow, LeaseState, Schema};
-use chainflume_store::{ReorgRecord, SourceStatus, Store};
+use chainflume_store::{ReorgRecord, SourceStatus, Store, UndoReason};
 
 /// All that can be said, whether a daemon runs or not.
 #[derive(Clone, Debug, Serialize)]
@@ -102,8 +102,8 @@ pub struct StoredReorg {
     pub events: u64,
     /// When, in seconds since the Unix epoch.
     pub detected_at: u64,
-    /// `reorg`, `rewind` by an operator, or `repair`.
-    pub reason: String,
+    /// Why: `rewind` and `removal` are by an operator.
+    pub reason: UndoReason,
 }
 
 /// Reorgs shown.
@@ -212,7 +212,7 @@ fn stored_difference((chain, difference): (String, SourceDifference)) -> StoredD
 fn stored_lease(row: LeaseRow) -> StoredLease {
     let LeaseRow { name, holder, epoch, standing, left } = row;
     let holder = (standing != LeaseState::Free).then_some(holder);
-    StoredLease { lease: name, holder, epoch: epoch.number(), seconds_left: left.as_secs() }
+    StoredLease { lease: name.to_string(), holder, epoch: epoch.number(), seconds_left: left.as_secs() }
 }
 
 fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {

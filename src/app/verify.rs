@@ -120,8 +120,9 @@ impl<'a> Rereading<'a> {
             return Ok(Verified { source, range: None, report: RereadReport::default() });
         };
         let reread = Reread { source: index, range, purpose: self.args.purpose };
-        let tell = |done| progress(Progress { source: &source, range, done });
-        let report = rereader.run(reread, tell).await.map_err(|error| explain(self.loaded, chain, error))?;
+        let report = |done| progress(Progress { source: &source, range, done });
+        let report =
+            rereader.run(reread, report).await.map_err(|error| explain(self.loaded, chain, error))?;
         Ok(Verified { source, range: Some(range), report })
     }
 }

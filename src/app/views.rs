@@ -37,7 +37,7 @@ async fn views_in(loaded: &Loaded, store: &Store) -> Result<Views, AppError> {
     Ok(Views { there: store.views().await.map_err(store_error)?, troubles })
 }
 
-/// What `make` says of the views of every configured chain: [`Store::make_views`] or [`Store::try_views`].
+/// What `make` reports about the views of every configured chain: [`Store::make_views`] or [`Store::try_views`].
 pub(super) async fn refused(
     loaded: &Loaded,
     store: &Store,

@@ -8,7 +8,7 @@ use crate::roles::Loaded;
 use crate::roles::database::store_error;
 use crate::roles::deliver::sink_name;
 
-/// Where a configured endpoint stands.
+/// The state of a configured endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
@@ -30,7 +30,7 @@ pub struct Endpoint {
     pub last_error: Option<String>,
 }
 
-/// Where each configured endpoint stands.
+/// The state of each configured endpoint.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -56,7 +56,7 @@ pub async fn webhooks(loaded: &Loaded) -> Result<Vec<Endpoint>, AppError> {
     .await
 }
 
-/// Lets an endpoint that answered 410 have messages again, from where it stood; a running daemon sees it by itself.
+/// Lets an endpoint that answered 410 have messages again, from where it stopped; a running daemon sees it by itself.
 ///
 /// # Errors
 /// When there is none of that name or it is not disabled, or the database fails.

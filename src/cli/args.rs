@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::{Exit, Failure};
-use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::config::{LOG_FORMATS, LineFormat, LogConfig, LogLevel};
 use chainflume_core::domain::BlockRange;
 use chainflume_core::mapping::Family;
 pub use chains::{ChainsArgs, ChainsCommand, ForgetArgs};
@@ -61,7 +61,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
     /// Format of log lines; overrides the configuration
     #[arg(long, global = true, value_name = "FORMAT", value_parser = log_formats())]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<LineFormat>,
     /// Log level; overrides the configuration
     #[arg(long, global = true, value_name = "LEVEL", value_parser = log_levels())]
     pub log_level: Option<LogLevel>,
@@ -240,7 +240,7 @@ pub struct CompletionsArgs {
 }
 
 impl Global {
-    /// What the command line says about logs, over what is configured.
+    /// The options of the command line about logs, over what is configured.
     pub fn log(&self, configured: &LogConfig) -> LogConfig {
         let more = match self.verbose {
             0 => None,
@@ -266,8 +266,8 @@ fn pace(text: &str) -> Result<Duration, String> {
     if pace < Duration::from_millis(200) { Err("at least 200ms".to_owned()) } else { Ok(pace) }
 }
 
-fn log_formats() -> impl TypedValueParser<Value = LogFormat> {
-    one_of(&LogFormat::WORDS)
+fn log_formats() -> impl TypedValueParser<Value = LineFormat> {
+    one_of(&LOG_FORMATS)
 }
 
 fn log_levels() -> impl TypedValueParser<Value = LogLevel> {
@@ -308,9 +308,9 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_over_what_is_configured() {
-        let configured = LogConfig { format: LogFormat::Json, level: LogLevel::Warn };
+        let configured = LogConfig { format: LineFormat::Json, level: LogLevel::Warn };
         assert_eq!(Global::default().log(&configured), configured);
-        let louder = Global { verbose: 1, log_format: Some(LogFormat::Human), ..Global::default() };
-        assert_eq!(louder.log(&configured), LogConfig { format: LogFormat::Human, level: LogLevel::Debug });
+        let louder = Global { verbose: 1, log_format: Some(LineFormat::Human), ..Global::default() };
+        assert_eq!(louder.log(&configured), LogConfig { format: LineFormat::Human, level: LogLevel::Debug });
     }
 }

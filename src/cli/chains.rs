@@ -19,7 +19,7 @@ async fn forget(loaded: &Loaded, ForgetArgs { name, yes, json }: &ForgetArgs) ->
         output::confirm(&format!("everything that is stored of chain {name} is deleted and retracted"))?;
     }
     let mut bar = Deletion::of(format!("events of chain {name}"));
-    let emptied = app::forget_chain(loaded, name, |deleting| bar.tell(deleting)).await?;
+    let emptied = app::forget_chain(loaded, name, |deleting| bar.show(deleting)).await?;
     bar.end();
     let events = emptied.events;
     if *json {

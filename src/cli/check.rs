@@ -9,7 +9,7 @@ use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, Provider, Source};
 use chainflume_core::domain::AddressSet;
 
-/// Reads the configuration and the ABIs it names, asks the nodes and the database, and tells what came of it.
+/// Reads the configuration and the ABIs it names, asks the nodes and the database, and prints the results.
 pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
     let loaded = match load_for_command(global) {
         Ok(loaded) => loaded,

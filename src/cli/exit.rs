@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::app::AppError;
 use crate::config::Problems;
 
-/// What the process says to whoever started it.
+/// The exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, and nothing was found wrong.
@@ -40,7 +40,7 @@ impl Exit {
         }
     }
 
-    /// The exit an error deserves: what it was given with [`OrExit`], else what its type says. An error nobody
+    /// The exit an error deserves: what it was given with [`OrExit`], else that of its type. An error that nothing
     /// has thought about is a mistake of ours.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(Failure { exit, .. }) = error.downcast_ref::<Failure>() {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_nobody_classified_is_internal() {
+    fn an_error_without_a_class_is_internal() {
         assert_eq!(Exit::of(&anyhow::anyhow!("surprise")), Exit::Internal);
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
     let place = if stdout { PathBuf::from("chainflume.toml") } else { path.clone() };
     let mut draft = draft(args, family, &place)?;
     // Read as `check` would read it, before anything is written: what is wrong with the arguments is wrong
-    // with the file, and the reader says it best.
+    // with the file, and the reader reports it best.
     let config = Config::parse(&place, &draft.with_stand_ins().render(), &ProcessEnvironment);
     let config = config.or_exit(Exit::Usage)?;
     draft.events =
@@ -93,7 +93,7 @@ fn chain(args: &InitArgs) -> Result<(String, u64, &'static str), Failure> {
     Ok((name, id, by_id(id).map_or("12s", |chain| chain.block_time)))
 }
 
-/// The path to the ABI as the file has to say it: its paths are relative to its own folder, those of the
+/// The path to the ABI as the file has to contain it: its paths are relative to its own folder, those of the
 /// command line to the current one.
 fn abi_beside(abi: &Path, place: &Path) -> anyhow::Result<String> {
     let here = place.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder == Path::new("."));

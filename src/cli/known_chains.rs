@@ -1,4 +1,4 @@
-/// A chain `init` knows by name, so that nobody has to look up its numbers.
+/// A chain that `init` knows by name, so that its numbers need no look-up.
 pub(super) struct KnownChain {
     pub name: &'static str,
     pub chain_id: u64,

@@ -4,7 +4,7 @@ use super::args::Global;
 use super::exit::{Exit, Failure};
 use crate::config::Environment;
 
-/// Where a configuration is looked for when nobody names one, in this order.
+/// Where a configuration is looked for when none is named, in this order.
 const PLACES: [&str; 2] = ["chainflume.toml", "/etc/chainflume/chainflume.toml"];
 
 /// The file named by `--config`, else by CHAINFLUME_CONFIG, else the first of the usual places that is there.

@@ -12,18 +12,18 @@ pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to stderr, behind what was logged. Where stderr is closed there is nobody to tell.
+/// Writes a line to stderr, behind what was logged. Does nothing where stderr is closed.
 pub(super) fn complain(line: &str) {
     if !telemetry::write(line) {
         let _closed = writeln!(io::stderr(), "{line}");
     }
 }
 
-/// Asks whether to go on with what a command is to do, where somebody can be asked.
+/// Asks whether to go on with what a command is to do, where a person can be asked.
 pub(super) fn confirm(what: &str) -> Result<(), Failure> {
     let refused = |text: &str| Failure::new(Exit::Usage, text.to_owned());
     if !io::stdin().is_terminal() {
-        return Err(refused("nobody can be asked here; add --yes"));
+        return Err(refused("there is no terminal to ask on; add --yes"));
     }
     ask(&format!("{what}; go on? [y/N] "));
     let mut answer = String::new();

@@ -27,7 +27,7 @@ impl Deletion {
         Self { unit, bar: None }
     }
 
-    pub(super) fn tell(&mut self, Deleting { done, all }: Deleting) {
+    pub(super) fn show(&mut self, Deleting { done, all }: Deleting) {
         self.bar.get_or_insert_with(|| progress_bar(all, &self.unit)).set_position(done);
     }
 

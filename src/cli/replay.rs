@@ -11,7 +11,7 @@ use chainflume_core::domain::{Place, causes};
 use chainflume_deliver::relay::{ReplayEnd, Replayed};
 use chainflume_store::ReplayQuery;
 
-/// Replays, with a bar where somebody watches.
+/// Replays, with a bar on a terminal.
 pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result<()> {
     let query = ReplayQuery { range: args.range()?, types: args.types.clone(), after: args.after };
     let to = match (args.dry_run, args.live) {
@@ -31,7 +31,7 @@ pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result
         ReplayNews::Overflow { kept } => output::complain(&format!(
             "each stream keeps about {kept} entries (redis.stream_length): have the consumers read along"
         )),
-        ReplayNews::Told(told) => bar.set_position(told),
+        ReplayNews::Published(count) => bar.set_position(count),
     })
     .await?;
     bar.finish_and_clear();

@@ -15,7 +15,7 @@ use chainflume_index::Places;
 /// Places that are printed; more would scroll the first away.
 const SHOWN: usize = 20;
 
-/// Adds what is missing, with a bar where somebody watches.
+/// Adds what is missing, with a bar on a terminal.
 pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Result<()> {
     for Verified { range, report, .. } in reread(loaded, &args.reread()?).await? {
         let range = range.map_or("none".to_owned(), |range| range.to_string());
@@ -28,7 +28,7 @@ pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Re
             };
             let places = shown(&report.differing);
             let text =
-                format!("the node says something else than what is stored at {count}, {left}: {places}");
+                format!("the node returns other logs than the stored ones at {count}, {left}: {places}");
             return Err(Failure::new(Exit::Failed, text).into());
         }
     }

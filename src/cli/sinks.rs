@@ -5,7 +5,7 @@ use super::output;
 use super::table::table;
 use crate::app::{self, Adoption, Loaded, SinkListing};
 
-/// Lists sinks, or carries out what an operator decided about one.
+/// Lists sinks, or executes the decision of an operator about one.
 pub(super) async fn sinks(loaded: &Loaded, command: &SinksCommand) -> anyhow::Result<()> {
     match command {
         SinksCommand::List(args) => list(loaded, args).await,
@@ -14,7 +14,7 @@ pub(super) async fn sinks(loaded: &Loaded, command: &SinksCommand) -> anyhow::Re
             if *json {
                 return output::print(format!("{}\n", serde_json::to_string_pretty(&adoption)?).as_bytes());
             }
-            output::print(said(&adoption).as_bytes())
+            output::print(text_of(&adoption).as_bytes())
         }
         SinksCommand::Reset(SinkArgs { name, json }) => {
             app::reset_sink(loaded, name).await?;
@@ -26,7 +26,7 @@ pub(super) async fn sinks(loaded: &Loaded, command: &SinksCommand) -> anyhow::Re
     }
 }
 
-fn said(adoption: &Adoption) -> String {
+fn text_of(adoption: &Adoption) -> String {
     let Adoption { sink, kept, moved, next } = adoption;
     if *next == kept + 1 {
         return format!("{sink} is adopted; the next message is {next}\n");

@@ -28,7 +28,7 @@ async fn empty(
         output::confirm(&format!("everything that is stored of source {name} is deleted and retracted"))?;
     }
     let mut bar = Deletion::of(format!("events of {name}"));
-    let emptied = app::empty_source(loaded, name, forget, |deleting| bar.tell(deleting)).await?;
+    let emptied = app::empty_source(loaded, name, forget, |deleting| bar.show(deleting)).await?;
     bar.end();
     if *json {
         let done = json!({ "source": name, "events": emptied.events });

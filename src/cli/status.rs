@@ -5,8 +5,9 @@ use super::args::StatusArgs;
 use super::output;
 use crate::app::{self, Loaded, Status};
 use chainflume_ops::alert::CLOCK_OFF;
+use chainflume_store::UndoReason;
 
-/// Prints where everything stands, once or until told to stop.
+/// Prints the status, once or until the stop.
 pub(super) async fn status(loaded: &Loaded, args: &StatusArgs) -> anyhow::Result<()> {
     if let Some(every) = args.watch {
         return watch::watch(loaded, every, args.json).await;
@@ -28,10 +29,13 @@ fn as_text(status: &Status) -> String {
     for reorg in &status.reorgs {
         let ago = tables::ago(Some(reorg.detected_at));
         let (depth, events, ancestor) = (reorg.depth, reorg.events, reorg.ancestor);
-        text += &match reorg.reason.as_str() {
-            "repair" => format!("repair {ago}: {events} events taken back that are not on the chain\n"),
-            "removal" => format!("removal {ago}: {events} events of a source deleted\n"),
-            reason => {
+        text += &match reorg.reason {
+            UndoReason::Repair => {
+                format!("repair {ago}: {events} events taken back that are not on the chain\n")
+            }
+            UndoReason::Removal => format!("removal {ago}: {events} events of a source deleted\n"),
+            UndoReason::Reorg | UndoReason::Rewind => {
+                let reason = reorg.reason.as_str();
                 format!(
                     "{reason} {ago}: {depth} blocks and {events} events undone, back to block {ancestor}\n"
                 )

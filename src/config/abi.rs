@@ -164,7 +164,7 @@ pub(super) fn meanings(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
     }
 }
 
-/// The key to look at, and what to do. Names of arguments and views are the ABI's, `user` is told by its
+/// The key to look at, and what to do. Names of arguments and views are the ABI's, `user` is reported by its
 /// key alone.
 fn meaning(problem: &MappingProblem) -> (&'static str, Fault) {
     match problem {

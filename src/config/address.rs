@@ -48,7 +48,7 @@ fn one(section: &Section<'_>, text: Text, seen: &mut BTreeSet<Address>) -> Optio
     text.parse(section.reader, address).map(|_| ())
 }
 
-/// Reads an address. Mixed case carries a checksum (EIP-55) and has to match it; one case carries none.
+/// Reads an address. Mixed case contains a checksum (EIP-55) and has to match it; a single case contains none.
 pub(super) fn address(text: &str) -> Result<Address, Fault> {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     if digits.len() != 40 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {

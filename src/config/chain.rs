@@ -5,13 +5,14 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::problem::Fault;
-use super::provider::{Failover, Provider, RATES, failover, providers};
+use super::provider::{Provider, RATES, failover, providers};
 use super::reader::{Found, Text};
 use super::section::Section;
 use super::units::{self, GIB, KIB, MIB};
 use super::words::{self, word};
 use chainflume_core::canon::{Confirmations, PublishMode};
-use chainflume_node::{Compression, LogVerification};
+use chainflume_index::AuditSettings;
+use chainflume_node::{Compression, FailoverSettings, HistorySettings, LogVerification, RateLimitSettings};
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Chain {
     /// Whom to ask; at least one.
     pub providers: Vec<Provider>,
     /// When another of them is asked.
-    pub failover: Failover,
+    pub failover: FailoverSettings,
     /// How the logs of new blocks are checked.
     pub verify: LogVerification,
     /// When a block is confirmed.
@@ -34,7 +35,7 @@ pub struct Chain {
     pub backend_lag: Duration,
     /// The same in blocks.
     pub backend_lag_blocks: u64,
-    /// Whether events are told before they are confirmed.
+    /// Whether events are published before they are confirmed.
     pub publish: PublishMode,
     /// Usual time from one block to the next.
     pub block_time: Duration,
@@ -42,7 +43,7 @@ pub struct Chain {
     pub poll_interval: Duration,
     /// How long one request may take.
     pub request_timeout: Duration,
-    /// An open WebSocket that has said nothing for so long is taken for dead.
+    /// An open WebSocket that has sent nothing for this long counts as dead.
     pub ws_silence: Duration,
     /// Whether a node may compress its answers.
     pub compression: Compression,
@@ -51,54 +52,13 @@ pub struct Chain {
     /// A node whose newest block is older has not synced; zero for any age.
     pub max_head_age: Duration,
     /// How history is read.
-    pub history: History,
+    pub history: HistorySettings,
     /// How often code and newest logs of the contracts are looked at; `None` for never.
     pub contract_check: Option<Duration>,
     /// How fast final blocks are read a second time; `None` for never.
-    pub audit: Option<Audit>,
+    pub audit: Option<AuditSettings>,
     /// How fast the node is asked.
-    pub pace: Pace,
-}
-
-/// `[chain.audit]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Audit {
-    /// Blocks read at once.
-    pub blocks: u64,
-    /// From one read to the next.
-    pub every: Duration,
-    /// Whether differences are repaired where a root proves what is on the chain.
-    pub repair: bool,
-}
-
-/// `[chain.pace]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// `None` for no limit.
-    pub requests_per_second: Option<u64>,
-    /// `None` for no limit.
-    pub compute_units_per_second: Option<u64>,
-    /// By method; `*` for all others.
-    pub compute_units: BTreeMap<String, u64>,
-    /// Requests on their way at once, at most.
-    pub max_concurrent: usize,
-    /// Bytes of answers that are read at once.
-    pub max_bytes_in_flight: usize,
-}
-
-/// `[chain.history]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
-    /// Ranges asked for at the same time.
-    pub ranges_in_flight: usize,
-    /// Width of the first question, in blocks.
-    pub initial_range: u64,
-    /// Widest question, in blocks.
-    pub max_range: u64,
-    /// Bytes of answers that may wait for the database.
-    pub buffer_bytes: usize,
-    /// Logs up to which answers are joined to one commit.
-    pub commit_logs: usize,
+    pub pace: RateLimitSettings,
 }
 
 /// What is known of a chain, whole or not: names are compared even where other keys are wrong.
@@ -230,7 +190,7 @@ fn max_head_age(section: &Section<'_>, chain_id: Option<u64>) -> Duration {
     millis(section, "max_head_age", 0..=31_536_000_000).unwrap_or(of_chain)
 }
 
-fn history(section: &Section<'_>) -> History {
+fn history(section: &Section<'_>) -> HistorySettings {
     let ranges_in_flight = section.number("ranges_in_flight", 1..=64).map_or(4, |ranges| ranges.value);
     let max_range = section.number("max_range", 1..=10_000_000).map_or(10_000, |range| range.value);
     let initial_range = section.number("initial_range", 1..=10_000_000).map(|range| range.value);
@@ -241,23 +201,23 @@ fn history(section: &Section<'_>) -> History {
     let buffer_bytes = section.size("buffer_bytes", MIB..=64 * GIB);
     let commit_logs = section.number("commit_logs", 0..=1_000_000).map_or(12_000, |logs| logs.value);
     section.finish();
-    History {
-        ranges_in_flight: usize::try_from(ranges_in_flight).unwrap_or(4),
+    HistorySettings {
+        ranges_in_flight: usize::try_from(ranges_in_flight).unwrap_or(usize::MAX),
         // A smaller max_range alone is no contradiction.
         initial_range: initial_range.unwrap_or(1_000.min(max_range)),
         max_range,
         buffer_bytes: buffer_bytes.unwrap_or(20 << 20),
-        commit_logs: usize::try_from(commit_logs).unwrap_or(12_000),
+        commit_logs: usize::try_from(commit_logs).unwrap_or(usize::MAX),
     }
 }
 
-fn audit(section: &Section<'_>) -> Option<Audit> {
+fn audit(section: &Section<'_>) -> Option<AuditSettings> {
     let enabled = section.flag("enabled").unwrap_or(true);
     let blocks = section.number("blocks", 1..=10_000_000).map_or(2_000, |blocks| blocks.value);
     let every = millis(section, "every", 10..=86_400_000).unwrap_or(Duration::from_secs(10));
     let repair = section.flag("repair").unwrap_or(true);
     section.finish();
-    enabled.then_some(Audit { blocks, every, repair })
+    enabled.then_some(AuditSettings { blocks, every, repair })
 }
 
 /// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
@@ -271,7 +231,7 @@ const COMPUTE_UNITS: [(&str, u64); 7] = [
     ("*", 20),
 ];
 
-fn pace(section: &Section<'_>) -> Pace {
+fn pace(section: &Section<'_>) -> RateLimitSettings {
     let limit = |key| section.number(key, RATES).map(|rate| rate.value).filter(|rate| *rate > 0);
     let (requests_per_second, compute_units_per_second) =
         (limit("requests_per_second"), limit("compute_units_per_second"));
@@ -281,11 +241,11 @@ fn pace(section: &Section<'_>) -> Pace {
         COMPUTE_UNITS.iter().map(|(method, units)| ((*method).to_owned(), *units)).collect();
     compute_units.extend(section.table("compute_units").numbers(&RATES));
     section.finish();
-    Pace {
+    RateLimitSettings {
         requests_per_second,
         compute_units_per_second,
         compute_units,
-        max_concurrent: usize::try_from(max_concurrent).unwrap_or(16),
+        max_concurrent: usize::try_from(max_concurrent).unwrap_or(usize::MAX),
         max_bytes_in_flight: max_bytes.unwrap_or(128 << 20),
     }
 }

@@ -11,7 +11,7 @@ use super::suggest::nearest;
 use super::threshold::ThresholdDraft;
 use super::webhook::WebhookDraft;
 
-/// What no table can tell alone: names twice, names of nothing, sources that contradict each other.
+/// What only several tables together show: names twice, names of nothing, sources that contradict each other.
 pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[SourceDraft<'_>]) {
     unique(reader, chains.iter().filter_map(|chain| chain.name.as_ref()), "another chain");
     unique(reader, chains.iter().filter_map(|chain| chain.chain_id.as_ref()), "another chain");
@@ -27,17 +27,17 @@ pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[
     }
 }
 
-/// Webhooks are told apart by their names.
+/// Webhooks are distinguished by their names.
 pub(super) fn webhooks(reader: &Reader<'_>, webhooks: &[WebhookDraft]) {
     unique(reader, webhooks.iter().filter_map(|webhook| webhook.name.as_ref()), "another webhook");
 }
 
-/// Schedules are told apart by their names.
+/// Schedules are distinguished by their names.
 pub(super) fn schedules(reader: &Reader<'_>, schedules: &[ScheduleDraft]) {
     unique(reader, schedules.iter().filter_map(|schedule| schedule.name.as_ref()), "another schedule");
 }
 
-/// Thresholds are told apart by their names, and are about chains that are there.
+/// Thresholds are distinguished by their names, and are about chains that are there.
 pub(super) fn thresholds(reader: &Reader<'_>, thresholds: &[ThresholdDraft], chains: &[ChainDraft]) {
     unique(reader, thresholds.iter().filter_map(|threshold| threshold.name.as_ref()), "another threshold");
     if chains.iter().all(|chain| chain.name.is_some()) {
@@ -45,7 +45,7 @@ pub(super) fn thresholds(reader: &Reader<'_>, thresholds: &[ThresholdDraft], cha
     }
 }
 
-/// Webhooks of providers are told apart by their names, and are about chains that are there.
+/// Webhooks of providers are distinguished by their names, and are about chains that are there.
 pub(super) fn inbound(reader: &Reader<'_>, inbound: &[InboundDraft], chains: &[ChainDraft]) {
     unique(reader, inbound.iter().filter_map(|inbound| inbound.name.as_ref()), "another [[inbound]]");
     if chains.iter().all(|chain| chain.name.is_some()) {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// What is wrong and what to do about it; the place is added by whoever knows it.
+/// What is wrong and what to do about it; the caller that knows the place adds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// Completes "the value …"; never quotes the value.
@@ -18,7 +18,7 @@ impl Fault {
     }
 }
 
-/// Where a value stands.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
     /// Full key, `source[1].address` for instance.

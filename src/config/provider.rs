@@ -6,7 +6,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::{self, word};
-use chainflume_node::{ProviderRole, headers_of, host_of};
+use chainflume_node::{FailoverSettings, ProviderRole, headers_of, host_of};
 
 /// `[[chain.provider]]`, or `http` and `ws` of a chain with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +29,6 @@ pub struct Provider {
     pub compute_units_per_second: Option<u64>,
 }
 
-/// `[chain.failover]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failover {
-    /// How often each provider is asked for its head, where there are several.
-    pub probe_interval: Duration,
-    /// How long a provider may take to answer a probe.
-    pub probe_timeout: Duration,
-    /// Blocks a provider may lag behind the others.
-    pub max_lag: u64,
-    /// How long a preferred provider must have been well before it is asked again.
-    pub return_after: Duration,
-}
-
 /// Requests or compute units a second.
 pub(super) const RATES: RangeInclusive<u64> = 0..=1_000_000;
 
@@ -53,7 +40,7 @@ const ROLES: [(&str, ProviderRole); 4] = [
     ("audit", ProviderRole::Audit),
 ];
 
-/// The providers of a chain in the order they stand; `None` where one is wrong.
+/// The providers of a chain in their order; `None` where one is wrong.
 pub(super) fn providers(chain: &Section<'_>) -> Option<Vec<Provider>> {
     let tables = chain.tables("provider");
     if tables.is_empty() {
@@ -62,7 +49,7 @@ pub(super) fn providers(chain: &Section<'_>) -> Option<Vec<Provider>> {
     }
     for key in ["http", "ws", "headers"] {
         if chain.get(key).is_some() {
-            let what = "stands beside [[chain.provider]], which says the same";
+            let what = "is beside [[chain.provider]], which has the same meaning";
             chain.report(key, Fault::new(what, "move it into a [[chain.provider]] of its own, or remove it"));
         }
     }
@@ -113,17 +100,18 @@ fn headers(table: &Section<'_>) -> Vec<(String, Secret)> {
     texts.into_iter().map(|(name, text)| (name, Secret::new(text.value))).collect()
 }
 
-/// What no provider can tell alone.
+/// What only all providers together show.
 fn check_together(chain: &Section<'_>, tables: &[Section<'_>], providers: &[Provider]) {
     for (index, provider) in providers.iter().enumerate() {
         if providers.iter().take(index).any(|other| other.label == provider.label) {
-            let what = "is called like another of this chain, and logs and metrics could not tell them apart";
+            let what =
+                "is called like another of this chain, and logs and metrics could not distinguish them";
             tables[index].report("name", Fault::new(what, "give each a name of its own: name = \"…\""));
         }
     }
     for (role, work) in [(ProviderRole::Live, "the newest blocks"), (ProviderRole::History, "history")] {
         if !providers.iter().any(|provider| provider.role == ProviderRole::Any || provider.role == role) {
-            let what = format!("leaves nobody to ask about {work}");
+            let what = format!("leaves no provider to ask about {work}");
             chain.report(
                 "provider",
                 Fault::new(what, "give one of them role = \"any\", or leave its role out"),
@@ -132,7 +120,7 @@ fn check_together(chain: &Section<'_>, tables: &[Section<'_>], providers: &[Prov
     }
 }
 
-pub(super) fn failover(section: &Section<'_>) -> Failover {
+pub(super) fn failover(section: &Section<'_>) -> FailoverSettings {
     let time = |key, bounds: RangeInclusive<u64>| {
         let bounds = Duration::from_millis(*bounds.start())..=Duration::from_millis(*bounds.end());
         section.duration(key, bounds).map(|found| found.value)
@@ -142,7 +130,7 @@ pub(super) fn failover(section: &Section<'_>) -> Failover {
     let return_after = time("return_after", 100..=86_400_000);
     let max_lag = section.number("max_lag", 1..=100_000).map(|lag| lag.value);
     section.finish();
-    Failover {
+    FailoverSettings {
         probe_interval: probe_interval.unwrap_or(Duration::from_secs(10)),
         probe_timeout: probe_timeout.unwrap_or(Duration::from_secs(2)),
         max_lag: max_lag.unwrap_or(5),

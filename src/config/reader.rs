@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         self.problems.borrow().is_empty()
     }
 
-    /// The line byte `at` stands on, the first is 1.
+    /// The line of byte `at`; the first is 1.
     pub fn line(&self, at: usize) -> usize {
         1 + self.ends.partition_point(|end| *end < at)
     }
@@ -163,7 +163,7 @@ pub(super) enum Wanted {
     Tables,
 }
 
-/// "is an integer, a string is wanted"; the value itself is not told: it may be a secret in the wrong place.
+/// "is an integer, a string is wanted"; the value itself is not shown: it may be a secret in the wrong place.
 pub(super) fn wrong_type(value: &DeValue<'_>, wanted: Wanted) -> Fault {
     let found = match value {
         DeValue::String(_) => "a string",

@@ -74,12 +74,12 @@ pub(super) fn redis(section: &Section<'_>) -> Redis {
 fn servers(section: &Section<'_>) -> Option<RedisServers> {
     let (single, master_text) = (section.text("url"), section.text("master"));
     let (sentinels, cluster) = (urls(section, "sentinels", of_redis), urls(section, "cluster", node));
-    let said =
+    let given =
         [("url", single.is_some()), ("sentinels", sentinels.is_some()), ("cluster", cluster.is_some())];
-    let mut said = said.into_iter().filter_map(|(key, said)| said.then_some(key));
-    if let Some(first) = said.next() {
-        for other in said {
-            let what = format!("stands beside redis.{first}");
+    let mut given = given.into_iter().filter_map(|(key, given)| given.then_some(key));
+    if let Some(first) = given.next() {
+        for other in given {
+            let what = format!("is beside redis.{first}");
             let remedy = "keep one: url for a server, sentinels and master, or cluster";
             section.report(other, Fault::new(what, remedy));
         }
@@ -142,7 +142,7 @@ fn master(text: &str) -> Result<Secret, Fault> {
     ))
 }
 
-/// What may stand before the names in Redis. Braces would put all streams into one slot of a Cluster, and blanks or quotes
+/// What may precede the names in Redis. Braces would put all streams into one slot of a Cluster, and blanks or quotes
 /// are a nuisance in every shell.
 fn prefix(text: &str) -> Result<String, Fault> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-:.".contains(&b);

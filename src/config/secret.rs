@@ -2,7 +2,7 @@ use std::fmt;
 
 /// A string that may hold a key or a password: readable on purpose only, invisible in `Debug`.
 ///
-/// There is no `Display`: what may be shown of a URL (its host) is for the room that uses it to say.
+/// There is no `Display`: what may be shown of a URL (its host) is decided by the room that uses it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

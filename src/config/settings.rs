@@ -8,6 +8,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::word;
+use chainflume_ops::telemetry::LineFormat;
 
 /// `[database]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct DatabaseConfig {
 pub struct Admin {
     /// Where health and metrics are answered.
     pub listen: SocketAddr,
-    /// Confirmed blocks a source may lack before `/readyz` says no.
+    /// Confirmed blocks a source may lack before `/readyz` reports not ready.
     pub max_lag: u64,
 }
 
@@ -64,20 +65,9 @@ pub struct Standby {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// How a line looks.
-    pub format: LogFormat,
-    /// How much is told.
+    pub format: LineFormat,
+    /// How much is logged.
     pub level: LogLevel,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people when stderr is a terminal, else JSON.
-    Auto,
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
 }
 
 /// How much is logged.
@@ -85,7 +75,7 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// What stopped.
     Error,
-    /// What will stop if nobody looks.
+    /// What will stop without an operator.
     Warn,
     /// What happens.
     Info,
@@ -98,7 +88,7 @@ pub enum LogLevel {
 /// `[users]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Users {
-    /// Whether a wallet nobody registered gets a row of its own; if not it is counted and warned about.
+    /// Whether a wallet that is not registered gets a row of its own; if not it is counted and warned about.
     pub create_missing: bool,
 }
 
@@ -109,11 +99,9 @@ pub struct Shutdown {
     pub deadline: Duration,
 }
 
-impl LogFormat {
-    /// The words of the configuration.
-    pub const WORDS: [(&'static str, Self); 3] =
-        [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
-}
+/// The words of the configuration for the format of log lines.
+pub const LOG_FORMATS: [(&str, LineFormat); 3] =
+    [("auto", LineFormat::Auto), ("human", LineFormat::Human), ("json", LineFormat::Json)];
 
 impl LogLevel {
     /// The words of the configuration.
@@ -164,7 +152,7 @@ impl Default for Standby {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, level: LogLevel::Info }
+        Self { format: LineFormat::Auto, level: LogLevel::Info }
     }
 }
 
@@ -257,7 +245,7 @@ fn instance_name(text: &str) -> Result<String, Fault> {
 
 pub(super) fn log(section: &Section<'_>) -> LogConfig {
     let default = LogConfig::default();
-    let format = section.parsed("format", |text| word(text, &LogFormat::WORDS));
+    let format = section.parsed("format", |text| word(text, &LOG_FORMATS));
     let level = section.parsed("level", |text| word(text, &LogLevel::WORDS));
     section.finish();
     LogConfig {
@@ -279,7 +267,7 @@ pub(super) fn shutdown(section: &Section<'_>) -> Shutdown {
     Shutdown { deadline: deadline.map_or(Shutdown::default().deadline, |deadline| deadline.value) }
 }
 
-/// Where data is kept when nobody says: where systemd says (`StateDirectory=`), else where such data
+/// Where data is kept by default: where systemd sets it (`StateDirectory=`), else where such data
 /// belongs for root, else for a user (XDG base directories).
 pub(super) fn default_data_dir(environment: &dyn Environment) -> PathBuf {
     let set = |name: &str| environment.var(name).ok().filter(|value| !value.is_empty());

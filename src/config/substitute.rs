@@ -12,7 +12,7 @@ pub(super) struct Substituted {
     pub hidden: bool,
 }
 
-/// Fills in `${VAR}` and `${VAR:-default}`; `$${` stands for `${`, any other `$` for itself.
+/// Fills in `${VAR}` and `${VAR:-default}`; `$${` means `${`, any other `$` is itself.
 ///
 /// Done on values after parsing and not on the text before it: a value with a quote or a line break in it
 /// can then neither break the TOML nor move its lines. In the user part of a URL a value is percent-encoded.
@@ -49,7 +49,7 @@ pub(super) fn substitute(raw: &str, environment: &dyn Environment) -> Result<Sub
     if faults.is_empty() { Ok(done) } else { Err(faults) }
 }
 
-/// The value of what stands between the braces.
+/// The value of the text between the braces.
 fn variable(inside: &str, environment: &dyn Environment) -> Result<String, Fault> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -16,7 +16,7 @@ pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<
     within(value, bounds, |value| humantime::format_duration(*value).to_string())
 }
 
-/// Reads `64MiB`, `500kB`, `1048576`. Both families of units mean what their standards say.
+/// Reads `64MiB`, `500kB`, `1048576`. Both families of units mean what their standards define.
 pub(super) fn size(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Fault> {
     let fault = || Fault::new("is not a size", "write a number and a unit, like \"64MiB\" or \"500KiB\"");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -25,7 +25,7 @@ impl Scheme {
     }
 }
 
-/// Reads a URL. Neither the fault nor its remedy tells any of it.
+/// Reads a URL. Neither the error nor its remedy contains any of it.
 pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
     let [plain, other] = scheme.accepted();
     let trimmed = text.trim();

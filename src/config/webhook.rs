@@ -57,7 +57,7 @@ pub struct AnswerConfig {
 /// `[alerts]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alerts {
-    /// Where incidents are told; `None` leaves them in log and metrics.
+    /// Where incidents are sent; `None` leaves them in log and metrics.
     pub webhook: Option<Secret>,
     /// What is well for so long is over.
     pub over_after: Duration,
@@ -81,7 +81,7 @@ const REQUIRED: [(&str, &str); 3] = [
     ("secret", "add secret = \"whsec_…\", what the receiver checks signatures with"),
 ];
 
-/// The schedule the standard gives as its example, which is everybody's: ten tries in three days.
+/// The schedule the standard gives as its example, which is commonly used: ten tries in three days.
 const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_mins(5),
@@ -204,7 +204,7 @@ fn host(text: &str) -> Result<String, Fault> {
     if host.parse::<Ipv6Addr>().is_err() && (host.is_empty() || !host.chars().all(fits)) {
         return Err(Fault::new(
             "is not a host",
-            "write a name or an address as it stands in the url, without port",
+            "write a name or an address as it is in the url, without port",
         ));
     }
     Ok(host)

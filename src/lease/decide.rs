@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Settings;
-use chainflume_db::{LeaseRow, LeaseState, LeaseTable, is_chain_lease};
+use chainflume_db::{LeaseName, LeaseRow, LeaseState, LeaseTable};
 
 /// The facts for the decision.
 pub(super) struct Facts<'a> {
@@ -12,12 +12,12 @@ pub(super) struct Facts<'a> {
     /// This instance, as in the table of instances.
     pub(super) me: &'a str,
     /// Leases that it competes for.
-    pub(super) wants: &'a [String],
+    pub(super) wants: &'a [LeaseName],
     /// Leases it holds.
-    pub(super) held: &'a BTreeSet<String>,
+    pub(super) held: &'a BTreeSet<LeaseName>,
     pub(super) roll: &'a LeaseTable,
     /// For how long each lease has been free: without a holder, or with a holder that is gone.
-    pub(super) idle: &'a BTreeMap<String, Duration>,
+    pub(super) idle: &'a BTreeMap<LeaseName, Duration>,
     /// Other live holders with the name of this instance.
     pub(super) twins: &'a BTreeSet<String>,
 }
@@ -26,9 +26,9 @@ pub(super) struct Facts<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Move {
     /// Take a lease with this epoch (0: never held), whose holder is gone or has released it.
-    Take { name: String, seen: u64, is_orphan: bool },
+    Take { name: LeaseName, seen: u64, is_orphan: bool },
     /// Finish the step and release the lease.
-    Yield { name: String },
+    Yield { name: LeaseName },
 }
 
 /// A free chain goes to the instance that leads the fewest, at once; if that instance does not take it, to any other.
@@ -36,14 +36,14 @@ pub(super) enum Move {
 /// for a while. Sinks and the outbox stay: the first instance takes them.
 pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
     let preferred = preferred(facts);
-    let rows: BTreeMap<&str, &LeaseRow> =
-        facts.roll.leases.iter().map(|lease| (lease.name.as_str(), lease)).collect();
-    let decide = |name: &String| {
-        let is_mine = preferred.get(name.as_str()).is_none_or(|holder| *holder == facts.me);
+    let rows: BTreeMap<&LeaseName, &LeaseRow> =
+        facts.roll.leases.iter().map(|lease| (&lease.name, lease)).collect();
+    let decide = |name: &LeaseName| {
+        let is_mine = preferred.get(name).is_none_or(|holder| *holder == facts.me);
         if facts.held.contains(name) {
             return (!is_mine).then(|| Move::Yield { name: name.clone() });
         }
-        let row = rows.get(name.as_str()).copied();
+        let row = rows.get(name).copied();
         let is_orphan = row.is_some_and(|row| row.standing != LeaseState::Free);
         let waited = facts.idle.get(name).copied().unwrap_or_default();
         let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.preferred_first());
@@ -77,20 +77,17 @@ pub(super) fn instance(holder: &str) -> &str {
 }
 
 /// The best leader of each chain. Every instance computes the same, since all read the same table.
-fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
-    let mut wants: BTreeMap<&str, (&[String], bool)> = BTreeMap::new();
+fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a LeaseName, &'a str> {
+    let mut wants: BTreeMap<&str, (&[LeaseName], bool)> = BTreeMap::new();
     for instance in &facts.roll.instances {
         wants.insert(&instance.holder, (&instance.wants, instance.settled));
     }
     wants.insert(facts.me, (facts.wants, true));
-    let chains: BTreeSet<&str> = wants
-        .values()
-        .flat_map(|(wants, _)| wants.iter())
-        .map(String::as_str)
-        .filter(|name| is_chain_lease(name))
-        .collect();
-    let would = |holder: &str, chain: &str| wants[holder].0.iter().any(|name| name == chain);
-    let mut leads: BTreeMap<&str, Vec<&str>> = wants.keys().map(|holder| (*holder, Vec::new())).collect();
+    let chains: BTreeSet<&LeaseName> =
+        wants.values().flat_map(|(wants, _)| wants.iter()).filter(|name| name.is_of_chain()).collect();
+    let would = |holder: &str, chain: &LeaseName| wants[holder].0.contains(chain);
+    let mut leads: BTreeMap<&str, Vec<&LeaseName>> =
+        wants.keys().map(|holder| (*holder, Vec::new())).collect();
     let mut free = Vec::new();
     for chain in chains {
         match holder(facts, chain).and_then(|holder| leads.get_mut(holder)) {
@@ -113,18 +110,18 @@ fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a str, &'a str> {
 }
 
 /// The present leader of a chain.
-fn holder<'a>(facts: &'a Facts<'a>, chain: &str) -> Option<&'a str> {
+fn holder<'a>(facts: &'a Facts<'a>, chain: &LeaseName) -> Option<&'a str> {
     if facts.held.contains(chain) {
         return Some(facts.me);
     }
-    let row = facts.roll.leases.iter().find(|lease| lease.name == chain)?;
+    let row = facts.roll.leases.iter().find(|lease| lease.name == *chain)?;
     (row.standing == LeaseState::Held && row.holder != facts.me).then_some(row.holder.as_str())
 }
 
 fn next_move<'a>(
-    leads: &BTreeMap<&'a str, Vec<&'a str>>,
-    may: impl Fn(&str, &str) -> bool,
-) -> Option<(&'a str, &'a str, &'a str)> {
+    leads: &BTreeMap<&'a str, Vec<&'a LeaseName>>,
+    may: impl Fn(&str, &LeaseName) -> bool,
+) -> Option<(&'a str, &'a LeaseName, &'a str)> {
     for (from, led) in leads {
         for chain in led.iter().rev() {
             let less = leads.iter().filter(|(to, few)| few.len() + 1 < led.len() && may(to, chain));

@@ -9,7 +9,7 @@ use super::Settings;
 use super::decide::{Facts, Move, decide, instance};
 use super::handle::{LeaseCell, LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
-use chainflume_db::{Epoch, InstanceRow, LeaseSession, LeaseState, LeaseTable, StoreError};
+use chainflume_db::{Epoch, InstanceRow, LeaseName, LeaseSession, LeaseState, LeaseTable, StoreError};
 use chainflume_ops::health::{Board, Heartbeat, LeaseHealth};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
@@ -20,10 +20,10 @@ pub struct LeaseManager {
     session: LeaseSession,
     board: Board,
     manager_wake: Arc<Notify>,
-    slots: BTreeMap<String, LeaseSlot>,
+    slots: BTreeMap<LeaseName, LeaseSlot>,
     renewed_at: Option<Instant>,
     /// Since when each free lease was seen free, and with which epoch.
-    idle: BTreeMap<String, (u64, Instant)>,
+    idle: BTreeMap<LeaseName, (u64, Instant)>,
     /// Other instances with the name of this one, and the end of their life as first seen.
     namesakes: BTreeMap<String, u64>,
     /// Those of them that have extended it since.
@@ -66,10 +66,10 @@ impl LeaseManager {
     }
 
     /// The handle for the worker of the lease `name`.
-    pub fn handle(&mut self, name: String) -> LeaseHandle {
+    pub fn handle(&mut self, name: LeaseName) -> LeaseHandle {
         let cell = Arc::new(LeaseCell::new(self.manager_wake.clone()));
-        self.board.lease(&name, |_| {});
-        metrics::lease_starts(&name);
+        self.board.lease(name.as_str(), |_| {});
+        metrics::lease_starts(name.as_str());
         self.slots.insert(name, LeaseSlot { cell: cell.clone(), epoch: None });
         LeaseHandle(cell)
     }
@@ -116,14 +116,15 @@ impl LeaseManager {
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
-        let wants: Vec<String> = self.slots.keys().chain(&self.settings.follows).cloned().collect();
-        let held: Vec<(String, Epoch)> =
+        let wants = self.slots.keys().map(LeaseName::to_string);
+        let wants: Vec<String> = wants.chain(self.settings.follows.iter().cloned()).collect();
+        let held: Vec<(LeaseName, Epoch)> =
             self.slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.epoch?))).collect();
         let begun = Instant::now();
         let kept = self.session.renew(&wants, &held).await?;
         self.renewed_at = Some(begun);
         for (name, epoch) in held.iter().filter(|(name, _)| !kept.contains(name)) {
-            tracing::warn!(lease = name, %epoch, "another instance took the lease; this instance is a standby");
+            tracing::warn!(lease = name.as_str(), %epoch, "another instance took the lease; this instance is a standby");
             if let Some(slot) = self.slots.get_mut(name) {
                 slot.epoch = None;
                 slot.cell.end();
@@ -139,14 +140,14 @@ impl LeaseManager {
             if matches!(slot.cell.state(), SlotState::Vacant | SlotState::Gone) {
                 self.session.release(name, epoch).await?;
                 slot.epoch = None;
-                tracing::info!(lease = name, %epoch, "lease released");
-                self.board.lease(name, |lease| *lease = LeaseHealth::default());
+                tracing::info!(lease = name.as_str(), %epoch, "lease released");
+                self.board.lease(name.as_str(), |lease| *lease = LeaseHealth::default());
             }
         }
         Ok(())
     }
 
-    async fn take(&mut self, name: String, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
+    async fn take(&mut self, name: LeaseName, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(()) };
         // Waits for a worker that still finishes an earlier turn.
         if slot.cell.state() != SlotState::Vacant {
@@ -156,30 +157,34 @@ impl LeaseManager {
             slot.epoch = Some(epoch);
             slot.cell.grant(epoch);
             self.idle.remove(&name);
-            metrics::lease_taken(&name);
+            metrics::lease_taken(name.as_str());
             if is_orphan {
-                tracing::warn!(lease = name, %epoch, "lease taken: its holder is gone");
+                tracing::warn!(lease = name.as_str(), %epoch, "lease taken: its holder is gone");
             } else {
-                tracing::info!(lease = name, %epoch, "lease taken");
+                tracing::info!(lease = name.as_str(), %epoch, "lease taken");
             }
             let holder = Some(self.session.holder().to_owned());
-            self.board
-                .lease(&name, |lease| *lease = LeaseHealth { held: true, holder, epoch: epoch.number() });
+            self.board.lease(name.as_str(), |lease| {
+                *lease = LeaseHealth { held: true, holder, epoch: epoch.number() }
+            });
         }
         Ok(())
     }
 
-    fn hand_over(&mut self, name: &str) {
+    fn hand_over(&mut self, name: &LeaseName) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         if slot.cell.state() == SlotState::Working {
-            tracing::info!(lease = name, "lease is handed over to an instance that leads fewer chains");
+            tracing::info!(
+                lease = name.as_str(),
+                "lease is handed over to an instance that leads fewer chains"
+            );
         }
         slot.cell.end();
     }
 
     fn decide(&self, roll: &LeaseTable) -> Vec<Move> {
-        let wants: Vec<String> = self.slots.keys().cloned().collect();
-        let held: BTreeSet<String> = self
+        let wants: Vec<LeaseName> = self.slots.keys().cloned().collect();
+        let held: BTreeSet<LeaseName> = self
             .slots
             .iter()
             .filter(|(_, slot)| slot.epoch.is_some())
@@ -209,7 +214,7 @@ impl LeaseManager {
             }
             if slot.epoch.is_none() {
                 let holder = row.filter(|row| row.standing != LeaseState::Free).map(|row| row.holder.clone());
-                self.board.lease(name, |lease| *lease = LeaseHealth { held: false, holder, epoch });
+                self.board.lease(name.as_str(), |lease| *lease = LeaseHealth { held: false, holder, epoch });
             }
         }
     }

@@ -67,7 +67,7 @@ impl Background {
         }
     }
 
-    /// Tells somebody when something is wrong.
+    /// Sends alerts.
     ///
     /// # Errors
     /// What is wrong with the URL of the webhook.
@@ -118,7 +118,7 @@ impl Background {
         });
     }
 
-    /// Nobody else can start a server whose manager is gone: the process has to.
+    /// No other task can start a server whose manager is gone: the process has to end.
     fn postgres(&mut self, private: &PrivatePostgres) {
         let (ended, end) = (private.ended(), self.end.clone());
         let this = Loop::new("postgres", HUNG);

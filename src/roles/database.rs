@@ -93,7 +93,7 @@ impl OpenDatabase {
         }
     }
 
-    /// Where the private server can be reached, whoever runs it.
+    /// Where the private server can be reached, by this process or another.
     pub(crate) async fn private_url(&self, loaded: &Loaded) -> Result<String, AppError> {
         if let Some(private) = &self.private {
             return Ok(private.url());
@@ -137,15 +137,15 @@ async fn stop(private: PrivatePostgres) {
     }
 }
 
-/// A server that is just starting gets a few seconds; a wrong address or password is told at once.
+/// A server that is just starting gets a few seconds; a wrong address or password is reported at once.
 async fn connect(loaded: &Loaded, url: String) -> Result<Store, AppError> {
     let settings = store_settings(&loaded.config, url);
-    let patience = ExponentialBuilder::default()
+    let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(2))
         .with_max_times(4)
         .with_jitter();
-    let connected = (|| Store::connect(&settings)).retry(patience).when(StoreError::is_transient).await;
+    let connected = (|| Store::connect(&settings)).retry(backoff).when(StoreError::is_transient).await;
     connected.map_err(|error| match (&loaded.config.database.url, error) {
         (Some(_), error @ StoreError::Url { .. }) => AppError::Config(key(loaded, &causes(&error))),
         (Some(_), error) => {

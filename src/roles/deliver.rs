@@ -28,7 +28,7 @@ use chainflume_store::{HistoryRetention, Store};
 ///
 /// # Errors
 /// What is wrong with the settings of a sink. One that cannot be reached is waited for.
-pub fn carry(
+pub fn deliver(
     loaded: &Loaded,
     store: &Store,
     board: &Board,
@@ -39,7 +39,7 @@ pub fn carry(
     start_relays(loaded, store, tasks, &mut Loops::without_leases(&supervisor, board, stop))
 }
 
-/// As [`carry`], to sinks that several daemons may share.
+/// As [`deliver`], to sinks that several daemons may share.
 pub(crate) fn start_relays(
     loaded: &Loaded,
     store: &Store,
@@ -55,17 +55,17 @@ pub(crate) fn start_relays(
     let mut relays = Relays { loaded, store, wake, loops, tasks, names: Vec::new() };
     let bus = match redis {
         Some(redis) => {
-            relays.carry_to_redis(redis);
+            relays.deliver_to_redis(redis);
             None
         }
         None => {
             let bus = Bus::default();
-            relays.carry_to_bus(&bus);
+            relays.deliver_to_bus(&bus);
             Some(bus)
         }
     };
     for ((webhook, settings), config) in webhooks.into_iter().zip(&loaded.config.webhooks) {
-        relays.carry_to_webhook((webhook, settings), config, reaction(loaded, store, config)?);
+        relays.deliver_to_webhook((webhook, settings), config, reaction(loaded, store, config)?);
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
@@ -99,19 +99,19 @@ struct Relays<'a> {
 }
 
 impl Relays<'_> {
-    fn carry_to_bus(&mut self, bus: &Bus) {
+    fn deliver_to_bus(&mut self, bus: &Bus) {
         let (parts, bus) = (self.parts(), bus.clone());
         let name = self.name(&InProcess::new(bus.clone()));
         self.loops.own_sink(self.tasks, &name, move || Some(Relay::new(parts(InProcess::new(bus.clone())))));
     }
 
-    fn carry_to_redis(&mut self, first: RedisSink) {
+    fn deliver_to_redis(&mut self, first: RedisSink) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let mut sink = anew(Some(first), move || redis(&loaded));
         self.loops.sink(self.tasks, &name, move || sink()?.map(|sink| Relay::new(parts(sink))));
     }
 
-    fn carry_to_webhook(
+    fn deliver_to_webhook(
         &mut self,
         (first, settings): (WebhookSink, DeliverySettings),
         config: &config::Webhook,

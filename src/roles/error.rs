@@ -1,7 +1,7 @@
 /// Why a command failed, by what the caller can do about it. The exit code follows from it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The configuration is wrong, or contradicts what node or database say.
+    /// The configuration is wrong, or contradicts the node or the database.
     #[error("{0}")]
     Config(String),
     /// A node, the database or an address cannot be reached or taken now.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::store_error;
 use super::error::AppError;
 use super::loops::{Loops, anew};
-use super::parts::{Loaded, audit_settings, chain_settings, policy, record, translator};
+use super::parts::{Loaded, chain_settings, policy, record, translator};
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
 use chainflume_db::StoreError;
@@ -42,7 +42,7 @@ pub(crate) fn start(
         loops.audit(tasks, chain, move |turn, heartbeat| {
             let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), about.clone());
             async move {
-                let Some(settings) = audit_settings(&about) else { return };
+                let Some(settings) = about.audit else { return };
                 if let Some(rereader) = audit_rereader(&loaded, &store, &about, &turn, &heartbeat).await {
                     Auditor { rereader, settings, board, heartbeat }.run(turn).await;
                 }
@@ -112,7 +112,7 @@ async fn audit_rereader(
     stop: &CancellationToken,
     heartbeat: &Heartbeat,
 ) -> Option<Rereader> {
-    let settings = audit_settings(chain)?;
+    let settings = chain.audit?;
     loop {
         let pause = heartbeat.wait(tokio::time::sleep(settings.every.min(AUDIT_RETRY_INTERVAL)));
         stop.run_until_cancelled(pause).await?;

@@ -11,7 +11,7 @@ use super::database::OpenDatabase;
 use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
-use chainflume_db::{Epoch, OUTBOX_LEASE, audit_lease, chain_lease, follow_lease, sink_lease};
+use chainflume_db::{Epoch, LeaseName};
 use chainflume_deliver::relay::{Retention, SinkDelivery};
 use chainflume_index::{ChainIndexer, ContractWatch};
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
@@ -92,9 +92,9 @@ impl Loops {
         chain: &config::Chain,
         mut make: impl FnMut() -> Option<ChainIndexer> + Send + 'static,
     ) {
-        let (handle, lease) = self.lease_handle(chain_lease(chain.chain_id));
+        let (handle, lease) = self.lease_handle(LeaseName::chain(chain.chain_id));
         let (name, board, stop) = (chain.name.clone(), self.board.clone(), self.stop.clone());
-        board.chain(&name, |chain| chain.lease = lease.clone());
+        board.chain(&name, |chain| chain.lease = lease.as_ref().map(LeaseName::to_string));
         self.spawn(tasks, Loop::of_chain(&chain.name), move |_| {
             board.chain(&name, |chain| chain.turn(ChainState::Starting));
             let (indexer, handle, stop) = (make(), handle.clone(), stop.clone());
@@ -115,8 +115,8 @@ impl Loops {
         sink: &str,
         mut make: impl FnMut() -> Option<C> + Send + 'static,
     ) {
-        let (handle, lease) = self.lease_handle(sink_lease(sink));
-        self.board.sink(sink, |sink| sink.lease = lease);
+        let (handle, lease) = self.lease_handle(LeaseName::sink(sink));
+        self.board.sink(sink, |sink| sink.lease = lease.map(|lease| lease.to_string()));
         let (board, stop) = (self.board.clone(), self.stop.clone());
         self.spawn(tasks, Loop::of_sink(sink), move |_| {
             let (delivery, handle, board, stop) = (make(), handle.clone(), board.clone(), stop.clone());
@@ -157,7 +157,7 @@ impl Loops {
         self.each_turn(
             tasks,
             Loop::new("outbox trim", TRIM_HANG_TIMEOUT),
-            OUTBOX_LEASE.to_owned(),
+            LeaseName::outbox(),
             move |turn, heartbeat| {
                 let retention = retention.clone();
                 async move { retention.trim(turn, heartbeat).await }
@@ -191,7 +191,7 @@ impl Loops {
         W: Future<Output = ()> + Send,
     {
         let this = Loop::new(format!("audit {}", chain.name), AUDIT_HANG_TIMEOUT);
-        self.each_turn(tasks, this, audit_lease(chain.chain_id), work);
+        self.each_turn(tasks, this, LeaseName::audit(chain.chain_id), work);
     }
 
     /// Follows the transactions of a chain.
@@ -201,20 +201,20 @@ impl Loops {
         W: Future<Output = ()> + Send,
     {
         let this = Loop::new(format!("follow {}", chain.name), FOLLOW_HANG_TIMEOUT);
-        self.each_turn(tasks, this, follow_lease(chain.chain_id), work);
+        self.each_turn(tasks, this, LeaseName::follow(chain.chain_id), work);
     }
 
     /// Publishes by itself; one instance does, under the lease of this name.
-    pub(crate) fn trigger<F, W>(&mut self, tasks: &mut JoinSet<()>, lease: &str, work: F)
+    pub(crate) fn trigger<F, W>(&mut self, tasks: &mut JoinSet<()>, lease: LeaseName, work: F)
     where
         F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
     {
-        self.each_turn(tasks, Loop::new(lease, TRIGGER_HANG_TIMEOUT), lease.to_owned(), work);
+        self.each_turn(tasks, Loop::new(lease.as_str(), TRIGGER_HANG_TIMEOUT), lease, work);
     }
 
     /// Work that begins anew with each lease turn.
-    fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, this: Loop, lease: String, work: F)
+    fn each_turn<F, W>(&mut self, tasks: &mut JoinSet<()>, this: Loop, lease: LeaseName, work: F)
     where
         F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
         W: Future<Output = ()> + Send,
@@ -230,7 +230,7 @@ impl Loops {
     }
 
     /// The handle and its lease.
-    fn lease_handle(&mut self, lease: String) -> (Handle, Option<String>) {
+    fn lease_handle(&mut self, lease: LeaseName) -> (Handle, Option<LeaseName>) {
         let handle = self.manager.as_mut().map(|manager| Arc::new(manager.handle(lease.clone())));
         (handle.clone(), handle.map(|_| lease))
     }
@@ -332,9 +332,9 @@ where
 }
 
 /// Shows on the board that the chain's loop lives while another instance holds the lease.
-fn chain_standby(board: Board, chain: String, lease: Option<String>) -> impl Fn() + Send + Sync {
+fn chain_standby(board: Board, chain: String, lease: Option<LeaseName>) -> impl Fn() + Send + Sync {
     move || {
-        let lease = lease.as_ref().and_then(|lease| board.leases().get(lease).cloned());
+        let lease = lease.as_ref().and_then(|lease| board.leases().get(lease.as_str()).cloned());
         let is_led = lease.is_some_and(|lease| !lease.held && lease.holder.is_some());
         board.chain(&chain, |health| {
             health.alive_at = Instant::now();

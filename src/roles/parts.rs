@@ -10,10 +10,9 @@ use chainflume_core::domain::FollowedEvent;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
 use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
-use chainflume_index::{AuditSettings, TranslatedSource, Translator};
+use chainflume_index::{TranslatedSource, Translator};
 use chainflume_node::{
-    BlockTag, ChainSettings, FailoverSettings, HistorySettings, ProviderSettings, RateLimitSettings,
-    headers_of,
+    BlockTag, ChainSettings, FailoverSettings, ProviderSettings, RateLimitSettings, headers_of,
 };
 use chainflume_store::{ChainRecord, SourceRecord};
 
@@ -25,7 +24,7 @@ use chainflume_ops::telemetry;
 pub struct Loaded {
     /// The file.
     pub path: PathBuf,
-    /// What it says.
+    /// Its text.
     pub config: Config,
 }
 
@@ -38,16 +37,11 @@ impl Loaded {
 
 /// How logs are set up.
 pub fn telemetry_settings(log: &config::LogConfig) -> telemetry::LogSettings {
-    let format = match log.format {
-        config::LogFormat::Auto => telemetry::LineFormat::Auto,
-        config::LogFormat::Human => telemetry::LineFormat::Human,
-        config::LogFormat::Json => telemetry::LineFormat::Json,
-    };
-    // Libraries speak of their own affairs at `info`; ours are the operator's. sqlx warns of parts of the database
+    // Libraries log their own affairs at `info`; ours are the operator's. sqlx warns of parts of the database
     // url it does not know, with their values.
     let level = log.level.as_str();
     let others = if log.level == config::LogLevel::Error { "error" } else { "warn" };
-    telemetry::LogSettings { format, filter: format!("{others},sqlx=error,chainflume={level}") }
+    telemetry::LogSettings { format: log.format, filter: format!("{others},sqlx=error,chainflume={level}") }
 }
 
 pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
@@ -129,7 +123,7 @@ fn pace(chain: &config::Chain) -> admin::ChainPace {
     admin::ChainPace { block_time: chain.block_time, confirmations }
 }
 
-/// A head that stands still for twenty blocks' time, and for a minute and two polls, is a stall: no chain
+/// A head that does not move for twenty blocks' time, and for a minute and two polls, is a stall: no chain
 /// varies that much by itself.
 pub(crate) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
@@ -137,16 +131,13 @@ pub(crate) fn head_silence(chain: &config::Chain) -> std::time::Duration {
 }
 
 pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
-    let history = &chain.history;
     ChainSettings {
         name: chain.name.clone(),
         chain_id: chain.chain_id,
         providers: chain.providers.iter().map(|provider| provider_settings(chain, provider)).collect(),
         failover: FailoverSettings {
-            probe_interval: chain.failover.probe_interval,
             probe_timeout: chain.failover.probe_timeout.min(chain.request_timeout),
-            max_lag: chain.failover.max_lag,
-            return_after: chain.failover.return_after,
+            ..chain.failover
         },
         verify: chain.verify,
         tag: match chain.confirmations {
@@ -160,25 +151,12 @@ pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
         poll_interval: chain.poll_interval,
         ws_silence: chain.ws_silence,
         max_head_age: chain.max_head_age,
-        history: HistorySettings {
-            ranges_in_flight: history.ranges_in_flight,
-            initial_range: history.initial_range,
-            max_range: history.max_range,
-            buffer_bytes: history.buffer_bytes,
-            commit_logs: history.commit_logs,
-        },
+        history: chain.history,
     }
 }
 
 fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
-    let config::Pace {
-        requests_per_second,
-        compute_units_per_second,
-        compute_units,
-        max_concurrent,
-        max_bytes_in_flight,
-    } = &chain.pace;
-    // What a provider says for itself counts, be it that it has no limit.
+    // A setting of the provider counts before the one of the chain, also if it is "no limit".
     let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
 
     ProviderSettings {
@@ -191,18 +169,14 @@ fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> Prov
         priority: provider.priority,
         role: provider.role,
         pace: RateLimitSettings {
-            requests_per_second: own(provider.requests_per_second, *requests_per_second),
-            compute_units_per_second: own(provider.compute_units_per_second, *compute_units_per_second),
-            compute_units: compute_units.clone(),
-            max_concurrent: *max_concurrent,
-            max_bytes_in_flight: *max_bytes_in_flight,
+            requests_per_second: own(provider.requests_per_second, chain.pace.requests_per_second),
+            compute_units_per_second: own(
+                provider.compute_units_per_second,
+                chain.pace.compute_units_per_second,
+            ),
+            ..chain.pace.clone()
         },
     }
-}
-
-/// `None` where no audit is configured.
-pub(crate) fn audit_settings(chain: &config::Chain) -> Option<AuditSettings> {
-    chain.audit.map(|config::Audit { blocks, every, repair }| AuditSettings { blocks, every, repair })
 }
 
 pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {
@@ -228,7 +202,7 @@ pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
     }
 }
 
-/// What a source listens for. An anonymous event of every contract cannot be told from any other.
+/// What a source listens for. An anonymous event of every contract cannot be distinguished from any other.
 fn follows(source: &config::Source) -> Vec<FollowedEvent> {
     let abi = |source: &config::Source| SourceAbi {
         source: SourceIndex(0),
@@ -264,3 +238,6 @@ pub(crate) fn translator(config: &Config, chain: &config::Chain) -> Result<Trans
     let mapper = Mapper::new(mappings.collect()).map_err(|error| AppError::Config(error.to_string()))?;
     Ok(Translator::new(chain.name.clone(), sources.collect(), mapper))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ pub(crate) async fn start(
 }
 
 /// What the other crates offer on the public listener.
-fn offered((config, store): (&Config, &Store), board: &Board) -> Result<Vec<Api>, AppError> {
+fn offered((config, store): (&Config, &Store), board: &Board) -> Result<Arc<[Api]>, AppError> {
     let publisher = application::publisher((config, store))?;
     let offered =
         [Some(publisher.api()), inbound::api(config, store, board), Some(trigger::api(config, store))];
@@ -135,7 +135,7 @@ fn keep<P, W>(
     loops.spawn(tasks, Loop::new(name, HUNG), move |heartbeat| start(parts.clone(), heartbeat));
 }
 
-/// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops nobody else.
+/// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops no other task.
 async fn watch(
     board: &Board,
     feed: &Feed,

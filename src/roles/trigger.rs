@@ -13,7 +13,7 @@ use super::serve::application::{publisher, schemas};
 use crate::config::{self, Config};
 use chainflume_api::Api;
 use chainflume_core::domain::causes;
-use chainflume_db::{Database, LIMITS_LEASE, SCHEDULE_LEASE};
+use chainflume_db::{Database, LeaseName};
 use chainflume_deliver::sink::{AnswerFault, TakeAnswer};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
@@ -45,7 +45,7 @@ fn schedules(loaded: &Loaded, database: &Database, loops: &mut Loops, tasks: &mu
     }
     schedules.iter().for_each(|schedule| metrics::schedule_starts(&schedule.name));
     let (schedules, store) = (schedules.clone(), StoredSchedules::of(database));
-    loops.trigger(tasks, SCHEDULE_LEASE, move |turn, heartbeat| {
+    loops.trigger(tasks, LeaseName::schedule(), move |turn, heartbeat| {
         let schedules = ScheduleLoop::new(schedules.clone(), store.clone(), now);
         async move { schedules.run(turn, heartbeat).await }
     });
@@ -61,7 +61,7 @@ fn limits(loaded: &Loaded, database: &Database, loops: &mut Loops, tasks: &mut J
         windows: config.chains.iter().map(|chain| (chain.chain_id, chain.reorg_window)).collect(),
     };
     let database = database.clone();
-    loops.trigger(tasks, LIMITS_LEASE, move |turn, heartbeat| {
+    loops.trigger(tasks, LeaseName::limits(), move |turn, heartbeat| {
         let watch = BalanceWatch::new(&database, settings.clone());
         async move { watch.run(turn, heartbeat).await }
     });

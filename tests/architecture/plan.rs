@@ -1,4 +1,4 @@
-//! Which package and which room may know which, and why. A change here is a change of the house: its commit says why.
+//! Which package and which room may know which, and why. A change here is a change of the house: its commit gives the reason.
 
 /// A package of the workspace.
 pub struct Package {
@@ -79,7 +79,7 @@ pub const PURE: &str = "core";
 
 /// Every package. Cargo refuses what a package does not list; this is why the lists are as short as they are.
 pub const PACKAGES: &[Package] = &[
-    package("core", &[], "its words are everybody's, and it knows nobody"),
+    package("core", &[], "all packages share its words, and it knows none of them"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
     package(
         "access",
@@ -144,6 +144,7 @@ pub const ROOMS: &[Room] = &[
     room("core", "canon", &["domain"], "what to believe is decided from facts alone"),
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
+    room("core", "messages", &["domain"], "a message is composed from facts, wherever these are stored"),
     room("ops", "metrics", &[], "every room may count"),
     room("ops", "backoff", &[], "every loop that retries waits by it"),
     room("ops", "health", &[], "the loops write it and everybody reads it"),

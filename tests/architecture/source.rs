@@ -321,7 +321,7 @@ fn outside_generics(head: &str) -> Option<usize> {
     None
 }
 
-/// What stands between the parenthesis at the start and its end.
+/// What is between the parenthesis at the start and its end.
 fn group(text: &str) -> &str {
     let mut depth = 0;
     for (at, c) in text.char_indices() {

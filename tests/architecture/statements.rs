@@ -195,7 +195,7 @@ fn closing(tokens: &[Token<'_>]) -> usize {
     tokens.len() - 1
 }
 
-/// What a literal says.
+/// The text of a literal.
 fn plain(literal: &str) -> String {
     let Some(raw) = literal.strip_prefix('r') else {
         let inner = literal.trim_matches('"');

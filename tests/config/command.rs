@@ -147,7 +147,7 @@ fn what_init_writes_passes_check() {
 }
 
 #[test]
-fn init_never_overwrites_unless_told_to() {
+fn init_never_overwrites_without_its_option() {
     let folder = folder_with("precious");
     let file = folder.path().join("chainflume.toml");
     let args = ["init", "--family", "erc20", "--address", "any"];

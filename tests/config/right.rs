@@ -2,9 +2,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, ApplicationFacts, Audit, Chain, Compression, Config, Confirmations, DatabaseConfig,
-    Failover, History, LogConfig, LogVerification, OutboxConfig, Pace, Provider, ProviderRole, PublishMode,
-    RecordRetention, Redis, RedisServers, Secret, Shutdown, Source, Standby, Users,
+    Admin, Alerts, ApplicationFacts, AuditSettings, Chain, Compression, Config, Confirmations,
+    DatabaseConfig, FailoverSettings, HistorySettings, LogConfig, LogVerification, OutboxConfig, Provider,
+    ProviderRole, PublishMode, RateLimitSettings, RecordRetention, Redis, RedisServers, Secret, Shutdown,
+    Source, Standby, Users,
 };
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
@@ -35,8 +36,8 @@ fn only_provider() -> Provider {
     }
 }
 
-fn usual_pace() -> Pace {
-    Pace {
+fn usual_pace() -> RateLimitSettings {
+    RateLimitSettings {
         requests_per_second: None,
         compute_units_per_second: None,
         compute_units: PRICES.map(|(method, units)| (method.to_owned(), units)).into(),
@@ -45,8 +46,8 @@ fn usual_pace() -> Pace {
     }
 }
 
-fn usual_history() -> History {
-    History {
+fn usual_history() -> HistorySettings {
+    HistorySettings {
         ranges_in_flight: 4,
         initial_range: 1_000,
         max_range: 10_000,
@@ -55,9 +56,9 @@ fn usual_history() -> History {
     }
 }
 
-fn usual_failover() -> Failover {
+fn usual_failover() -> FailoverSettings {
     let [probe_interval, probe_timeout, return_after] = [10, 2, 60].map(Duration::from_secs);
-    Failover { probe_interval, probe_timeout, max_lag: 5, return_after }
+    FailoverSettings { probe_interval, probe_timeout, max_lag: 5, return_after }
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             max_head_age: Duration::from_secs(3_600),
             history: usual_history(),
             contract_check: Some(Duration::from_hours(1)),
-            audit: Some(Audit { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
+            audit: Some(AuditSettings { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
             pace: usual_pace(),
         }],
         sources: vec![Source {
@@ -181,7 +182,7 @@ fn redis_is_one_server_or_sentinels_or_a_cluster() {
 }
 
 #[test]
-fn events_are_told_when_confirmed_or_at_the_head_too() {
+fn events_are_published_when_confirmed_or_at_the_head_too() {
     let publish =
         |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
     assert_eq!(publish("\"confirmed\""), PublishMode::Confirmed);

@@ -75,7 +75,7 @@ fn a_source_needs_a_known_chain_and_a_chain_a_source() {
 }
 
 #[test]
-fn a_setting_of_another_family_is_told() {
+fn a_setting_of_another_family_is_reported() {
     assert_eq!(
         wrong(&after("start_block", "decimals = 6\nuser = \"from\"")),
         [

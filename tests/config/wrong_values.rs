@@ -245,9 +245,9 @@ fn providers_say_what_each_and_what_all_of_them_lack() {
         wrong(&after("http", two)),
         [
             "3 problems in chainflume.toml",
-            "chainflume.toml:5: chain[0].http: stands beside [[chain.provider]], which says the same (move it into a [[chain.provider]] of its own, or remove it)",
-            "chainflume.toml:6: chain[0].provider: leaves nobody to ask about the newest blocks (give one of them role = \"any\", or leave its role out)",
-            "chainflume.toml:9: chain[0].provider[1].name: is called like another of this chain, and logs and metrics could not tell them apart (give each a name of its own: name = \"…\")",
+            "chainflume.toml:5: chain[0].http: is beside [[chain.provider]], which has the same meaning (move it into a [[chain.provider]] of its own, or remove it)",
+            "chainflume.toml:6: chain[0].provider: leaves no provider to ask about the newest blocks (give one of them role = \"any\", or leave its role out)",
+            "chainflume.toml:9: chain[0].provider[1].name: is called like another of this chain, and logs and metrics could not distinguish them (give each a name of its own: name = \"…\")",
         ]
     );
     let bad = "[[chain.provider]]\nurl = \"https://one.example\"\nrole = \"archive\"\npriority = 0\n";
@@ -272,8 +272,8 @@ fn which_redis_is_meant_is_no_guess() {
             "url = \"redis://one\"\nsentinels = [\"redis://two\"]\nmaster = \"m\"\ncluster = [\"redis://three\"]"
         ),
         [
-            "chainflume.toml:3: redis.sentinels: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
-            "chainflume.toml:5: redis.cluster: stands beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+            "chainflume.toml:3: redis.sentinels: is beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
+            "chainflume.toml:5: redis.cluster: is beside redis.url (keep one: url for a server, sentinels and master, or cluster)",
         ]
     );
     assert_eq!(
@@ -339,7 +339,7 @@ over_after = "1ms"
         "chainflume.toml:17: webhook[0].secret[1]: the value does not begin with whsec_ (write whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32))",
         "chainflume.toml:18: webhook[0].types[1]: `no spaces` is not a type of message (write a type like \"user.activated\", or the beginning of some and a star: \"stake.*\")",
         "chainflume.toml:19: webhook[0].retry_schedule[1]: `soon` is not a length of time (write a number and a unit, like \"250ms\" or \"12s\")",
-        "chainflume.toml:20: webhook[0].allow_hosts[0]: `http://crm` is not a host (write a name or an address as it stands in the url, without port)",
+        "chainflume.toml:20: webhook[0].allow_hosts[0]: `http://crm` is not a host (write a name or an address as it is in the url, without port)",
         "chainflume.toml:21: webhook[0].in_flight: `0` is too small (give a value from 1 to 64)",
         "chainflume.toml:22: webhook[1].url: is missing (add url = \"https://…\", where messages are sent)",
         "chainflume.toml:22: webhook[1].secret: is missing (add secret = \"whsec_…\", what the receiver checks signatures with)",

@@ -3,7 +3,7 @@
 //! checked and however the chain is reorganised, the tables end as the chain's, messages fold to them, and no confirmed
 //! event that stayed on the chain was ever retracted.
 //!
-//! `PROPERTY_SEED` repeats a run or, with `BALANCED_CASES=1`, one case; `BALANCED_CASES` says how many cases.
+//! `PROPERTY_SEED` repeats a run or, with `BALANCED_CASES=1`, one case; `BALANCED_CASES` is the number of cases.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::random::{Random, seed};
 use crate::scene::by_hash;
 use crate::{postgres, tables};
 
-/// Cases of a run unless told otherwise: each combination of tag, check and number of providers twice.
+/// Cases of a run by default: each combination of tag, check and number of providers twice.
 const CASES: u64 = 32;
 /// Cases at the same time: much of each is waiting.
 const LANES: u64 = 4;
@@ -34,7 +34,7 @@ const FIRST: u64 = 5;
 const LONG: Duration = Duration::from_secs(90);
 
 #[test]
-fn whatever_stands_behind_a_balancer_the_tables_are_the_chains() {
+fn behind_any_balancer_the_tables_are_the_chains() {
     let first = seed("balanced");
     let cases = std::env::var("BALANCED_CASES").ok().map_or(CASES, |text| text.parse().expect("a number"));
     let next = std::sync::atomic::AtomicU64::new(0);
@@ -85,7 +85,7 @@ struct Case {
     seed: u64,
     tag: u64,
     verify: &'static str,
-    /// What stands behind each URL.
+    /// The backends behind each URL.
     providers: Vec<Vec<Backend>>,
     pending: bool,
     timed: bool,
@@ -167,7 +167,7 @@ impl Backend {
             }),
             Self::Refuses(how) => faults.decide(move |_| random.percent(50).then(|| refusal(how))),
             Self::Lies(lie) => faults.decide(move |request| {
-                // Of a range far below the head another hash is nobody's to find.
+                // Of a range far below the head another hash is not found.
                 let may = lie != Lie::WrongBlockHash || by_hash(&request.params);
                 let hit = request.method == "eth_getLogs" && may && random.percent(50);
                 hit.then_some(Effect::Lie(lie))
@@ -197,7 +197,7 @@ impl Act {
     }
 }
 
-/// What stands behind the URLs while a case runs.
+/// The backends behind the URLs while a case runs.
 struct World {
     chain: DevChain,
     /// Each with its backends, of which the first is well.
@@ -234,7 +234,7 @@ impl World {
         world
     }
 
-    /// A daemon may have seen this head, and taken what the tag says of it for final.
+    /// A daemon may have seen this head, and taken it for final by its tag.
     fn seen(&mut self, case: &Case) {
         self.floor = self.floor.max(self.chain.head().number.saturating_sub(case.tag.min(WINDOW)));
     }
@@ -253,7 +253,7 @@ impl World {
         self.seen(case);
     }
 
-    /// Every URL leads to all that stand behind it.
+    /// Every URL leads to all of its backends.
     fn mix(&self) {
         for (balancer, addresses) in &self.balancers {
             balancer.lead_to(addresses);
@@ -288,7 +288,7 @@ impl Case {
     async fn run(&self) -> Result<(), String> {
         let mut world = World::of(self).await;
         let (url, config) = (postgres::database().await, world.config(self));
-        // Which chain it is a daemon learns from the first node it meets; nobody could tell it otherwise.
+        // Which chain it is a daemon learns from the first node it meets; it has no other source.
         let flume = Flume::start(&config, &url).await;
         flume.until_tip("dev", FIRST - 2).await;
         flume.stop().await;

@@ -5,6 +5,7 @@ mod commands;
 mod emptying;
 mod matrix;
 mod past;
+mod standby;
 mod week;
 
 use alloy_primitives::{Address, U256};
@@ -72,7 +73,7 @@ fn of<'a>(chain: &'a ChainHealth, name: &str) -> Option<&'a SourceHealth> {
     chain.sources.iter().find(|source| source.name == name)
 }
 
-/// Waits until a source stands at a block, and nothing of its past is left to be read.
+/// Waits until a source is at a block, and nothing of its past is left to be read.
 async fn until_whole(flume: &Flume, name: &str, tip: u64) {
     let is_whole = |chain: &ChainHealth| {
         of(chain, name)
@@ -96,7 +97,7 @@ async fn texts(scene: &Scene, sql: &'static str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_name_blocks_that_source_alone_and_says_the_way_back() {
+async fn another_name_blocks_that_source_alone_and_names_the_remedy() {
     let scene = scene(40).await;
     run(&scene, &before(), &["usd", "other"]).await;
     let flume = scene.start_with("", &(source("usdc", &[A], TRANSFER) + &other())).await;

@@ -23,8 +23,8 @@ async fn a_command_without_the_services_variables_is_refused() {
         format!("the daemon at 127.0.0.1:{} uses another database than the private one in ", home.port);
     for command in [&["status"][..], &["views"], &["dead-letters", "list"], &["psql", "--", "-c", "select 1"]]
     {
-        let said = home.run(command).await;
-        assert!(said.error(78).contains(&words) && said.out.is_empty(), "{command:?}: {said:#?}");
+        let output = home.run(command).await;
+        assert!(output.error(78).contains(&words) && output.out.is_empty(), "{command:?}: {output:#?}");
     }
     let checked = home.run(&["check"]).await.fine();
     assert!(checked.lines().any(|line| line.starts_with("warn ") && line.contains(&words)), "{checked}");
@@ -48,14 +48,14 @@ async fn a_command_without_the_services_variables_is_refused() {
 async fn psql_opens_the_private_database_with_and_without_a_daemon() {
     let (_, server) = devchain(85, 20).await;
     let home = Home::new(&server, &source("token", "erc20", DEMO_TOKEN, 0), None);
-    let said = home.run(&["psql"]).await;
-    assert_eq!(said.error(69), "there is no private database yet: `chainflume run` makes it");
+    let output = home.run(&["psql"]).await;
+    assert_eq!(output.error(69), "there is no private database yet: `chainflume run` makes it");
     let daemon = home.start();
     daemon.until_tip(18).await;
     let tip = ["psql", "--", "-XqAtc", "select block_number from checkpoints"];
     assert_eq!(home.run(&tip).await.fine(), "18\n");
     daemon.stop_well().await;
     assert_eq!(home.run(&tip).await.fine(), "18\n");
-    let said = home.run(&["psql", "--", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", "select no_such"]).await;
-    assert_eq!(said.error(1), "psql ended with code 1");
+    let output = home.run(&["psql", "--", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", "select no_such"]).await;
+    assert_eq!(output.error(1), "psql ended with code 1");
 }

@@ -15,7 +15,7 @@ use crate::flume::{Flume, config, connect, devchain, source};
 use crate::postgres;
 use crate::random::{Random, seed};
 use crate::redis_server::RedisServer;
-use crate::relay::{Carriers, canonical, fold, published};
+use crate::relay::{Relays, canonical, fold, published};
 
 const MARK: Address = Address::repeat_byte(0x3a);
 
@@ -94,7 +94,7 @@ impl House {
         letters.iter().map(|letter| letter["id"].as_u64().expect("a number")).collect()
     }
 
-    /// What is stored and what was told, in order.
+    /// What is stored and what was published, in order.
     async fn stored(&self) -> (Vec<String>, Vec<String>) {
         let texts = async |sql| sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("reads");
         let events =
@@ -178,7 +178,7 @@ async fn a_retry_killed_at_any_moment_publishes_each_event_once() {
     let flume = house.daemon().await;
     flume.until_tip("dev", 40).await;
     let text = format!("{}[redis]\nurl = \"{}\"\n", house.text, server.url());
-    let carriers = Carriers::start(&text, &house.url).await;
+    let relays = Relays::start(&text, &house.url).await;
     house.write_abi(true);
     let mut kills = 0;
     while !house.open().await.is_empty() {
@@ -192,13 +192,13 @@ async fn a_retry_killed_at_any_moment_publishes_each_event_once() {
         }
     }
     assert!(kills > 0, "it was never in time");
-    // Among the last of them: one goes with its block, and is told so.
+    // Among the last of them: one goes with its block, and is reported.
     house.chain.reorg_with(3, &[vec![], vec![], vec![], vec![]]);
     flume.until_tip("dev", 41).await;
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     let messages = published(&server).await;
     assert_eq!((messages.len(), fold(&messages)), (41, canonical(&house.pool).await));
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 

@@ -115,7 +115,7 @@ fn fuller(scene: &Scene, more: impl Fn(u64) -> Bloom + Send + Sync + 'static) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_doubt_that_nothing_can_settle_holds_up_nobody() {
+async fn a_doubt_that_nothing_can_settle_holds_up_no_source() {
     let (scene, flume) = caught_up("").await;
     scene.chain.faults().add(Rule::on(RECEIPTS, off()));
     scene.chain.faults().add(Rule::on(RECEIPT, off()));
@@ -180,7 +180,7 @@ async fn crowded_blooms_cost_receipts_of_few_blocks() {
 async fn a_contract_with_other_events_costs_receipts_of_few_blocks() {
     let scene = Scene::new(98).await;
     scene.change(|chain| chain.mine_empty(4));
-    // Its approvals are in each block, and belong to an event nobody asked for.
+    // Its approvals are in each block, and belong to an event that no source follows.
     let sources = source("vault", "stake", STAKE_VAULT, 0);
     let flume = scene.start_with("", &sources).await;
     flume.until_tip("dev", 100).await;
@@ -380,7 +380,7 @@ async fn fields_that_decide_nothing_may_be_null_or_odd() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_odd_receipt_of_somebody_else_stops_nobody() {
+async fn an_odd_receipt_of_another_contract_stops_no_source() {
     let (scene, flume) = caught_up("verify = \"receipts\"").await;
     let odd = Effect::edit(move |answer| {
         each(answer, |receipt| {

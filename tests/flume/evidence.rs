@@ -1,4 +1,4 @@
-//! What a header says of its logs is held against the logs a node answers, and a check no chain could pass stops nobody.
+//! The evidence of a header is compared with the logs that a node returns, and a check that no chain could pass stops no source.
 
 use alloy_primitives::{Bloom, U256};
 use chainflume_devchain::{
@@ -32,7 +32,7 @@ async fn the_bloom_shows_logs_omitted_near_the_head_for_a_later_read() {
     // A backend whose index of logs is behind: it knows the block and none of its logs.
     let lying = scene.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)).asking(by_hash));
     scene.change(|chain| chain.mine_with(vec![stake(), Vec::new(), Vec::new()]));
-    // The receipts have the root of the header, so that nobody waits for the index.
+    // The receipts have the root of the header, so that no check waits for the index.
     flume.until_tip("dev", 103).await;
     assert!(lying.fired() >= 1 && scene.chain.calls(RECEIPTS) >= 1);
     scene.ends_at(flume, 103).await;

@@ -1,4 +1,4 @@
-//! What a developer would copy works: the example consumers, and what docs/CONSUMING.md says of them.
+//! What a developer would copy works: the example consumers, and what docs/CONSUMING.md promises about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ impl Crew<'_> {
         command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program[0].display()))
     }
 
-    /// Somebody takes some entries of each stream and is never seen again.
+    /// A consumer takes some entries of each stream and is never seen again.
     async fn someone_dies(&self, server: &RedisServer) {
         for stream in STREAMS {
             let made: RedisResult<()> = redis::cmd("XGROUP")
@@ -138,7 +138,7 @@ impl Crew<'_> {
         read("one") + &read("two")
     }
 
-    /// What the consumers hold to be so: ids and wallets that stand, and their count by aggregate type.
+    /// What the consumers hold to be so: ids and wallets that remain, and their count by aggregate type.
     async fn result(&self, server: &RedisServer) -> (BTreeSet<String>, BTreeMap<String, i64>) {
         let seen: BTreeMap<String, String> = server.run(&format!("HGETALL {{{}}}:seen", self.group)).await;
         let standing = seen.into_iter().filter(|(_, seen)| seen.ends_with(" confirmed"));
@@ -147,7 +147,7 @@ impl Crew<'_> {
     }
 }
 
-/// What should stand, by the tables.
+/// What should remain, by the tables.
 async fn truth(pool: &PgPool) -> (BTreeSet<String>, BTreeMap<String, i64>) {
     let users = users(pool).await;
     let mut counts: BTreeMap<String, i64> = sqlx::query_as(

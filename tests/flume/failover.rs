@@ -1,5 +1,5 @@
 //! Several providers for one chain: one that fails, lags, lies about its chain or cannot do what is needed is replaced
-//! within seconds and taken back when it is well, and whoever is asked, the tables are the chain's.
+//! within seconds and taken back when it is well, and whichever is asked, the tables are the chain's.
 
 mod answers;
 mod commands;
@@ -162,7 +162,7 @@ async fn a_lagging_provider_is_replaced_and_taken_back_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_stands_still_everywhere_switches_nobody() {
+async fn a_chain_without_new_heads_anywhere_switches_no_provider() {
     let two = Two::new().await;
     let (one, other) = (two.one.looks(), two.other.looks());
     until("both are looked at for two seconds", || {
@@ -210,7 +210,7 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
     let flume = Flume::start(&config(&[one.provider("one", "")]), &url).await;
     flume.until_tip("dev", 98).await;
     flume.stop().await;
-    // What block 0 is is known by now, and being preferred makes nobody right.
+    // What block 0 is is known by now, and being preferred proves nothing.
     let providers =
         [wrong_genesis.provider("genesis", ""), wrong_id.provider("id", ""), one.provider("one", "")];
     let flume = Flume::start(&config(&providers), &url).await;
@@ -240,8 +240,8 @@ async fn providers_with_different_block_0_are_named_and_not_believed() {
     let url = postgres::database().await;
     let flume = Flume::start(&config(&[one.provider("one", ""), other.provider("other", "")]), &url).await;
     let genesis = |chain: &DevChain| chain.block(0).expect("it is there").hash;
-    let said = format!("one says {}, other says {}", genesis(&stranger), genesis(&chain));
-    let named = |chain: &ChainHealth| chain.last_error.as_ref().is_some_and(|error| error.contains(&said));
+    let text = format!("one has {}, other has {}", genesis(&stranger), genesis(&chain));
+    let named = |chain: &ChainHealth| chain.last_error.as_ref().is_some_and(|error| error.contains(&text));
     flume.until("dev", "names both", named).await;
     let stored: i64 = sqlx::query_scalar("select count(*) from chains")
         .fetch_one(&connect(&url).await)
@@ -309,7 +309,7 @@ async fn each_provider_does_the_work_of_its_role() {
     flume.until_tip("dev", 198).await;
     chain.mine(3);
     flume.until_tip("dev", 201).await;
-    flume.until("dev", "says who works", |chain| provider(chain, "live").live).await;
+    flume.until("dev", "names the working provider", |chain| provider(chain, "live").live).await;
     let health = flume.chain("dev");
     let work = |name| (provider(&health, name).live, provider(&health, name).history);
     assert_eq!(
@@ -333,7 +333,7 @@ async fn each_provider_does_the_work_of_its_role() {
 async fn a_provider_that_contradicts_final_is_left_and_all_stop() {
     let two = Two::new().await;
     let reorged = two.one.chain.branch();
-    // One chain behind both: whoever is asked contradicts.
+    // One chain behind both: each of them contradicts.
     two.one.chain.reorg(60, 70);
     let contradict = |chain: &ChainHealth| {
         ["one", "other"].iter().all(|name| provider(chain, name).state == "contradicts")

@@ -33,7 +33,7 @@ async fn history_is_synced_and_the_head_followed() {
 const HEADER: &str = "eth_getBlockByNumber";
 const LOGS: &str = "eth_getLogs";
 
-/// A daemon that is told of heads and makes use of it.
+/// A daemon that receives heads and uses them.
 async fn told_of_heads(confirmations: u64) -> (Scene, Flume) {
     let scene = Scene::new(20).await;
     let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");

@@ -60,7 +60,7 @@ impl Hooked {
         assert_eq!(answered, (200, r#"{"success":true}"#.to_owned()));
     }
 
-    /// Mines blocks, and says in a delivery that the newest is there. Returns the newest confirmed block, which is stored.
+    /// Mines blocks, and reports in a delivery that the newest is there. Returns the newest confirmed block, which is stored.
     async fn mine(&self, blocks: u64) -> u64 {
         self.chain.mine_empty(blocks - 1);
         let mint = Action::Erc20Mint { to: wallet(0), amount: U256::from(7) };
@@ -100,7 +100,7 @@ impl Hooked {
     }
 }
 
-/// Stands in no log line, which the daemon's tests look for.
+/// Appears in no log line, which the daemon's tests look for.
 fn secret() -> String {
     format!("{CANARY} of a provider")
 }

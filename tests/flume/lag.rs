@@ -1,4 +1,4 @@
-//! A backend lags behind its load balancer, and `eth_getLogs` over a range says nothing about the blocks it lacks. What
+//! A backend lags behind its load balancer, and `eth_getLogs` over a range does not show the blocks it lacks. What
 //! decides how a block is read is its age, and not whether it is final.
 
 use alloy_primitives::U256;
@@ -118,13 +118,13 @@ async fn a_range_whose_last_header_shows_missing_logs_is_asked_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_and_its_last_header_come_from_one_backend() {
     let scene = scene(300, 0, 1).await;
-    // Whoever is asked about a range lags, and what comes in the same request is asked of the same backend.
+    // The backend that is asked about a range lags, and what comes in the same request is asked of the same backend.
     scene.chain.faults().decide(|request: &Request| (request.together >= 3).then_some(Effect::Lag(200)));
     let flume = scene.start(DEFAULTS).await;
     let lacks = |chain: &ChainHealth| {
         chain.last_error.as_ref().is_some_and(|error| error.contains("it has no block"))
     };
-    flume.until("dev", "is told that the end is not there", lacks).await;
+    flume.until("dev", "learns that the end is not there", lacks).await;
     scene.chain.faults().clear();
     scene.ends_at(flume, 298).await;
 }

@@ -1,4 +1,4 @@
-//! What nodes allow and how they say no: history comes through whole, with few refused calls, and none of their
+//! What nodes allow and how they refuse: history comes through whole, with few refused calls, and none of their
 //! misbehaviour is taken for an answer.
 
 mod any;

@@ -140,7 +140,7 @@ async fn every_message_of_every_type_is_what_the_schema_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_type_of_event_is_told_as_pending_too_and_no_user_is() {
+async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
     let url = postgres::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let (chain, server) = devchain(3, 0).await;

@@ -67,7 +67,7 @@ impl House {
     }
 
     /// State and payload of each message.
-    async fn said(&self) -> Vec<(String, Value)> {
+    async fn messages(&self) -> Vec<(String, Value)> {
         let texts = self.texts("select message from outbox order by seq").await;
         let read = |text: String| {
             let message: Value = serde_json::from_str(&text).expect("json");
@@ -106,7 +106,7 @@ async fn a_renamed_argument_empties_no_view_and_no_retraction() {
         ("retracted", by_second("2")),
         ("confirmed", by_second("3")),
     ];
-    assert_eq!(house.said().await, expected.map(|(state, payload)| (state.to_owned(), payload)));
+    assert_eq!(house.messages().await, expected.map(|(state, payload)| (state.to_owned(), payload)));
     let shown = "select encode(kitty_id, 'hex') || ' ' || owner from kitties_birth order by block_number";
     assert_eq!(house.texts(shown).await, [1, 3].map(|kitty| format!("{} {kitty}", "07".repeat(20))));
 }
@@ -153,7 +153,7 @@ async fn one_event_declared_twice_is_followed_as_one() {
     flume.until_tip("dev", house.chain.head().number - 2).await;
     flume.stop().await;
     assert_eq!(house.texts("select amount::text from kitties_birth").await, ["1"]);
-    assert_eq!(house.said().await[0].1["amount"], "1");
+    assert_eq!(house.messages().await[0].1["amount"], "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +168,7 @@ async fn an_impossible_view_is_named_by_commands_and_made_when_free() {
     let words = "view `vault_staked` of source `vault` is missing or out of date: a table `vault_staked` is there, which this \
                  program did not make; rename or drop it, then run `chainflume views`";
     let report = daemon
-        .until("tells of the view", |_, report| !report["chains"]["dev"]["viewTroubles"][0].is_null())
+        .until("reports the view", |_, report| !report["chains"]["dev"]["viewTroubles"][0].is_null())
         .await;
     assert_eq!(
         (report["ready"].as_bool(), &report["chains"]["dev"]["viewTroubles"]),

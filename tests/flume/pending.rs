@@ -1,4 +1,4 @@
-//! What is seen at the head is told before it is confirmed, and taken back when its block goes.
+//! Events at the head are published before they are confirmed, and retracted when their block goes.
 
 mod fold;
 mod kill;
@@ -37,7 +37,7 @@ fn reorg(scene: &Scene, depth: u64, count: u64) {
     });
 }
 
-/// A daemon that follows a chain of 100 blocks, of which nothing is told, with so many confirmations.
+/// A daemon that follows a chain of 100 blocks, of which nothing is published, with so many confirmations.
 async fn following(confirmations: u64) -> (Scene, Flume) {
     let scene = Scene::new(100).await;
     let flume = scene.start(&format!("{TOLD}\nconfirmations = {confirmations}")).await;
@@ -61,8 +61,8 @@ async fn tale(scene: &Scene) -> Vec<String> {
     messages(scene).await.iter().map(line).collect()
 }
 
-/// Waits until so much was told, and compares; every message in its turn is what the tables hold.
-async fn told(scene: &Scene, expected: &[&str]) {
+/// Waits until so much was published, and compares; every message in its turn is what the tables hold.
+async fn published(scene: &Scene, expected: &[&str]) {
     let deadline = Instant::now() + WAIT_LIMIT;
     while tale(scene).await.len() < expected.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

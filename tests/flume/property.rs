@@ -1,7 +1,7 @@
 //! Random chains, random lives of the daemon, one end: the tables of a fresh sync of what survived.
 //!
-//! `PROPERTY_SEED` repeats a run or, with `PROPERTY_CASES=1`, one case; `PROPERTY_CASES` says how many cases.
-//! A seed decides what happens and not when: where the daemon stands at that moment is the machine's. A case that
+//! `PROPERTY_SEED` repeats a run or, with `PROPERTY_CASES=1`, one case; `PROPERTY_CASES` is the number of cases.
+//! A seed decides what happens and not when: where the daemon is at that moment depends on the machine. A case that
 //! failed is therefore also shown with as few of its acts as still fail.
 
 mod bench;
@@ -21,7 +21,7 @@ use std::time::{Instant, SystemTime};
 use bench::Bench;
 use plan::Case;
 
-/// Cases a run has unless told otherwise.
+/// Cases of a run by default.
 const CASES: u64 = 200;
 /// Cases at the same time: much of each is waiting.
 const LANES: u64 = 8;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::flume::{Flume, all_sources, config};
 use crate::postgres;
 
-/// A provider's way to say that too many blocks were asked for.
+/// A provider's refusal of too many blocks.
 struct Provider {
     name: String,
     /// The most blocks it answers for.
@@ -53,7 +53,7 @@ fn chain(length: u64) -> DevChain {
     chain
 }
 
-/// Syncs the chain; tells how often the provider refused.
+/// Syncs the chain; returns how often the provider refused.
 async fn refusals(chain: &DevChain, provider: &Provider, initial_range: u64) -> usize {
     let server = chain.serve("127.0.0.1:0").await.expect("a free port");
     let error = provider.error.clone();

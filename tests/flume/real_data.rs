@@ -1,5 +1,5 @@
 //! A block of Ethereum mainnet, 18,000,000, as a node answered it: 291 logs of 93 contracts, ERC-20 and ERC-721
-//! among much else. Where the fixture is not on the machine, these tests say so and pass.
+//! among much else. Where the fixture is not on the machine, these tests print it and pass.
 
 mod fixture;
 mod program;
@@ -261,7 +261,7 @@ async fn sources_of_single_contracts_take_theirs_and_leave_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn negative_balances_are_kept_and_told_by_status_and_metrics() {
+async fn negative_balances_are_kept_and_shown_by_status_and_metrics() {
     let Some((header, logs)) = fixture() else { return };
     let node = Mainnet::serve((header, logs), HEIGHT + 100).await;
     let url = postgres::database().await;

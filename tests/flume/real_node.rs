@@ -1,4 +1,4 @@
-//! A real EVM node with contracts compiled from Solidity: rows equal what its receipts say and what the
+//! A real EVM node with contracts compiled from Solidity: rows equal what its receipts contain and what the
 //! contracts themselves answer.
 
 mod rows;
@@ -65,7 +65,7 @@ async fn a_real_chain_is_stored_through_history_reorgs_and_restarts() {
     let mut flume = Flume::start(&config, &url).await;
     story.goes_on(2).await;
 
-    // At the head, told by the WebSocket.
+    // At the head, by the WebSocket.
     world.round(1).await;
     anvil.mine(2).await;
     story.goes_on(2).await;
@@ -167,7 +167,7 @@ async fn only_blocks_between_finalized_and_safe_tags_are_undone() {
     flume.until("dev", "saw the finalized tag", |chain| chain.final_number == last).await;
     anvil.reorg(9, &[]).await;
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
-    let error = flume.chain("dev").last_error.expect("it says why");
+    let error = flume.chain("dev").last_error.expect("it has a reason");
     assert!(error.starts_with(&format!("the node contradicts final block {last}")), "{error}");
     flume.stop().await;
     story.is_told().await;

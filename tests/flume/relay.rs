@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 use crate::flume::{WAIT_LIMIT, source};
 pub use kills::until_all;
 
-/// Everything that carries messages, as the daemon starts it.
-pub struct Carriers {
+/// Everything that delivers messages, as the daemon starts it.
+pub struct Relays {
     pub board: Board,
     pub bus: Option<Bus>,
     store: Store,
@@ -42,14 +42,14 @@ pub struct Carriers {
     tasks: JoinSet<()>,
 }
 
-impl Carriers {
+impl Relays {
     pub async fn start(config: &str, url: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
         let config =
             Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
         let (board, stop, mut tasks) = (Board::default(), CancellationToken::new(), JoinSet::new());
         let store = connect(url).await;
-        let bus = app::carry(&Loaded { path, config }, &store, &board, &mut tasks, &stop).expect("right");
+        let bus = app::deliver(&Loaded { path, config }, &store, &board, &mut tasks, &stop).expect("right");
         Self { board, bus, store, stop, tasks }
     }
 
@@ -98,7 +98,7 @@ pub async fn connect(url: &str) -> Store {
     Store::connect(&settings).await.expect("the database is there")
 }
 
-/// The three contracts of the development chain, told from the start; the chain's `[redis]` before them.
+/// The three contracts of the development chain, published from the start; the chain's `[redis]` before them.
 pub fn sources(redis: &str) -> String {
     let redis = if redis.is_empty() { String::new() } else { format!("url = \"{redis}\"\n") };
     sources_to(&redis)
@@ -130,7 +130,9 @@ pub fn fold(messages: &[String]) -> BTreeSet<String> {
         let id = message["id"].as_str().expect("an id").to_owned();
         match message["state"].as_str() {
             Some("confirmed") => assert!(standing.insert(id), "confirmed twice: {message}"),
-            Some("retracted") => assert!(standing.remove(&id), "taken back before it was told: {message}"),
+            Some("retracted") => {
+                assert!(standing.remove(&id), "retracted before it was published: {message}")
+            }
             other => panic!("state {other:?}"),
         }
     }

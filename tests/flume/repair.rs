@@ -114,8 +114,8 @@ impl Stored {
     }
 }
 
-fn found(said: &CommandOutput) -> Value {
-    let all: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+fn found(output: &CommandOutput) -> Value {
+    let all: Value = serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     all[0].clone()
 }
 
@@ -137,20 +137,20 @@ async fn an_omission_of_one_provider_is_kept_and_the_rest_repaired() {
     let in_between = stored.count("select count(*) from events where block_number between 93 and 103").await;
     assert!(in_between > 0);
     let lying = stored.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)).asking(empty));
-    let said = stored.repair(from, to - 1).await;
+    let output = stored.repair(from, to - 1).await;
     assert!(lying.fired() > 0);
-    let error = said.error(1).to_owned();
+    let error = output.error(1).to_owned();
     for words in ["were not taken back", "second provider", "eth_getBlockReceipts", "93"] {
         assert!(error.contains(words), "`{words}` is not in `{error}`");
     }
-    let report = found(&said);
+    let report = found(&output);
     assert_eq!(report["unproven"]["count"], json!(in_between), "{report}");
     assert_eq!(report["surplus"]["count"], json!(0));
     assert_eq!((stored.events().await, stored.retractions().await), (events - gone, 0));
     lying.lift();
-    let said = stored.repair(from, to).await;
-    assert_eq!(found(&said)["missing"]["count"], json!(gone), "{said:?}");
-    assert_eq!((said.code, stored.events().await), (Some(0), events));
+    let output = stored.repair(from, to).await;
+    assert_eq!(found(&output)["missing"]["count"], json!(gone), "{output:?}");
+    assert_eq!((output.code, stored.events().await), (Some(0), events));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,16 +159,16 @@ async fn receipts_prove_what_is_on_the_chain_and_what_is_not() {
     let events = stored.events().await;
     // The index of logs is empty and the receipts are there: nothing is surplus.
     let lying = stored.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
-    let said = stored.repair(93, 103).await;
-    let report = found(&said);
-    assert_eq!((report["surplus"]["count"].clone(), said.code), (json!(0), Some(0)), "{report}");
+    let output = stored.repair(93, 103).await;
+    let report = found(&output);
+    assert_eq!((report["surplus"]["count"].clone(), output.code), (json!(0), Some(0)), "{report}");
     assert!(report["agree"].as_u64() > Some(0), "{report}");
     assert_eq!((stored.events().await, stored.retractions().await), (events, 0));
     // What never was goes all the same.
     stored.forge(stored.busy().await).await;
-    let said = stored.repair(93, 103).await;
-    assert_eq!(found(&said)["surplus"]["count"], json!(1), "{said:?}");
-    assert_eq!((said.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
+    let output = stored.repair(93, 103).await;
+    assert_eq!(found(&output)["surplus"]["count"], json!(1), "{output:?}");
+    assert_eq!((output.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
     lying.lift();
 }
 
@@ -178,8 +178,8 @@ async fn receipts_without_the_root_of_their_header_prove_nothing() {
     let events = stored.events().await;
     stored.chain.faults().set(|node| node.wrong_receipts_root = true);
     stored.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
-    let said = stored.repair(93, 103).await;
-    assert!(said.error(1).contains("root"), "{said:?}");
+    let output = stored.repair(93, 103).await;
+    assert!(output.error(1).contains("root"), "{output:?}");
     assert_eq!((stored.events().await, stored.retractions().await), (events, 0));
 }
 
@@ -189,14 +189,14 @@ async fn a_bloom_that_excludes_a_log_proves_that_it_never_was() {
     stored.without_receipts();
     let events = stored.events().await;
     stored.forge(91).await;
-    let said = stored.repair(85, 103).await;
-    assert_eq!(found(&said)["surplus"]["count"], json!(1), "{said:?}");
-    assert_eq!((said.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
+    let output = stored.repair(85, 103).await;
+    assert_eq!(found(&output)["surplus"]["count"], json!(1), "{output:?}");
+    assert_eq!((output.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
     // On a chain whose blooms are always empty they prove nothing.
     stored.chain.faults().set(|node| node.wrong_bloom = true);
     stored.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
-    let said = stored.repair(93, 103).await;
-    assert!(said.error(1).contains("were not taken back"), "{said:?}");
+    let output = stored.repair(93, 103).await;
+    assert!(output.error(1).contains("were not taken back"), "{output:?}");
     assert_eq!((stored.events().await, stored.retractions().await), (events, 1));
 }
 
@@ -207,19 +207,19 @@ async fn a_second_equal_provider_is_proof_and_a_different_one_is_none() {
     let events = stored.events().await;
     let busy = stored.busy().await;
     stored.forge(busy).await;
-    let said = stored.repair(93, 103).await;
-    assert!(said.error(1).contains("second provider"), "{said:?}");
+    let output = stored.repair(93, 103).await;
+    assert!(output.error(1).contains("second provider"), "{output:?}");
     assert_eq!((stored.events().await, stored.retractions().await), (events + 1, 0));
     stored.with_two_providers();
-    let said = stored.repair(93, 103).await;
-    assert_eq!(found(&said)["surplus"]["count"], json!(1), "{said:?}");
-    assert_eq!((said.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
+    let output = stored.repair(93, 103).await;
+    assert_eq!(found(&output)["surplus"]["count"], json!(1), "{output:?}");
+    assert_eq!((output.code, stored.events().await, stored.retractions().await), (Some(0), events, 1));
     // Whichever of the two is read first, it leaves out what the other has.
     for node in [&stored.chain, &stored.other] {
         let lying = node.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
-        let said = stored.repair(93, 103).await;
-        if said.code != Some(0) {
-            assert!(said.error(1).contains("return different blocks"), "{said:?}");
+        let output = stored.repair(93, 103).await;
+        if output.code != Some(0) {
+            assert!(output.error(1).contains("return different blocks"), "{output:?}");
         }
         lying.lift();
         assert_eq!((stored.events().await, stored.retractions().await), (events, 1));
@@ -257,11 +257,11 @@ async fn a_source_part_no_longer_followed_is_no_difference() {
         sqlx::query("update sources set verified_to = null").execute(&pool).await.expect("forgets");
         home.write(&crate::daemon::chain(&server, "", &less), Some(&url));
         for arguments in [&["verify", "--json"][..], &["verify", "--repair", "--json"]] {
-            let said = home.run(arguments).await;
-            let report = found(&said);
+            let output = home.run(arguments).await;
+            let report = found(&output);
             let count = |of: &str| report[of]["count"].as_u64();
             let counts = [count("missing"), count("surplus"), count("differing"), count("unproven")];
-            assert_eq!((counts, said.code), ([Some(0); 4], Some(0)), "{said:?}");
+            assert_eq!((counts, output.code), ([Some(0); 4], Some(0)), "{output:?}");
             assert!(report["notFollowed"].as_u64() >= Some(kept.max(1)), "{report}");
         }
         let daemon = home.start();
@@ -292,8 +292,8 @@ async fn two_providers_that_answer_otherwise_prove_nothing_together() {
     stored.forge(stored.busy().await).await;
     for node in [&stored.chain, &stored.other] {
         let lying = node.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropLogs)));
-        let said = stored.repair(93, 103).await;
-        assert!(said.error(1).contains("return different blocks"), "{said:?}");
+        let output = stored.repair(93, 103).await;
+        assert!(output.error(1).contains("return different blocks"), "{output:?}");
         assert_eq!((stored.events().await, stored.retractions().await), (events + 1, 0));
         lying.lift();
     }

@@ -1,4 +1,4 @@
-//! History is told again, to streams of its own.
+//! History is published again, to streams of its own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::messages::closed;
 use crate::postgres;
 use crate::redis_server::{Cut, RedisServer, Wire};
 
-/// A database with a chain's history, all of it told once, and a configuration.
+/// A database with a chain's history, all of it published once, and a configuration.
 struct House {
     folder: TempDir,
     pool: PgPool,
@@ -81,8 +81,8 @@ impl House {
         read(self.command(args).output().await.expect("it runs"))
     }
 
-    /// What the outbox told of the events of final blocks, without what differs when it is told again.
-    async fn told(&self) -> Vec<Value> {
+    /// The messages in the outbox about the events of final blocks, without what differs when they are published again.
+    async fn published(&self) -> Vec<Value> {
         let sql = "select message from outbox where type not like 'user.%' \
              and (message::jsonb #>> '{metadata,blockNumber}')::bigint <= $1 and not message::jsonb ? 'replay' \
              order by seq";
@@ -118,7 +118,7 @@ fn read(Output { status, stdout, stderr }: Output) -> (i32, Value, String) {
     (status.code().expect("it ended by itself"), answer, String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// Without number, depth and mark, and without the user, who may have become known since it was told first.
+/// Without number, depth and mark, and without the user, who may have become known since the first publication.
 fn plain(mut message: Value) -> Value {
     message["seq"].take();
     message["metadata"]["confirmations"].take();
@@ -135,11 +135,11 @@ fn plains(messages: &BTreeMap<u64, Value>) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_publishes_marked_messages_on_its_own_streams() {
     let house = House::new().await;
-    let told = house.told().await;
-    let count = told.len() as u64;
+    let published = house.published().await;
+    let count = published.len() as u64;
     assert!(count > 50, "{count}");
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
-    for message in &told {
+    for message in &published {
         *types.entry(message["type"].as_str().expect("text").to_owned()).or_default() += 1;
     }
     let (code, size, errors) = house.replay(&["--dry-run"]).await;
@@ -155,7 +155,7 @@ async fn a_replay_publishes_marked_messages_on_its_own_streams() {
             (1..=count * (round + 1)).collect::<Vec<_>>()
         );
         let this_round = replayed.split_off(&(count * round + 1));
-        assert_eq!(plains(&this_round), told);
+        assert_eq!(plains(&this_round), published);
         let schema = closed();
         for (seq, message) in &this_round {
             assert_eq!((&message["seq"], &message["replay"]), (&json!(seq), &json!(true)));
@@ -170,7 +170,7 @@ async fn a_replay_publishes_marked_messages_on_its_own_streams() {
     assert_eq!(house.replay(&few).await.0, 0);
     let wanted =
         |message: &&Value| ["erc20.mint", "stake.staked"].contains(&message["type"].as_str().expect("text"));
-    let expected: Vec<Value> = told.iter().filter(wanted).cloned().collect();
+    let expected: Vec<Value> = published.iter().filter(wanted).cloned().collect();
     assert_eq!(plains(&house.replayed("few:").await), expected);
 }
 
@@ -180,7 +180,7 @@ async fn an_interrupted_replay_names_its_place_and_doubles_nothing() {
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
     let until = Instant::now() + WAIT_LIMIT;
     while house.replayed("replay:").await.is_empty() {
-        assert!(Instant::now() < until, "nothing is told");
+        assert!(Instant::now() < until, "nothing is published");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (code, _, errors) = house.replay(&[]).await;
@@ -191,12 +191,12 @@ async fn an_interrupted_replay_names_its_place_and_doubles_nothing() {
     let upto = answer["upto"].as_str().expect("a place").to_owned();
     assert_eq!((code, &answer["done"]), (1, &json!(false)), "{errors}");
     assert!(errors.ends_with(&format!("stopped; go on with --after {upto}\n")), "{errors}");
-    let told = house.told().await;
+    let published = house.published().await;
     let first = answer["messages"].as_u64().expect("a count");
-    assert!(first < told.len() as u64);
+    assert!(first < published.len() as u64);
     let (code, answer, _) = house.replay(&["--rate", "100000", "--after", &upto]).await;
-    assert_eq!((code, &answer["messages"]), (0, &json!(told.len() as u64 - first)));
-    assert_eq!(plains(&house.replayed("replay:").await), told);
+    assert_eq!((code, &answer["messages"]), (0, &json!(published.len() as u64 - first)));
+    assert_eq!(plains(&house.replayed("replay:").await), published);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,9 +210,12 @@ async fn lost_requests_and_replies_double_and_drop_nothing() {
     let (code, _, errors) = house.replay(&["--rate", "200"]).await;
     assert_eq!((code, wire.cuts()), (0, 5), "{errors}");
     let replayed = house.replayed("replay:").await;
-    let told = house.told().await;
-    assert_eq!(replayed.keys().copied().collect::<Vec<_>>(), (1..=told.len() as u64).collect::<Vec<_>>());
-    assert_eq!(plains(&replayed), told);
+    let published = house.published().await;
+    assert_eq!(
+        replayed.keys().copied().collect::<Vec<_>>(),
+        (1..=published.len() as u64).collect::<Vec<_>>()
+    );
+    assert_eq!(plains(&replayed), published);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +224,7 @@ async fn a_redis_that_loses_what_was_replayed_ends_the_replay() {
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
     let until = Instant::now() + WAIT_LIMIT;
     while house.replayed("replay:").await.is_empty() {
-        assert!(Instant::now() < until, "nothing is told");
+        assert!(Instant::now() < until, "nothing is published");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     house.redis.kill();
@@ -234,7 +237,7 @@ async fn a_redis_that_loses_what_was_replayed_ends_the_replay() {
 async fn a_live_replay_goes_through_the_outbox() {
     let house = House::new().await;
     house.configure_redis(None);
-    let told = house.told().await;
+    let published = house.published().await;
     assert_eq!(house.replay(&[]).await.0, 78, "without redis there is no stream of its own");
     assert_eq!(house.replay(&["--live", "--rate", "100000"]).await.0, 0);
     let again: Vec<String> =
@@ -244,7 +247,7 @@ async fn a_live_replay_goes_through_the_outbox() {
             .expect("reads");
     let again: Vec<Value> =
         again.iter().map(|text| plain(serde_json::from_str(text).expect("json"))).collect();
-    assert_eq!((again, house.told().await), (told.clone(), told));
+    assert_eq!((again, house.published().await), (published.clone(), published));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn sources() -> String {
         + &source("later", "erc721", DEMO_NFT, 99_999)
 }
 
-/// What is said of each source, by the name of the source.
+/// The finding about each source, by the name of the source.
 const SAID: [(&str, &str); 4] = [
     (
         "wide",
@@ -93,10 +93,10 @@ async fn check_finds_that_the_node_is_another_chain_than_the_stored() {
     daemon.stop_well().await;
     home.run(&["check"]).await.fine();
     home.rewrite(&server.http_url(), &other.http_url());
-    let said = home.run(&["check"]).await;
+    let text = home.run(&["check"]).await;
     let words = "the node of a chain contradicts stored blocks: the chain would stop; see above";
-    assert!(said.error(78).contains(words), "{said:#?}");
+    assert!(text.error(78).contains(words), "{text:#?}");
     let line =
-        said.out.lines().find(|line| line.starts_with("FAIL chain dev: block 0 is 0x")).expect("a line");
+        text.out.lines().find(|line| line.starts_with("FAIL chain dev: block 0 is 0x")).expect("a line");
     assert!(line.ends_with("or for the new chain another database.url with an empty database"), "{line}");
 }

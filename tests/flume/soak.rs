@@ -4,7 +4,7 @@
 //!
 //! `SOAK_MINUTES`, `SOAK_BLOCKS_PER_SECOND`, `SOAK_FAULTS` (percent of all calls, commits and appends),
 //! `SOAK_TROUBLE_SECONDS` (from one trouble to the next, and how long one lasts at most) and `SOAK_SEED` change it, `SOAK_LOG` names
-//! a file for what the daemons said. A seed decides what happens and not when: where the daemon stands at that moment is the
+//! a file for the logs of the daemons. A seed decides what happens and not when: where the daemon is at that moment is the
 //! machine's.
 
 mod calls;
@@ -33,7 +33,7 @@ struct Soak {
     /// Seconds from one trouble to the next on average, and how long one lasts at most.
     trouble_seconds: f64,
     seed: u64,
-    /// Whether the daemon is a copy of the binary: half an hour is long enough for somebody to build another.
+    /// Whether the daemon is a copy of the binary: half an hour is long enough for another build.
     copied: bool,
 }
 

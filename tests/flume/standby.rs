@@ -25,7 +25,7 @@ fn home(server: &Server, keys: &str, url: &str) -> Home {
     home
 }
 
-/// Waits until it stands by, which counts as ready.
+/// Waits until it is a standby, which counts as ready.
 async fn until_standby(daemon: &Daemon) -> Value {
     let is = |status: u16, report: &Value| {
         status == 200 && report["role"] == "standby" && report["chains"]["dev"]["state"] == "standby"
@@ -47,7 +47,7 @@ async fn until_taken(pool: &PgPool, lease: &str, before: &str) -> Instant {
         if holder.is_some_and(|holder| !holder.starts_with(before)) {
             return Instant::now();
         }
-        assert!(Instant::now() < deadline, "nobody takes {lease} from {before}");
+        assert!(Instant::now() < deadline, "no instance takes {lease} from {before}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -122,7 +122,7 @@ async fn a_daemon_that_was_killed_does_not_wait_for_its_own_lease() {
 async fn a_database_that_is_restarted_changes_no_leader() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(403, 30).await;
-    // By mistake of one name; they are told apart all the same.
+    // By mistake of one name; they are distinguished all the same.
     let keys = "[standby]\nname = \"same\"\nlease = \"6s\"";
     let (one, two) = (home(&server, keys, &url), home(&server, keys, &url));
     let first = one.start();

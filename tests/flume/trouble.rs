@@ -1,4 +1,4 @@
-//! Trouble with the database: the daemon waits, says so, and goes on by itself; nothing is lost.
+//! Trouble with the database: the daemon waits, reports it, and goes on by itself; nothing is lost.
 
 mod pooler;
 
@@ -228,7 +228,7 @@ async fn a_deadlock_costs_the_one_or_the_other_a_retry() {
     drop(other);
     daemon.until_tip(58).await;
     let errors = daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await;
-    assert!(locked.is_err() || errors > Some(0.0), "nobody was in anybody's way");
+    assert!(locked.is_err() || errors > Some(0.0), "no transaction was in the way of another");
     daemon.stop_well().await;
     agrees(&chain, &url, 58).await;
 }

@@ -67,11 +67,11 @@ async fn a_nodes_omission_is_found_by_the_audit_and_repaired_live() {
     assert_eq!(report["ready"], false, "what is stored differs, and delivery continues");
     let reasons = report["chains"]["dev"]["notReady"].to_string();
     assert!(reasons.contains("stored events of source token differ from the chain"), "{reasons}");
-    let said = home.run(&["verify", "--json"]).await;
+    let output = home.run(&["verify", "--json"]).await;
     let words =
         "stored events differ from the chain; compare with a node you trust, then run it again with --repair";
-    assert_eq!(said.error(1), words);
-    let found: Value = serde_json::from_str(&said.out).expect("json");
+    assert_eq!(output.error(1), words);
+    let found: Value = serde_json::from_str(&output.out).expect("json");
     let missing = counts(&found, "missing");
     assert!(missing > 10 && counts(&found, "surplus") + counts(&found, "differing") == 0, "{found}");
 
@@ -97,7 +97,7 @@ async fn a_nodes_omission_is_found_by_the_audit_and_repaired_live() {
         .expect("a count");
     let stored: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.expect("a count");
-    assert_eq!(told, stored, "what was added late is announced too");
+    assert_eq!(told, stored, "events that are added late are published too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn another_provider_shows_the_audit_what_the_first_omits() {
     let text = config(&server, &format!("ws = none\n{providers}"), &sources());
     let home = Home::bare();
     home.write(&text.replacen(&format!("http = \"{}\"\n", server.http_url()), "", 1), Some(&url));
-    // It never stops doing so: whoever asked it again would find that all agrees.
+    // It never stops doing so: another question would find that all agrees.
     let lying = chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::DropEvery(7))));
     let daemon = home.start();
     until_stored(&daemon, 298).await;
@@ -220,7 +220,7 @@ async fn a_rewind_below_final_lets_the_daemon_go_on_by_itself() {
     );
     chain.reorg(40, 41);
     daemon.until("stopped", |_, report| report["chains"]["dev"]["state"] == "stopped").await;
-    let error = daemon.until("said", |_, _| true).await["chains"]["dev"]["lastError"].to_string();
+    let error = daemon.until("reported", |_, _| true).await["chains"]["dev"]["lastError"].to_string();
     assert!(error.contains("`chainflume rewind`"), "{error}");
 
     let found = home.run(&["rewind", "--json"]).await.json();
@@ -228,7 +228,10 @@ async fn a_rewind_below_final_lets_the_daemon_go_on_by_itself() {
     assert!(common <= 60 && found["tip"] == json!(98), "{found}");
     let refused = home.run(&["rewind", "--to", "84", "--yes"]).await;
     assert!(refused.error(1).contains("that block has to go as well"), "{refused:?}");
-    assert_eq!(home.run(&["rewind", "--to", "60"]).await.error(64), "nobody can be asked here; add --yes");
+    assert_eq!(
+        home.run(&["rewind", "--to", "60"]).await.error(64),
+        "there is no terminal to ask on; add --yes"
+    );
     let done = home.run(&["rewind", "--to", &common.to_string(), "--yes"]).await.fine();
     assert!(done.starts_with(&format!("{} blocks and ", 98 - common)), "{done}");
     daemon.until_tip(99).await;

@@ -2,7 +2,7 @@
 
 mod alerts;
 mod commands;
-mod courier;
+mod delivery;
 mod end_to_end;
 mod figures;
 mod held;
@@ -16,7 +16,7 @@ use sqlx::postgres::PgPool;
 use crate::flume::{WAIT_LIMIT, config, connect, devchain, source};
 use crate::postgres;
 use crate::receiver::{Receiver, SECRET};
-use crate::relay::Carriers;
+use crate::relay::Relays;
 
 /// Pauses short enough for a test: five tries within half a second.
 pub const FAST: &str = "retry_schedule = [\"20ms\", \"60ms\", \"120ms\", \"250ms\"]\n";
@@ -47,8 +47,8 @@ impl Ground {
         Self { url, pool, config, _node: node }
     }
 
-    pub async fn start(&self) -> Carriers {
-        Carriers::start(&self.config, &self.url).await
+    pub async fn start(&self) -> Relays {
+        Relays::start(&self.config, &self.url).await
     }
 
     /// Commits a message of `type` for each of these things.

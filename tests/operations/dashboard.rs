@@ -1,7 +1,7 @@
 use crate::promql::{Exposed, Selector, dashboard, parse, unknown_in_legend};
 use crate::{assert_fine, promtool, read};
 
-/// What stands for a time range or a choice in the dashboard, and something Prometheus reads in its place.
+/// The placeholder of a time range or a choice in the dashboard, and something Prometheus reads in its place.
 const VARIABLES: [(&str, &str); 3] = [("$__rate_interval", "1m"), ("$job", "chainflume"), ("$chain", "dev")];
 
 #[test]

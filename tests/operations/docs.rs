@@ -6,12 +6,12 @@ use crate::{path, read};
 const PAGE: &str = "docs/METRICS.md";
 
 #[test]
-fn the_page_of_metrics_is_what_the_code_says() {
+fn the_page_of_metrics_is_generated_from_the_code() {
     let page = as_markdown(&of_the_code());
     if std::env::var_os("CHAINFLUME_WRITE_DOCS").is_some() {
         std::fs::write(path(PAGE), page).unwrap();
     } else {
-        assert!(read(PAGE) == page, "{PAGE} is not what the code says; run `make docs`");
+        assert!(read(PAGE) == page, "{PAGE} is not what the code gives; run `make docs`");
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{path, read};
 
 const PAGE: &str = "docs/FAULTS.md";
-/// What stands before the modules of a test that is named without its binary, and before those of one that is.
+/// The prefix of the modules of a test that is named without its binary, and before those of one that is.
 const ROOTS: [&str; 3] = ["tests/flume", "src", "tests"];
 
 /// Names in backticks that look like tests.

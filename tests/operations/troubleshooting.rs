@@ -1,4 +1,4 @@
-//! What the page for operators quotes is what the program says.
+//! The page for operators quotes texts of the program.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ const PAGE: &str = "docs/TROUBLESHOOTING.md";
 /// Where texts of the program are.
 const SOURCES: [&str; 2] = ["src", "crates"];
 
-/// The source files, each with the line breaks inside of its texts undone. What is below `#[cfg(test)]` says nothing.
+/// The source files, each with the line breaks inside of its texts undone. What is below `#[cfg(test)]` does not count.
 fn sources() -> Vec<String> {
     let mut found = Vec::new();
     SOURCES.iter().for_each(|folder| collect(&path(folder), &mut found));
@@ -35,7 +35,7 @@ fn joined(text: &str) -> String {
     parts.fold(first, |all, part| all + part.trim_start())
 }
 
-/// The quotes of a page: what stands between ```text and ```.
+/// The quotes of a page: what is between ```text and ```.
 fn quotes(page: &str) -> Vec<&str> {
     page.split("```text\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect()
 }
@@ -50,7 +50,7 @@ fn fixed(quote: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_quoted_text_is_one_that_the_program_says() {
+fn every_quoted_text_is_one_of_the_program() {
     let (page, sources) = (read(PAGE), sources());
     let quotes = quotes(&page);
     assert!(quotes.len() >= 25, "the page was read: {}", quotes.len());
@@ -60,7 +60,7 @@ fn every_quoted_text_is_one_that_the_program_says() {
         for part in &parts {
             assert!(
                 sources.iter().any(|source| source.contains(part)),
-                "nothing says `{part}`, which is quoted: {quote}"
+                "no text of the program has `{part}`, which is quoted: {quote}"
             );
         }
     }
@@ -84,7 +84,7 @@ fn every_named_alert_and_command_is_there() {
 }
 
 #[test]
-fn a_text_that_the_program_does_not_say_is_missed() {
+fn a_text_that_the_program_does_not_have_is_missed() {
     assert_eq!(fixed("source … is wrong: …"), ["is wrong"]);
     assert_eq!(joined("\"one \\\n      two\""), "\"one two\"");
     assert_eq!(quotes("a\n```text\nb\n```\nc"), ["b"]);

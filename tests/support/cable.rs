@@ -17,7 +17,7 @@ pub struct Cable {
     url: String,
     folder: PathBuf,
     cut: Arc<Mutex<Cut>>,
-    _carrier: AbortOnDropHandle<()>,
+    _forwarder: AbortOnDropHandle<()>,
 }
 
 /// The next cut. A cut closes one connection on both sides and is then over.
@@ -42,10 +42,10 @@ impl Cable {
         std::fs::create_dir(&folder).expect("/tmp takes a folder");
         let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).expect("a new folder takes a socket");
         let cut = Arc::default();
-        let carrier =
+        let forwarder =
             tokio::spawn(pass_on(listener, PathBuf::from(server).join(".s.PGSQL.5432"), Arc::clone(&cut)));
         let url = format!("{start}host={}&{more}", folder.display());
-        Self { url, folder, cut, _carrier: AbortOnDropHandle::new(carrier) }
+        Self { url, folder, cut, _forwarder: AbortOnDropHandle::new(forwarder) }
     }
 
     /// The database at this end of the cable.

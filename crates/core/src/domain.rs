@@ -29,7 +29,9 @@ pub use followed::{
 };
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
-pub use message::{Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, amount_formatted};
+pub use message::{
+    Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
+};
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};

@@ -8,3 +8,5 @@ pub mod decode;
 pub mod domain;
 /// Turns typed logs into facts; the only room that knows what an event means.
 pub mod mapping;
+/// Composes the messages about stored events.
+pub mod messages;

@@ -2,12 +2,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{Database, StoreError, transaction};
 
-/// An answer that takes longer says too little about the moment at which it was given.
+/// An answer that takes longer shows too little about the moment at which it was given.
 const SLOWEST: Duration = Duration::from_secs(2);
 
 impl Database {
     /// By how many seconds the clock of the database is ahead of this machine's; negative where it is behind. `None` where the
-    /// answer took too long to tell. Exact to half the time that the answer took.
+    /// answer took too long. Exact to half the time that the answer took.
     ///
     /// # Errors
     /// A database error.

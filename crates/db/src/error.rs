@@ -1,5 +1,6 @@
 use sqlx::migrate::MigrateError;
 
+use crate::LeaseName;
 use chainflume_core::domain::{Place, causes};
 
 /// What can go wrong with the database and its tables.
@@ -53,7 +54,7 @@ pub enum StoreError {
     #[error("another instance holds the lease `{lease}` now; nothing was committed")]
     Fenced {
         /// Name of the lease.
-        lease: String,
+        lease: LeaseName,
     },
     /// A daemon leads the chain and would undo what a command is to do. Nothing was changed.
     #[error(
@@ -91,7 +92,7 @@ pub enum StoreError {
         /// The one that took them last.
         host: String,
     },
-    /// A pooler gives each transaction another session and does not carry prepared statements along.
+    /// A pooler gives each transaction another session and does not move prepared statements along.
     #[error(
         "a pooler between us and the database mixes up prepared statements; let it pool sessions, set \
          max_prepared_statements (PgBouncer 1.21 and later), or name the server itself"
@@ -152,7 +153,7 @@ pub enum StoreError {
     },
     /// Another chain of the same id.
     #[error(
-        "chain {chain_id} in the database has genesis {stored}, the node says {given}; use another database"
+        "chain {chain_id} in the database has genesis {stored}, the node has {given}; use another database"
     )]
     OtherChain {
         /// EIP-155.
@@ -272,8 +273,8 @@ impl StoreError {
     }
 
     /// Another instance holds the lease now.
-    pub fn fenced(lease: impl Into<String>) -> Self {
-        Self::Fenced { lease: lease.into() }
+    pub fn fenced(lease: LeaseName) -> Self {
+        Self::Fenced { lease }
     }
 
     /// The caller broke the contract of the call.

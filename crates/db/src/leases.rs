@@ -1,6 +1,7 @@
 //! Leases: who may write. Rows with an end by the server's clock; taking one raises the epoch that fences off
 //! the holder before.
 
+mod name;
 mod session;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::{Database, StoreError};
 
+pub use name::LeaseName;
 pub use session::LeaseSession;
 
 /// The fencing token of a lease: grows with every new holder.
@@ -34,37 +36,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Name of the lease of who trims the outbox.
-pub const OUTBOX_LEASE: &str = "outbox";
-/// Name of the lease of who publishes by the clock.
-pub const SCHEDULE_LEASE: &str = "schedule";
-/// Name of the lease of who compares balances with limits.
-pub const LIMITS_LEASE: &str = "limits";
-const CHAIN: &str = "chain ";
-const SINK: &str = "sink ";
-
-/// Name of a chain's lease.
-pub fn chain_lease(chain_id: u64) -> String {
-    format!("{CHAIN}{chain_id}")
-}
-
-/// Name of the lease of who reads a chain's stored blocks again.
-pub fn audit_lease(chain_id: u64) -> String {
-    format!("audit {chain_id}")
-}
-
-/// Name of the lease of who follows a chain's transactions.
-pub fn follow_lease(chain_id: u64) -> String {
-    format!("follow {chain_id}")
-}
-
-/// Name of a sink's lease.
-pub fn sink_lease(sink: &str) -> String {
-    format!("{SINK}{sink}")
-}
-
-/// Says beside the leases an instance wants which configuration of a source it would follow: a command that deletes or renames the
-/// source has to know. The digest is [`chainflume_core::domain::ConfiguredSource::digest`].
+/// The entry beside the leases an instance wants that names the configuration of a source it would follow: a command that deletes
+/// or renames the source has to know. The digest is [`chainflume_core::domain::ConfiguredSource::digest`].
 pub fn follows(chain_id: u64, source: &str, digest: &str) -> String {
     format!("{}{digest}", follows_any(chain_id, source))
 }
@@ -79,12 +52,7 @@ fn follows_chain(chain_id: u64) -> String {
     format!("follows {chain_id} ")
 }
 
-/// Whether a lease is that of a chain.
-pub fn is_chain_lease(name: &str) -> bool {
-    name.starts_with(CHAIN)
-}
-
-/// How a lease stands.
+/// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseState {
     /// An instance holds it.
@@ -99,12 +67,12 @@ pub enum LeaseState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
     /// Its name.
-    pub name: String,
+    pub name: LeaseName,
     /// Who held it last.
     pub holder: String,
     /// Of that holder.
     pub epoch: Epoch,
-    /// How it stands.
+    /// Its state.
     pub standing: LeaseState,
     /// Until its end.
     pub left: Duration,
@@ -115,11 +83,11 @@ pub struct LeaseRow {
 pub struct InstanceRow {
     /// Its name and the number of its run.
     pub holder: String,
-    /// Leases it would take.
-    pub wants: Vec<String>,
+    /// Leases it would take, and entries of [`follows`].
+    pub wants: Vec<LeaseName>,
     /// Whether it has been there for the length of a lease: one that crashes at every start gets nothing of others.
     pub settled: bool,
-    /// Until when it has said that it lives, in microseconds since the Unix epoch, by the server's clock.
+    /// The end of its life as it last recorded it, in microseconds since the Unix epoch, by the server's clock.
     pub until: u64,
 }
 
@@ -146,7 +114,7 @@ impl Database {
 ///
 /// # Errors
 /// A database error.
-pub async fn forget_leases(connection: &mut PgConnection, names: &[String]) -> Result<(), StoreError> {
+pub async fn forget_leases(connection: &mut PgConnection, names: &[LeaseName]) -> Result<(), StoreError> {
     sqlx::query("delete from leases where name = any($1)").bind(names).execute(connection).await?;
     Ok(())
 }
@@ -156,7 +124,7 @@ pub async fn forget_leases(connection: &mut PgConnection, names: &[String]) -> R
 /// # Errors
 /// A database error.
 pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Option<String>, StoreError> {
-    let name = chain_lease(chain_id);
+    let name = LeaseName::chain(chain_id);
     let leases = session::leases(connection).await?;
     let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == LeaseState::Held);
     Ok(held.map(|lease| lease.holder))
@@ -166,7 +134,7 @@ pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Opti
 /// of an older version, which publishes no digests, counts as such while it does not lead: what it would follow is unknown.
 ///
 /// # Errors
-/// Whatever the database says.
+/// A database error.
 pub async fn follower(
     connection: &mut PgConnection,
     (chain_id, source): (u64, &str),
@@ -183,7 +151,7 @@ pub async fn follower(
     Ok(sqlx::query_scalar(sql)
         .bind(follows_any(chain_id, source))
         .bind(same)
-        .bind(chain_lease(chain_id))
+        .bind(LeaseName::chain(chain_id))
         .bind(follows_chain(chain_id))
         .fetch_optional(connection)
         .await?)

@@ -26,9 +26,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 pub use error::{StoreError, StoreVerdict, sqlstate};
 pub use leases::{
-    Epoch, InstanceRow, LIMITS_LEASE, LeaseRow, LeaseSession, LeaseState, LeaseTable, OUTBOX_LEASE,
-    SCHEDULE_LEASE, audit_lease, chain_lease, follow_lease, follower, follows as lease_follows,
-    forget_leases, is_chain_lease, leader, sink_lease,
+    Epoch, InstanceRow, LeaseName, LeaseRow, LeaseSession, LeaseState, LeaseTable, follower,
+    follows as lease_follows, forget_leases, leader,
 };
 pub use migrate::Migrated;
 pub use probe::WriteProbe;
@@ -76,7 +75,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when no server answers there,
-    /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler stands between
+    /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler is between
     /// that would mix up statements.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
         let hosts = Arc::new(Hosts::of(&settings.url, settings.acquire_timeout)?);
@@ -90,7 +89,7 @@ impl Database {
             })
             .connect_lazy_with(hosts.options());
         let mut database = Self { pool, hosts, direct: true };
-        // Once by hand: the pool would keep trying a refused connection until its timeout, and then say "timeout".
+        // Once by hand: the pool would keep trying a refused connection until its timeout, and then return "timeout".
         let by_hand = tokio::time::timeout(settings.acquire_timeout, database.look());
         database.direct =
             by_hand.await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut))).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Where the database is: one server, or several of which one takes writes. And what stands between: a pooler that
+//! Where the database is: one server, or several of which one takes writes. And what is between: a pooler that
 //! hands the sessions of one client to another.
 
 use std::str::FromStr;
@@ -35,7 +35,7 @@ impl Hosts {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
             let options = without_brackets(options);
-            // Whatever the url says: a statement without a name has no owner behind a pooler.
+            // Whatever the url sets: a statement without a name has no owner behind a pooler.
             Ok(options
                 .application_name("chainflume")
                 .statement_cache_capacity(STATEMENT_CACHE)
@@ -123,7 +123,7 @@ async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError
 }
 
 /// Whether a session is this client's alone. A pooler in transaction mode gives each transaction another session; one that
-/// does not carry prepared statements along would then run the statement of one client with the arguments of another.
+/// does not move prepared statements along would then run the statement of one client with the arguments of another.
 ///
 /// # Errors
 /// [`StoreError::Pooler`] of such a one.

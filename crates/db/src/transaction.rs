@@ -39,7 +39,7 @@ macro_rules! begin {
     };
 }
 
-/// An expression that makes the commit of its transaction wait for the disk, whatever the server, the role or the URL says.
+/// An expression that makes the commit of its transaction wait for the disk, whatever the server, the role or the URL sets.
 /// Only `off` and `local` promise less than `on`, so any other setting is the operator's to choose: `remote_apply` stays.
 /// Belongs into every transaction whose numbers leave the database.
 pub const DURABLE: &str = "set_config('synchronous_commit', \

@@ -12,7 +12,7 @@ pub enum Transport {
     Ws,
 }
 
-/// One received call, see [`Faults::record`](crate::Faults::record).
+/// One received call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// Name of the method.

@@ -1,22 +1,27 @@
 //! Injects faults into the node. [`Rule`]s affect single calls, [`Behaviour`] affects the whole node. Both can be
 //! changed while it runs, and every call is counted.
+//!
+//! This module is compiled with the feature `faults` alone, which tests enable. `faultless.rs` takes its place in the
+//! program. What the node asks of either is the same, so that the node itself has no condition on the feature.
 
 mod behaviour;
+mod plan;
 mod rule;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::DevChain;
-use super::call::{Request, RpcError};
+use super::call::Request;
 pub use behaviour::{Behaviour, BeyondHead, Cap};
+pub(super) use plan::Plan;
 pub use rule::{Edit, Effect, Lie, Rule, Wire};
+pub(super) use transport::SocketWatch;
 
 type Hook = Arc<Mutex<dyn FnMut(&DevChain, &Value) + Send>>;
 type Dice = Arc<Mutex<dyn FnMut(&Request) -> Option<Effect> + Send>>;
@@ -61,21 +66,6 @@ impl ActiveFault {
     pub fn lift(self) {
         self.faults.inner().rules.retain(|armed| armed.id != self.id);
     }
-}
-
-/// The combined effect of the rules on one call.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) delay: Duration,
-    pub(super) until: Vec<CancellationToken>,
-    pub(super) lag: u64,
-    pub(super) lies: Vec<Lie>,
-    pub(super) edits: Vec<Edit>,
-    pub(super) stranger: Option<DevChain>,
-    pub(super) answer: Option<Result<(), RpcError>>,
-    pub(super) wrong_id: bool,
-    pub(super) backwards: bool,
-    pub(super) wire: Option<Wire>,
 }
 
 impl Faults {
@@ -143,8 +133,9 @@ impl Faults {
         self.behaviour.borrow().clone()
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Behaviour> {
-        self.behaviour.subscribe()
+    /// Follows the behaviour of the node for one new socket.
+    pub(super) fn watch(&self) -> SocketWatch {
+        SocketWatch::new(self.behaviour.subscribe())
     }
 
     /// Counts a call, runs its hooks, and returns its faults.
@@ -183,23 +174,5 @@ impl Faults {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Plan {
-    fn adopt(&mut self, effect: Effect) {
-        match effect {
-            Effect::Delay(delay) => self.delay += delay,
-            Effect::Until(token) => self.until.push(token),
-            Effect::Lag(blocks) => self.lag += blocks,
-            Effect::Lie(lie) => self.lies.push(lie),
-            Effect::Edit(edit) => self.edits.push(edit),
-            Effect::Stranger(chain) => drop(self.stranger.get_or_insert(chain)),
-            Effect::Error(error) => drop(self.answer.get_or_insert(Err(error))),
-            Effect::Null => drop(self.answer.get_or_insert(Ok(()))),
-            Effect::WrongId => self.wrong_id = true,
-            Effect::Backwards => self.backwards = true,
-            Effect::Wire(wire) => drop(self.wire.get_or_insert(wire)),
-        }
     }
 }

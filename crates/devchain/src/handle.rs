@@ -21,7 +21,7 @@ const HEADS: usize = 1024;
 pub struct DevChain {
     shared: Arc<SharedChain>,
     /// The faults of this handle's node.
-    faults: Faults,
+    pub(super) faults: Faults,
 }
 
 struct SharedChain {
@@ -162,11 +162,13 @@ impl DevChain {
     }
 
     /// The injected faults, and the record of calls.
+    #[cfg(feature = "faults")]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
     /// Number of calls of `method` since the start or [`Faults::forget`]; batched calls count one by one.
+    #[cfg(feature = "faults")]
     pub fn calls(&self, method: &str) -> u64 {
         self.faults.calls(method)
     }

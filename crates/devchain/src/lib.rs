@@ -1,6 +1,6 @@
 //! The built-in development chain: a simulated EVM chain in memory, served as JSON-RPC over HTTP and WebSocket on one
-//! port. `chainflume demo` uses it. Tests use it for faults that a real node does not produce on command: reorgs of a
-//! chosen depth, wrong answers, limits and disconnects.
+//! port. `chainflume demo` uses it. Tests use it for what a real node does not do on command: reorgs of a chosen depth
+//! and, with the feature `faults`, wrong answers, limits and disconnects. The program is built without that feature.
 //!
 //! There is no EVM. A transaction is a list of [`Action`]s on three contracts with fixed addresses ([`STAKE_VAULT`],
 //! [`DEMO_TOKEN`], [`DEMO_NFT`]). Each action changes the [`Ledger`] and emits one log. The ledger never reads those
@@ -15,6 +15,10 @@ mod block;
 mod call;
 mod contracts;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
+#[cfg(not(feature = "faults"))]
+#[path = "faultless.rs"]
 mod faults;
 mod handle;
 mod ledger;
@@ -34,6 +38,7 @@ pub use contracts::{
     APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER, WALLETS, wallet,
 };
 pub use error::DevChainError;
+#[cfg(feature = "faults")]
 pub use faults::{ActiveFault, Behaviour, BeyondHead, Cap, Edit, Effect, Faults, Lie, Rule, Wire};
 pub use handle::{Branch, DevChain};
 pub use ledger::{Ledger, Stake};

@@ -7,16 +7,13 @@ mod methods;
 mod params;
 mod view;
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use tokio::time;
+use serde_json::value::RawValue;
 
 use super::DevChain;
 use super::call::{Request, RpcError, Transport};
-use super::faults::{Edit, Wire};
+use super::faults::Wire;
 pub(super) use json::HeadJson;
 pub(super) use methods::Subscriptions;
 
@@ -33,7 +30,8 @@ pub(super) struct Reply {
     backwards: bool,
 }
 
-type Answer = Result<Box<RawValue>, RpcError>;
+/// The `result`, or the error.
+pub(super) type Answer = Result<Box<RawValue>, RpcError>;
 
 #[derive(Serialize)]
 struct Response<'a> {
@@ -57,8 +55,8 @@ pub(super) async fn answer(
     let Value::Array(calls) = message else {
         return answer_call(chain, (message, 1), subscriptions).await;
     };
-    if chain.faults().behaviour().refuse_batches {
-        return refuse(RpcError::new(-32600, "batch requests are not supported"));
+    if let Err(error) = chain.faults.behaviour().check_batch() {
+        return refuse(error);
     }
     if calls.is_empty() {
         return refuse(RpcError::new(-32600, "empty batch"));
@@ -89,35 +87,18 @@ async fn answer_call(
     let transport = if subscriptions.is_some() { Transport::Ws } else { Transport::Http };
     let params = call.get("params").cloned().unwrap_or_default();
     let request = Request { method: method.to_owned(), params, transport, together };
-    let plan = chain.faults().meet(chain, request.clone());
-    if plan.delay > Duration::ZERO {
-        time::sleep(plan.delay).await;
-    }
-    for token in &plan.until {
-        token.cancelled().await;
-    }
-    let answer = match plan.answer.clone() {
-        Some(Ok(())) => Ok(RawValue::NULL.to_owned()),
-        Some(Err(error)) => Err(error),
-        None => methods::call(plan.stranger.as_ref().unwrap_or(chain), &request, &plan, subscriptions)
-            .and_then(|raw| edited(raw, &plan.edits)),
+    let plan = chain.faults.meet(chain, request.clone());
+    plan.wait().await;
+    let answer = match plan.answer() {
+        Some(answer) => answer,
+        None => methods::call(plan.chain(chain), &request, &plan, subscriptions)
+            .and_then(|answer| plan.edit(answer)),
     };
-    let Some(id) = call.get("id") else {
-        return Reply { wire: plan.wire, backwards: plan.backwards, ..Reply::default() };
+    let reply = match call.get("id") {
+        Some(id) => respond(&plan.id(id.clone()), &answer),
+        None => Reply::default(),
     };
-    let wrong = Value::from("unknown");
-    let reply = respond(if plan.wrong_id { &wrong } else { id }, &answer);
-    Reply { wire: plan.wire, backwards: plan.backwards, ..reply }
-}
-
-fn edited(answer: Box<RawValue>, edits: &[Edit]) -> Answer {
-    if edits.is_empty() {
-        return Ok(answer);
-    }
-    let broken = |error: serde_json::Error| RpcError::new(-32603, &error.to_string());
-    let mut value = serde_json::from_str(answer.get()).map_err(broken)?;
-    edits.iter().for_each(|edit| edit.apply(&mut value));
-    to_raw_value(&value).map_err(broken)
+    Reply { wire: plan.wire(), backwards: plan.is_backwards(), ..reply }
 }
 
 fn refuse(error: RpcError) -> Reply {

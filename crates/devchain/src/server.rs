@@ -10,14 +10,16 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{DevChain, DevChainError};
-use connection::{Breakable, ServedConnection};
+use connection::Breakable;
+pub(super) use connection::ServedConnection;
+pub(super) use ws::Then;
 
 const PAGE: &str = "This is a Chainflume development chain: an EVM chain that only pretends.\n\
     POST JSON-RPC here, or open a WebSocket at this address.\n\n  \
@@ -82,6 +84,10 @@ impl Drop for Server {
     }
 }
 
+pub(super) fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
 async fn meet(
     State(chain): State<DevChain>,
     ConnectInfo(connection): ConnectInfo<ServedConnection>,
@@ -90,7 +96,7 @@ async fn meet(
     body: Bytes,
 ) -> Response {
     match upgrade {
-        Ok(_) if chain.faults().behaviour().ws_refuse => {
+        Ok(_) if chain.faults.behaviour().refuses_sockets() => {
             (StatusCode::SERVICE_UNAVAILABLE, "no websocket here\n").into_response()
         }
         Ok(upgrade) => upgrade.on_upgrade(|socket| ws::session(chain, socket, connection)),

@@ -27,7 +27,7 @@ pub struct Auditor {
     pub rereader: Rereader,
     /// How fast.
     pub settings: AuditSettings,
-    /// Where to say how it goes.
+    /// Where progress is reported.
     pub board: Board,
     /// Shows that the loop is alive.
     pub heartbeat: Heartbeat,

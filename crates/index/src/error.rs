@@ -6,7 +6,7 @@ use chainflume_core::domain::BlockId;
 use chainflume_db::StoreError;
 use chainflume_node::ChainError;
 
-/// A node may ask for patience, not for an outage.
+/// The longest pause that a node may ask for: a longer one would be an outage.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Longest pause while the node is on another chain: whether it still is takes one request, and a gateway may answer for

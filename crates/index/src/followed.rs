@@ -21,7 +21,7 @@ const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct FollowedSources {
     pub(super) comparison: ChainComparison,
-    /// Sources that asked for a log which is stored for another one, although nothing said so before.
+    /// Sources that asked for a log which is stored for another one, although no check found it before.
     set_aside: BTreeMap<usize, (Instant, String)>,
     /// Sources whose past waits for another try, and why.
     postponed: BTreeMap<usize, (Instant, String)>,

@@ -214,9 +214,9 @@ impl IndexSession<'_> {
         let (index, items) = (*source, gap.items.clone());
         let source = self.chain.translator.sources()[index].name.clone();
         let Translated { events, dead_letters } = read;
-        let told = self.store().tells_past(&source);
+        let published = self.store().publishes_past(&source);
         let backfill = Backfill { source, range, reorgs: self.snapshot().reorgs(), events, dead_letters };
-        let filled = self.store().fill(&backfill, &Read { items, refs: refs.clone(), told }).await;
+        let filled = self.store().fill(&backfill, &Read { items, refs: refs.clone(), published }).await;
         match filled {
             Ok(compared) if compared.differing.is_empty() => {
                 count(self.chain.translator.kinds(), &backfill.events, &backfill.dead_letters);

@@ -38,11 +38,11 @@ pub(super) struct HistoryRead {
 }
 
 /// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
-/// its end is waited for leaves an answer in its connection, which whoever is given that next would take for theirs.
+/// its end is waited for leaves an answer in its connection, which the next user of the connection would take for its own.
 type PreparingBatch = JoinHandle<PreparedBatch>;
 
 /// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes. A wait for a lock ends after
-/// 30 s, so that what takes longer than this makes no progress: the loop starts again, and whoever leads the chain next ends the
+/// 30 s, so that what takes longer than this makes no progress: the loop starts again, and the next leader of the chain ends the
 /// transaction that was left behind.
 const HUNG: Duration = Duration::from_mins(15);
 

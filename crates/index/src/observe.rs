@@ -36,7 +36,7 @@ impl IndexSession<'_> {
             }
         }
         self.attempt.looked = true;
-        // While there is something to read, a head says nothing about how that goes.
+        // While there are blocks to read, a head does not show whether reading succeeds.
         let ReadPlan { live, history, .. } = self.current_plan();
         if live.is_some() || history.is_some() {
             return Ok(StepProgress::None);

@@ -57,19 +57,19 @@ impl IndexSession<'_> {
         group: SourceGroup,
         stop: &CancellationToken,
     ) -> Result<(), IndexerError> {
-        let told = match stop.run_until_cancelled(self.read_live(&group)).await.transpose() {
+        let published = match stop.run_until_cancelled(self.read_live(&group)).await.transpose() {
             Ok(None) => return Ok(()),
             Ok(Some(LiveRead::Linked(blocks))) => self.store_pending(&group.sources, blocks).await,
             Ok(Some(LiveRead::Contradicted(at))) => self.check_contradiction(at, stop).await,
             Err(error) => Err(error),
         };
-        match told {
+        match published {
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
                 self.pending.failed(&self.chain.settings.name, &error);
                 self.report_to_provider(Work::Pending, &error);
                 Ok(())
             }
-            told => told.inspect(|()| {
+            published => published.inspect(|()| {
                 self.pending.succeeded();
                 self.node.worked(Work::Pending, None);
             }),
@@ -92,10 +92,10 @@ impl IndexSession<'_> {
             let expected = self.snapshot().expected(sources);
             let pending = Pending { expected, blocks: ids.clone(), events, head, seen_at: self.seen_at() };
             let started = Instant::now();
-            let told = self.store().announce(&pending).await?;
+            let published = self.store().announce(&pending).await?;
             metrics::committed(&self.chain.settings.name, "pending", started.elapsed());
-            metrics::pending(&self.chain.settings.name, told);
-            tracing::debug!(chain = %self.chain.settings.name, to = ids.last().map(|id| id.number), told, "pending events published");
+            metrics::pending(&self.chain.settings.name, published);
+            tracing::debug!(chain = %self.chain.settings.name, to = ids.last().map(|id| id.number), published, "pending events published");
         }
         self.snapshot_mut().add_pending(sources, &ids, &with_events);
         Ok(())
@@ -103,9 +103,12 @@ impl IndexSession<'_> {
 
     /// Whether the parent link of the head shows that the newest pending block is canonical, and with it all that is stored.
     pub(super) fn head_links(&self) -> bool {
-        let told =
-            self.snapshot().newest_pending().filter(|told| Some(told.number) == self.snapshot().highest());
-        let (Some(told), Some(newest)) = (told, self.observed.newest) else { return false };
-        newest.id() == told || (newest.number == told.number + 1 && newest.parent_hash == told.hash)
+        let published = self
+            .snapshot()
+            .newest_pending()
+            .filter(|published| Some(published.number) == self.snapshot().highest());
+        let (Some(published), Some(newest)) = (published, self.observed.newest) else { return false };
+        newest.id() == published
+            || (newest.number == published.number + 1 && newest.parent_hash == published.hash)
     }
 }

@@ -61,7 +61,7 @@ mod tests {
     fn pieces_cover_every_block_once_and_cut_none_in_two() {
         assert_eq!(cut((5, 9), vec![]), [((5, 9), 0)]);
         assert_eq!(cut((5, 9), vec![event(6, 0)]), [((5, 9), 1)]);
-        // 400 in each of three blocks, two of them beside empty ones, told backwards.
+        // 400 in each of three blocks, two of them beside empty ones, in reverse order.
         let mut busy: Vec<Event> = [10, 12, 13]
             .into_iter()
             .flat_map(|block| (0..400).map(move |index| event(block, index)))

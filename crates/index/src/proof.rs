@@ -71,7 +71,7 @@ impl Prover {
     /// that were read.
     ///
     /// # Errors
-    /// Whatever the database says. A node that does not answer proves nothing, which is no error.
+    /// A database error. A node that does not answer proves nothing; that is no error.
     pub(super) async fn prove(
         &self,
         read: &mut Backfill,

@@ -40,7 +40,7 @@ impl IndexSession<'_> {
             self.node = live;
             let host = self.node.host().to_owned();
             self.chain.board.chain(&self.chain.settings.name, |chain| chain.provider = Some(host));
-            // The last provider's errors with its newest blocks say nothing about the new one.
+            // The errors of the last provider with its newest blocks do not count against the new one.
             (self.observed.tags_at, self.pending) = (None, PendingProgress::default());
             self.forget();
         }

@@ -60,7 +60,7 @@ impl IndexSession<'_> {
     }
 
     /// Blocks by which the node is below what is stored, where that is more than a backend may lag: it was replaced by one that
-    /// still syncs, or by an old copy. Nothing it says can move the chain.
+    /// still syncs, or by an old copy. None of its answers can move the chain.
     fn node_behind(&self, heads: &Heads) -> u64 {
         let stored = self.attempt.snapshot.as_ref().and_then(ChainSnapshot::highest).unwrap_or(0);
         let behind = stored.saturating_sub(heads.latest);
@@ -73,7 +73,7 @@ impl IndexSession<'_> {
         }
         let is_behind = self.observed.heads.is_some_and(|heads| self.node_behind(&heads) > 0);
         let state = if history || is_behind { ChainState::Syncing } else { ChainState::Live };
-        let said = &mut self.chain.logged_state;
+        let logged = &mut self.chain.logged_state;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             // While live blocks are read the state stays: a start near the head is not history.
             if chain.state != state
@@ -82,7 +82,7 @@ impl IndexSession<'_> {
             {
                 chain.state = state;
                 // After an error the state is the old one, and "recovered" was logged.
-                if said.replace(state) != Some(state) {
+                if logged.replace(state) != Some(state) {
                     tracing::info!(chain = %self.chain.settings.name, head = chain.head, "chain is {}", state.as_str());
                 }
             }

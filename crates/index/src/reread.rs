@@ -29,7 +29,7 @@ pub struct Rereader {
     pub translator: Translator,
     /// The chain's store.
     pub store: ChainStore,
-    /// Told of every error of the node; it is retried.
+    /// Gets every error of the node; the read is retried.
     pub on_error: OnError,
     /// Whether a comparison gives way to live blocks.
     pub yields_to_live: bool,
@@ -157,10 +157,10 @@ impl Rereader {
         Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
     }
 
-    /// Whoever has another block 0 than is stored is not asked from now on.
+    /// A provider with another block 0 than the stored one is not asked from now on.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn require_stored_genesis(&self) -> Result<(), IndexerError> {
         self.elsewhere.know_genesis(self.store.genesis().await?);
         Ok(())
@@ -299,7 +299,7 @@ impl Rereader {
             Purpose::Add => {
                 let course = self.store.comparison().courses.get(reread.source);
                 let items = course.map(|course| course.listens.clone()).unwrap_or_default();
-                let read_of = Read { items, refs: Vec::new(), told: true };
+                let read_of = Read { items, refs: Vec::new(), published: true };
                 return Ok(self.store.fill(&read, &read_of).await?.into());
             }
             Purpose::Compare => self.compare(&mut read).await?,

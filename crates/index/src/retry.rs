@@ -89,9 +89,9 @@ impl Retrier {
         if !failed.is_empty() {
             self.store.dead_letters_failed(&failed).await?;
         }
-        let told =
+        let outcome =
             |refused: Option<(_, String)>| refused.map_or(Retried::Stored, |(_, r)| Retried::Failed(r));
-        Ok(outcomes.into_iter().map(|(id, refused)| (id, told(refused))).collect())
+        Ok(outcomes.into_iter().map(|(id, refused)| (id, outcome(refused))).collect())
     }
 
     /// The letters' logs as they are understood now. One place may have two letters, of two stations.
@@ -117,7 +117,7 @@ impl Retrier {
         Ok(self.translator.translate(&[index], logs.into_values(), &times))
     }
 
-    /// Stores what became events, and says what did not.
+    /// Stores the logs that became events, and returns the others.
     async fn store(
         &self,
         source: &str,

@@ -43,10 +43,10 @@ impl ChainSnapshot {
             })
             .collect();
         let mut pending = BTreeMap::<u64, PendingRef>::new();
-        for told in held.pending {
-            let source = sources.iter().position(|name| *name == told.source);
-            let block = PendingRef { hash: told.block.hash, sources: BTreeSet::new() };
-            pending.entry(told.block.number).or_insert(block).sources.extend(source);
+        for published in held.pending {
+            let source = sources.iter().position(|name| *name == published.source);
+            let block = PendingRef { hash: published.block.hash, sources: BTreeSet::new() };
+            pending.entry(published.block.number).or_insert(block).sources.extend(source);
         }
         Self {
             own,
@@ -141,23 +141,23 @@ impl ChainSnapshot {
     }
 
     fn pending_hash_at(&self, number: u64) -> Option<B256> {
-        self.pending.get(&number).filter(|_| number > self.final_number).map(|told| told.hash)
+        self.pending.get(&number).filter(|_| number > self.final_number).map(|published| published.hash)
     }
 
     /// What is pending in blocks that are final by now, and still waits for a tag, is not judged: a chain must not stop
     /// for what is only published as pending. The store takes it back if another block is confirmed there.
     fn pending_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
         let above = self.final_number.saturating_add(1);
-        self.pending.range(above..).map(|(number, told)| (*number, told.hash))
+        self.pending.range(above..).map(|(number, published)| (*number, published.hash))
     }
 
     /// `blocks` were published as pending for these sources, with events in those that `pending` names.
     pub(super) fn add_pending(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
         for block in blocks {
-            let told = PendingRef { hash: block.hash, sources: BTreeSet::new() };
-            let told = self.pending.entry(block.number).or_insert(told);
+            let published = PendingRef { hash: block.hash, sources: BTreeSet::new() };
+            let published = self.pending.entry(block.number).or_insert(published);
             if pending.contains(&block.number) {
-                told.sources.extend(sources);
+                published.sources.extend(sources);
             }
         }
         if let Some(last) = blocks.last() {
@@ -169,7 +169,7 @@ impl ChainSnapshot {
     /// Keeps what is pending, and the newest block if that is above `confirmed`.
     fn forget_confirmed_pending(&mut self, confirmed: u64) {
         let newest = self.pending.last_key_value().map(|(number, _)| *number).filter(|n| *n > confirmed);
-        self.pending.retain(|number, told| !told.sources.is_empty() || Some(*number) == newest);
+        self.pending.retain(|number, published| !published.sources.is_empty() || Some(*number) == newest);
     }
 
     /// The sources have advanced to `to`.
@@ -177,8 +177,8 @@ impl ChainSnapshot {
         for source in sources {
             self.own[*source].at = Some(to);
         }
-        for (_, told) in self.pending.range_mut(..=to.number) {
-            told.sources.retain(|source| !sources.contains(source));
+        for (_, published) in self.pending.range_mut(..=to.number) {
+            published.sources.retain(|source| !sources.contains(source));
         }
         self.forget_confirmed_pending(to.number);
         self.blocks.extend(refs.iter().map(|block| (block.number, block.hash)));
@@ -229,22 +229,22 @@ mod tests {
     #[test]
     fn published_blocks_are_held_until_they_are_confirmed() {
         let mut snapshot = snapshot();
-        let told = |snapshot: &ChainSnapshot| {
+        let published = |snapshot: &ChainSnapshot| {
             (snapshot.newest_pending(), snapshot.pending_refs().map(|(n, _)| n).collect::<Vec<_>>())
         };
         snapshot.add_pending(&[1], &[block(10), block(11), block(12)], &[11].into());
-        assert_eq!(told(&snapshot), (Some(block(12)), vec![11, 12]));
+        assert_eq!(published(&snapshot), (Some(block(12)), vec![11, 12]));
         snapshot.add_pending(&[1], &[block(13)], &[].into());
         assert_eq!(
-            (told(&snapshot), snapshot.next_pending(0), snapshot.next_pending(1)),
+            (published(&snapshot), snapshot.next_pending(0), snapshot.next_pending(1)),
             ((Some(block(13)), vec![11, 13]), 0, 14)
         );
         snapshot.advanced(&[0], block(11), &[block(11)], 8);
-        assert_eq!(told(&snapshot), (Some(block(13)), vec![11, 13]), "the other source waits for it");
+        assert_eq!(published(&snapshot), (Some(block(13)), vec![11, 13]), "the other source waits for it");
         snapshot.advanced(&[1], block(11), &[block(10), block(11)], 8);
-        assert_eq!(told(&snapshot), (Some(block(13)), vec![13]));
+        assert_eq!(published(&snapshot), (Some(block(13)), vec![13]));
         snapshot.advanced(&[1], block(13), &[block(12), block(13)], 8);
-        assert_eq!(told(&snapshot), (None, vec![]));
+        assert_eq!(published(&snapshot), (None, vec![]));
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(
             snapshot.contradicted(&[link(12, ten)], &[1]),
             None,
-            "what is final is not judged by what was told"
+            "a final block is not compared with published blocks"
         );
     }
 

@@ -7,7 +7,7 @@ use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};
 use chainflume_store::ChainStore;
 
-/// So long the chain waits for its views, so that they are usually there before the first event. One that somebody holds a
+/// How long the chain waits for its views, so that they usually exist before the first event. One that another session holds a
 /// lock on takes longer, and is made beside the chain.
 const MOMENT: Duration = Duration::from_secs(2);
 /// Each view waits for locks for two seconds, three times at most; a hundred views that are all locked take ten minutes.

@@ -65,7 +65,7 @@ impl AlternateProviders {
         nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
 
-    /// Says that this one is taken. It was given time, and what it failed at before is forgiven.
+    /// Records that this one is taken. It was given time, and what it failed at before is forgiven.
     pub fn takes(&self, node: &Node) {
         if !self.is_out(node) {
             node.rpc.health.forgive();
@@ -80,7 +80,7 @@ impl AlternateProviders {
         probing(self.settings.failover.probe_timeout, asks).await
     }
 
-    /// The other endpoints: what they say is independent of what this one says.
+    /// The other endpoints: their answers are independent of those of this one.
     pub fn others(&self, than: &Arc<Node>) -> Vec<Arc<Node>> {
         let mut known = BTreeSet::from([than.fingerprint()]);
         let others =

@@ -9,7 +9,7 @@ use chainflume_core::domain::{BlockRange, BlockRef, Logs};
 pub struct Batch {
     /// All of these blocks were asked for.
     pub range: BlockRange,
-    /// Hash of the block below the range, as its first block says.
+    /// Hash of the block below the range, as its first block names it.
     pub parent_hash: B256,
     /// The last block of the range.
     pub last: BlockRef,

@@ -82,7 +82,7 @@ pub enum ChainError {
     },
     /// The node is on another chain.
     #[error(
-        "{host}: the node is on chain {found}, the config says chain_id = {expected}; correct one of the two"
+        "{host}: the node is on chain {found}, and the configuration has chain_id = {expected}; correct one of the two"
     )]
     WrongChain {
         /// Host of the endpoint.
@@ -109,12 +109,12 @@ pub enum ChainError {
     },
     /// Providers are on different chains, and the right one is not known.
     #[error(
-        "providers disagree on block 0: {said}; nothing is stored yet that tells which of them is on the right chain, so \
+        "providers disagree on block 0: {answers}; nothing is stored yet that shows which of them is on the right chain, so \
          none is believed: remove the wrong one, or correct its url"
     )]
     GenesisDiffers {
-        /// What each of them says.
-        said: String,
+        /// The block 0 of each of them.
+        answers: String,
     },
 }
 

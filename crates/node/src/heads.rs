@@ -1,5 +1,5 @@
-//! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only says that
-//! now is a good moment, and which block may be asked for at once. An open socket that says nothing is the commonest outage, so silence is measured,
+//! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only shows
+//! a good moment, and which block may be asked for at once. An open socket without messages is the commonest outage, so silence is measured,
 //! polling takes over, and the socket is taken back as soon as it works.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -41,7 +41,7 @@ pub enum HeadSource {
     Pushed = 1,
 }
 
-/// Says when to look at the chain.
+/// Wakes the reader of the chain.
 pub struct HeadNotifier {
     shared: Arc<NotifierShared>,
     poll_interval: Duration,
@@ -62,7 +62,7 @@ struct NotifierShared {
 struct Announcements {
     /// The last, until it is taken.
     waiting: Option<BlockId>,
-    /// The last one that said which it is.
+    /// The last one that named its block.
     newest: Option<BlockId>,
 }
 
@@ -91,7 +91,7 @@ impl HeadNotifier {
                 settings: settings.clone(),
                 shared: wake.shared.clone(),
                 lines: LogLimiter::default(),
-                told: AtomicBool::new(false),
+                logged: AtomicBool::new(false),
             };
             let this =
                 Loop::new(format!("websocket {}", settings.name), HUNG.max(settings.request_timeout * 4));
@@ -121,7 +121,7 @@ impl HeadNotifier {
         self.shared.state()
     }
 
-    /// The head that was announced since this was last called, unless it is one that is let pass. It says where to look and
+    /// The head that was announced since this was last called, unless it is one that is let pass. It shows where to look and
     /// nothing of what is there.
     pub fn announced(&mut self) -> Option<BlockId> {
         let announced =
@@ -193,10 +193,10 @@ struct HeadListener {
     host: String,
     settings: ChainSettings,
     shared: Arc<NotifierShared>,
-    /// A socket that is closed as often as it opens says so once a minute.
+    /// A socket that is closed as often as it opens is logged once a minute.
     lines: LogLimiter,
-    /// Whether the log says that it announces heads.
-    told: AtomicBool,
+    /// Whether the log contains that it announces heads.
+    logged: AtomicBool,
 }
 
 /// Why listening ended; a person reads it.
@@ -213,7 +213,7 @@ impl HeadListener {
             if let Some(suppressed) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
                 let reason = redacted(&secrets, &ended);
                 let (chain, suppressed) = (&self.settings.name, suppressed.field());
-                self.told.store(false, Ordering::Relaxed);
+                self.logged.store(false, Ordering::Relaxed);
                 match was_pushed {
                     true => {
                         tracing::warn!(%chain, host, reason, suppressed, "websocket lost, polling takes over");
@@ -234,13 +234,12 @@ impl HeadListener {
     }
 
     async fn listen(&self, heard: &mut bool, turns: &Turns) -> Result<std::convert::Infallible, CloseReason> {
-        let patience = self.settings.request_timeout;
-        let mut socket = timeout(patience, subscribed(&self.url, &self.headers))
+        let limit = self.settings.request_timeout;
+        let mut socket = timeout(limit, subscribed(&self.url, &self.headers))
             .await
             .map_err(|_| "no connection in time".to_owned())??;
         loop {
-            let limit =
-                if *heard { self.settings.ws_silence } else { patience.max(self.settings.ws_silence) };
+            let limit = if *heard { self.settings.ws_silence } else { limit.max(self.settings.ws_silence) };
             let message = turns.wait(self.next_text(&mut socket, limit)).await?;
             self.hear(&message, heard)?;
         }
@@ -275,7 +274,7 @@ impl HeadListener {
         }
         if !*heard {
             *heard = true;
-            if !self.told.swap(true, Ordering::Relaxed) {
+            if !self.logged.swap(true, Ordering::Relaxed) {
                 tracing::info!(chain = %self.settings.name, host = %self.host, "websocket announces heads");
             }
             metrics::ws_connected(&self.settings.name, true);
@@ -349,7 +348,7 @@ fn refusal(error: &Error) -> CloseReason {
 ///
 /// # Errors
 /// Why not, for a person.
-async fn probe(url: &str, headers: &HeaderMap, patience: Duration) -> Result<(), String> {
+async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), String> {
     let asked = async {
         let mut socket = subscribed(url, headers).await?;
         while let Some(message) = socket.next().await {
@@ -364,7 +363,7 @@ async fn probe(url: &str, headers: &HeaderMap, patience: Duration) -> Result<(),
         }
         Err("closed by the node".to_owned())
     };
-    timeout(patience, asked).await.map_err(|_| "no answer in time".to_owned())?
+    timeout(limit, asked).await.map_err(|_| "no answer in time".to_owned())?
 }
 
 /// Whether the provider's WebSocket opens and lets heads be subscribed to; nothing is asked of a provider without one.

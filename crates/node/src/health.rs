@@ -53,7 +53,7 @@ struct FailureStreak {
     at: Option<u64>,
 }
 
-/// What [`HealthTracker`] say at one moment.
+/// A [`HealthTracker`] at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSnapshot {
     /// Answers fail, whatever they are for.
@@ -81,7 +81,7 @@ const FAILURE: u32 = 4;
 const TIMED_OUT: u32 = 6;
 const THROTTLED: u32 = 1;
 const ENOUGH: u32 = 12;
-/// Questions that were on their way together fail together; only failures over so long say something.
+/// Questions that were on their way together fail together; only failures over this time count.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 /// Failures of any kind are enough when there were so many over so long and nothing else: a limit lets something through
 /// every second, a backend that lags by a block or two has it by then.
@@ -92,7 +92,7 @@ const SUSPICIOUS: u32 = 2;
 /// A probe that passed answers for so long for questions that take their time: wide ranges do.
 const CLEARED_FOR: Duration = Duration::from_secs(5);
 const DO_NOT_FIT: &str = "its answers do not fit together";
-/// Whoever works tries again within this; what has failed longer ago was given up.
+/// A reader tries again within this; what has failed longer ago was given up.
 const STALE: Duration = Duration::from_secs(60);
 
 impl HealthTracker {

@@ -1,8 +1,8 @@
 //! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
 //!
 //! Readers ask, each for the range after the last one that was given out, and put what they get into a buffer; the caller that
-//! commits takes from the shelf in order, as much as fits one commit. The readers go on while a commit runs, and stop
-//! when the shelf is full.
+//! commits takes from the buffer in order, as much as fits one commit. The readers go on while a commit runs, and stop
+//! when the buffer is full.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct HistoryRequest {
 
 /// A reader of one closed range for one filter. Dropping it ends what is in flight.
 pub struct HistoryReader {
-    shelf: Arc<ReorderBuffer>,
+    buffer: Arc<ReorderBuffer>,
     readers: Vec<Beside>,
     commit_logs: usize,
 }
@@ -57,7 +57,7 @@ struct RangeFetcher {
     node: Arc<Node>,
     chain: Arc<str>,
     filter: Arc<LogFilter>,
-    shelf: Arc<ReorderBuffer>,
+    buffer: Arc<ReorderBuffer>,
     depths: ReadDepths,
     on_error: OnError,
 }
@@ -74,15 +74,15 @@ impl HistoryReader {
         let HistoryRequest { filter, range, depths } = request;
         node.width().begin();
         node.begins(Work::History);
-        let shelf = Arc::new(ReorderBuffer::new(range, settings.buffer_bytes));
+        let buffer = Arc::new(ReorderBuffer::new(range, settings.buffer_bytes));
         let (chain, filter) = (chain.into(), Arc::new(filter));
-        let fetch = RangeFetcher { node, chain, filter, shelf: shelf.clone(), depths, on_error };
+        let fetch = RangeFetcher { node, chain, filter, buffer: buffer.clone(), depths, on_error };
         let reader = |_| {
             let fetch = fetch.clone();
             Beside::start(Loop::new(format!("readers {}", fetch.chain), HUNG), |turns| fetch.run(turns))
         };
         let readers = (0..settings.ranges_in_flight.max(1)).map(reader).collect();
-        Self { shelf, readers, commit_logs: settings.commit_logs }
+        Self { buffer, readers, commit_logs: settings.commit_logs }
     }
 
     /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
@@ -93,7 +93,7 @@ impl HistoryReader {
     /// When a reader panicked or hangs, or all have returned and blocks are left.
     pub async fn next(&mut self) -> Option<Batch> {
         loop {
-            if let Ok(batch) = tokio::time::timeout(LOOK, self.shelf.take(self.commit_logs)).await {
+            if let Ok(batch) = tokio::time::timeout(LOOK, self.buffer.take(self.commit_logs)).await {
                 return batch;
             }
             assert!(!self.readers.is_empty(), "the readers of history returned although blocks are left");
@@ -121,10 +121,10 @@ impl UnexplainedFailures {
 impl RangeFetcher {
     /// Takes ranges until none is left.
     async fn run(self, turns: Turns) {
-        let given = || self.shelf.give(|rest| self.node.width().grant(rest.width()));
+        let given = || self.buffer.give(|rest| self.node.width().grant(rest.width()));
         while let Some(range) = turns.wait(given()).await {
             self.read(range, &turns).await;
-            self.shelf.done();
+            self.buffer.done();
         }
     }
 
@@ -142,7 +142,7 @@ impl RangeFetcher {
                 Ok(batch) => {
                     self.answered(&batch, started.elapsed());
                     self.node.worked(Work::History, Some(piece));
-                    self.shelf.put(batch);
+                    self.buffer.put(batch);
                     rest = after;
                     backoff.reset();
                     failures = UnexplainedFailures::default();
@@ -188,7 +188,7 @@ impl RangeFetcher {
             return false;
         };
         tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
-        // A limit is said in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
+        // A limit is answered in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
         // is not found out by a dozen more questions.
         if matches!(error, ChainError::Timeout { .. }) {
             self.node.stumbled_at(Work::History, (&self.filter, piece), error);
@@ -227,7 +227,7 @@ impl RangeFetcher {
         (first, last): (BlockRef, BlockRef),
     ) -> Result<BTreeMap<u64, u64>, ChainError> {
         self.node.in_sequence(&first, &last)?;
-        let told = told_times(logs, (&first, &last)).unwrap_or_default();
+        let known_times = times_of_logs(logs, (&first, &last)).unwrap_or_default();
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
         for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
             if let Some(block) = [first, last].iter().find(|block| block.number == number) {
@@ -235,7 +235,8 @@ impl RangeFetcher {
                     return Err(self.node.moved(number));
                 }
                 times.insert(number, block.timestamp);
-            } else if let Some(time) = told.get(&number).filter(|_| number <= self.depths.final_number) {
+            } else if let Some(time) = known_times.get(&number).filter(|_| number <= self.depths.final_number)
+            {
                 times.insert(number, *time);
             } else {
                 unknown.insert(number, hash);
@@ -277,7 +278,7 @@ impl RangeFetcher {
 /// The times that the logs of a range have, by block, if all of them can be believed: they lie between those of the headers at
 /// its ends and go on with the blocks. A node that writes none, 0, milliseconds or the future somewhere is not believed
 /// elsewhere. Block 0 may have any time, and is no end to measure by.
-fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTreeMap<u64, u64>> {
+fn times_of_logs(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTreeMap<u64, u64>> {
     let (mut times, mut newest) = (BTreeMap::new(), first.timestamp);
     for LogBlock { id: BlockId { number, .. }, timestamp } in logs.blocks() {
         let time = timestamp?;
@@ -291,7 +292,7 @@ fn told_times(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTre
     Some(times)
 }
 
-/// A reader turns with each question. One question may be asked in hundreds of parts, and a node may ask for patience with each.
+/// A reader turns with each question. One question may be asked in hundreds of parts, and a node may ask for a pause with each.
 const HUNG: Duration = Duration::from_mins(15);
 /// Between two looks at the readers, while their next batch is waited for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -304,7 +305,7 @@ const YOUNG_AT_ONCE: u64 = 16;
 const HEADER_TRIES: usize = 3;
 /// Longest pause between two tries: a node that comes back is noticed within it.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// A node may ask for patience, not for an outage.
+/// The longest pause that a node may ask for: a longer one would be an outage.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// First pause between two tries.
@@ -337,19 +338,19 @@ mod tests {
     #[test]
     fn log_times_are_believed_between_those_of_nearby_headers() {
         let ends = (block(10, 1_000), block(20, 1_010));
-        let told = |times: &[(u64, Option<u64>)]| told_times(&logs(times), (&ends.0, &ends.1));
+        let known_times = |times: &[(u64, Option<u64>)]| times_of_logs(&logs(times), (&ends.0, &ends.1));
         let honest =
             [(10, Some(1_000)), (12, Some(1_002)), (12, Some(1_002)), (13, Some(1_002)), (20, Some(1_010))];
         let all = [(10, 1_000), (12, 1_002), (13, 1_002), (20, 1_010)];
-        assert_eq!(told(&honest), Some(all.into()));
+        assert_eq!(known_times(&honest), Some(all.into()));
         for odd in [None, Some(0), Some(999), Some(1_011), Some(1_002_000), Some(u64::MAX)] {
-            assert_eq!(told(&[(12, Some(1_002)), (13, odd)]), None, "{odd:?}");
-            assert_eq!(told(&[(12, odd), (13, Some(1_002))]), None, "{odd:?}");
+            assert_eq!(known_times(&[(12, Some(1_002)), (13, odd)]), None, "{odd:?}");
+            assert_eq!(known_times(&[(12, odd), (13, Some(1_002))]), None, "{odd:?}");
         }
-        assert_eq!(told(&[(12, Some(1_005)), (13, Some(1_004))]), None);
-        assert_eq!(told(&[(12, Some(1_002)), (12, Some(1_003))]), None);
+        assert_eq!(known_times(&[(12, Some(1_005)), (13, Some(1_004))]), None);
+        assert_eq!(known_times(&[(12, Some(1_002)), (12, Some(1_003))]), None);
         // Genesis may be of 1970.
-        let from_genesis = told_times(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
+        let from_genesis = times_of_logs(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
         assert_eq!(from_genesis, None);
     }
 

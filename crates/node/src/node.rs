@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// How far it has come and what it has at this height, in one request, so that one backend says all of it.
+    /// How far it has come and what it has at this height, in one request, so that one backend answers all of it.
     ///
     /// # Errors
     /// Why the node cannot be asked; a node without any block is a bad answer.
@@ -218,7 +218,7 @@ impl Node {
         Ok(NodeStatus { head, finalized, block })
     }
 
-    /// Whether it says that it syncs (`eth_syncing`, an object while it does). A node without the method is believed to have synced.
+    /// Whether it reports that it syncs (`eth_syncing`, an object while it does). A node without the method is believed to have synced.
     ///
     /// # Errors
     /// Why the node cannot be asked.
@@ -284,7 +284,7 @@ impl Node {
         Ok(self.headers(numbers).await?.into_iter().map(|seal| seal.map(|seal| seal.block)).collect())
     }
 
-    /// As [`Self::blocks`], with what they say of their logs.
+    /// As [`Self::blocks`], with their evidence about their logs.
     pub(crate) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
         let question = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
         let questions: Vec<RpcCall> = numbers.iter().map(question).collect();
@@ -298,7 +298,7 @@ impl Node {
         self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?)
     }
 
-    /// What the header says of its logs; its hash is remembered.
+    /// The evidence of the header about its logs; its hash is remembered.
     ///
     /// # Errors
     /// That its time contradicts that of a header next to it.

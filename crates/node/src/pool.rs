@@ -1,5 +1,5 @@
 //! The providers of one chain, and which of them is asked. Each is asked for its head now and then, and watched
-//! while it is used; what follows from that is decided in [`choice`] and done here. Whoever asks sees one
+//! while it is used; what follows from that is decided in [`choice`] and done here. A caller sees one
 //! [`Node`] at a time, so that what is compared within a step comes from one provider.
 
 mod belief;
@@ -72,7 +72,7 @@ struct ProbeFindings {
     changed: Option<Instant>,
 }
 
-/// Tells when another provider is asked.
+/// Notifies when another provider is asked.
 pub struct SwitchListener(watch::Receiver<ActiveProviders>);
 
 impl SwitchListener {
@@ -148,7 +148,7 @@ impl Pool {
         self.shared.members.len() > 1
     }
 
-    /// Tells when another provider is asked.
+    /// Notifies when another provider is asked.
     pub fn switched(&self) -> SwitchListener {
         SwitchListener(self.shared.in_use.subscribe())
     }

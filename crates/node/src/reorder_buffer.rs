@@ -41,11 +41,11 @@ impl ReorderBuffer {
         Self { state: Mutex::new(state), full, came: Notify::new(), changed: Notify::new() }
     }
 
-    /// The next range to be read, as wide as `grant` says of what is left; waits while the shelf is full and while nothing
+    /// The next range to be read, as wide as `grant` returns for the rest; waits while the buffer is full and while nothing
     /// is granted. `None` when all was given out.
     ///
-    /// Ranges are given out in order, so what is taken next is on the shelf or with a reader, or nothing is and one
-    /// question is allowed: waiting for room does not wait for ever, not even for an answer larger than the shelf.
+    /// Ranges are given out in order, so what is taken next is in the buffer or with a reader, or nothing is and one
+    /// question is allowed: waiting for room does not wait for ever, not even for an answer larger than the buffer.
     pub(super) async fn give(&self, grant: impl Fn(BlockRange) -> Option<u64>) -> Option<BlockRange> {
         loop {
             // Before looking, so that no change is missed in between.
@@ -66,7 +66,7 @@ impl ReorderBuffer {
         }
     }
 
-    /// All of a range that was given out is on the shelf.
+    /// All of a range that was given out is in the buffer.
     pub(super) fn done(&self) {
         let mut state = self.state();
         state.asked = state.asked.saturating_sub(1);
@@ -84,7 +84,7 @@ impl ReorderBuffer {
         self.changed.notify_waiters();
     }
 
-    /// What comes next, with all that follows it on the shelf up to `logs` logs; waits for it. `None` at the end.
+    /// What comes next, with all that follows it in the buffer up to `logs` logs; waits for it. `None` at the end.
     pub(super) async fn take(&self, logs: usize) -> Option<Batch> {
         loop {
             {
@@ -160,41 +160,41 @@ mod tests {
         }
     }
 
-    fn shelf(full: usize) -> ReorderBuffer {
+    fn buffer(full: usize) -> ReorderBuffer {
         ReorderBuffer::new(BlockRange::new(1, 9).expect("in order"), full)
     }
 
     #[tokio::test]
     async fn what_was_read_out_of_order_is_taken_in_order_and_together() {
-        let shelf = shelf(usize::MAX);
-        shelf.put(batch(4, 6));
-        shelf.put(batch(7, 9));
-        shelf.put(batch(1, 3));
-        assert_eq!(shelf.take(7).await, Some(batch(1, 6)));
-        assert_eq!(shelf.take(7).await, Some(batch(7, 9)));
-        assert_eq!(shelf.take(7).await, None);
+        let buffer = buffer(usize::MAX);
+        buffer.put(batch(4, 6));
+        buffer.put(batch(7, 9));
+        buffer.put(batch(1, 3));
+        assert_eq!(buffer.take(7).await, Some(batch(1, 6)));
+        assert_eq!(buffer.take(7).await, Some(batch(7, 9)));
+        assert_eq!(buffer.take(7).await, None);
     }
 
     #[tokio::test]
     async fn what_does_not_follow_is_taken_apart() {
-        let shelf = shelf(usize::MAX);
+        let buffer = buffer(usize::MAX);
         let stranger = Batch { parent_hash: hash(99), ..batch(4, 9) };
-        shelf.put(batch(1, 3));
-        shelf.put(stranger.clone());
-        assert_eq!(shelf.take(100).await, Some(batch(1, 3)));
-        assert_eq!(shelf.take(100).await, Some(stranger));
+        buffer.put(batch(1, 3));
+        buffer.put(stranger.clone());
+        assert_eq!(buffer.take(100).await, Some(batch(1, 3)));
+        assert_eq!(buffer.take(100).await, Some(stranger));
     }
 
     #[tokio::test]
-    async fn a_full_shelf_gives_nothing_out_until_something_is_taken() {
-        let shelf = shelf(2 * batch(1, 3).bytes() - 1);
-        let give = || shelf.give(|_| Some(3));
+    async fn a_full_buffer_gives_nothing_out_until_something_is_taken() {
+        let buffer = buffer(2 * batch(1, 3).bytes() - 1);
+        let give = || buffer.give(|_| Some(3));
         assert_eq!(give().await, BlockRange::new(1, 3));
-        shelf.put(batch(1, 3));
-        shelf.done();
+        buffer.put(batch(1, 3));
+        buffer.done();
         let mut waits = pin!(give());
         assert_eq!(waits.as_mut().now_or_never(), None);
-        assert_eq!(shelf.take(3).await, Some(batch(1, 3)));
+        assert_eq!(buffer.take(3).await, Some(batch(1, 3)));
         assert_eq!(waits.await, BlockRange::new(4, 6));
     }
 }

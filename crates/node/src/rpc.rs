@@ -40,7 +40,7 @@ use chainflume_ops::metrics;
 use chainflume_ops::tls;
 use in_flight::{AnswerBytes, BytesInFlight};
 use outcomes::{Outcomes, outcomes};
-use probing::patience;
+use probing::probe_limit;
 pub use probing::probing;
 use rate_limit::RateLimiter;
 use streamed_list::StreamedList;
@@ -111,7 +111,7 @@ impl Rpc {
         })
     }
 
-    /// The answer, `None` where the node says `null`.
+    /// The answer, `None` where the node answers `null`.
     pub(super) async fn ask<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
         self.paced(std::slice::from_ref(question), self.ask_once(question)).await
     }
@@ -169,9 +169,9 @@ impl Rpc {
         let turn = |entered: Result<_, Duration>| {
             entered.map(|permit| (permit, Instant::now())).map_err(|wait| self.closed(method, wait))
         };
-        let asked = match patience() {
-            Some(patience) => match turn(self.pace.enter_now(count, units)) {
-                Ok(entered) => Ok((entered, self.brief((method, patience), request).await)),
+        let asked = match probe_limit() {
+            Some(limit) => match turn(self.pace.enter_now(count, units)) {
+                Ok(entered) => Ok((entered, self.brief((method, limit), request).await)),
                 Err(closed) => Err(closed),
             },
             None => {
@@ -227,7 +227,7 @@ impl Rpc {
         }
     }
 
-    /// The node has said when it wants to be asked again; until then it is not.
+    /// The node has named when it wants to be asked again; until then it is not.
     fn closed(&self, method: &'static str, wait: Duration) -> ChainError {
         ChainError::Refused {
             host: self.host.clone(),
@@ -308,11 +308,11 @@ impl Rpc {
         })
     }
 
-    /// A body with status 200 that is no answer may be a refusal all the same: gateways say theirs in JSON of their own.
+    /// A body with status 200 that is no answer may be a refusal all the same: gateways write theirs in JSON of their own.
     fn unread(&self, question: &RpcCall, body: &Body, reason: String) -> ChainError {
         match self.refused(question, body, None) {
             ChainError::Refused { refusal: RefusalKind::Unknown, .. } => self.bad(question.method, reason),
-            // An answer that was cut short may say anything.
+            // An answer that was cut short may contain anything.
             _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
                 self.bad(question.method, reason)
             }

@@ -30,7 +30,7 @@ pub struct ChainSettings {
     pub max_response_bytes: usize,
     /// How often the head is asked for while the WebSocket does not work.
     pub poll_interval: Duration,
-    /// An open WebSocket that has said nothing for so long is taken for dead.
+    /// An open WebSocket that has sent nothing for this long counts as dead.
     pub ws_silence: Duration,
     /// A node whose newest block is older has not synced. Zero: any block is young enough.
     pub max_head_age: Duration,
@@ -184,7 +184,7 @@ pub struct FailoverSettings {
 }
 
 /// How fast an endpoint is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitSettings {
     /// Requests a second, each call of a batch being one; `None` for no limit of our own.
     pub requests_per_second: Option<u64>,
@@ -199,7 +199,7 @@ pub struct RateLimitSettings {
 }
 
 /// How history is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistorySettings {
     /// Ranges asked for at the same time.
     pub ranges_in_flight: usize,

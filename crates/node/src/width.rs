@@ -43,7 +43,7 @@ pub(super) struct Width {
     /// Answers since the last refusal, or since the last try that might have been refused.
     calm: u64,
     /// How many of those it takes to try again.
-    patience: u64,
+    answers_before_try: u64,
     /// An answer larger than this does not call for a wider question. Twice as many as are asked for at once fit the
     /// buffer: a commit's worth can wait there and readers need not.
     large: usize,
@@ -71,7 +71,7 @@ impl Width {
             hinted: None,
             misled: false,
             calm: 0,
-            patience: ANSWERS_BEFORE_TRY,
+            answers_before_try: ANSWERS_BEFORE_TRY,
             large: settings.buffer_bytes / (2 * settings.ranges_in_flight.max(1)),
         }
     }
@@ -115,7 +115,7 @@ impl Width {
         self.misses = 0;
         self.calm += 1;
         if self.ceiling.is_some_and(|ceiling| ceiling <= width) {
-            (self.ceiling, self.patience) = (None, ANSWERS_BEFORE_TRY);
+            (self.ceiling, self.answers_before_try) = (None, ANSWERS_BEFORE_TRY);
         }
         let density = bytes as u64 / width.max(1);
         let sparse = self.crowded.is_none_or(|crowded| density <= crowded / 2);
@@ -136,7 +136,7 @@ impl Width {
         let capped = self.ceiling.filter(|ceiling| wider >= *ceiling);
         if capped.is_none() && sparse {
             self.now = wider;
-        } else if wider > self.now && self.calm >= self.patience {
+        } else if wider > self.now && self.calm >= self.answers_before_try {
             self.calm = 0;
             // Close to what was refused there is little to gain, but the limit itself may be gone.
             self.now = capped.and_then(|ceiling| self.between(ceiling)).unwrap_or(wider);
@@ -178,12 +178,12 @@ impl Width {
     /// range is too wide. Whether a narrower one is to be asked now.
     pub(super) fn failed(&mut self, width: u64, times: u32) -> bool {
         let tried = self.proven > 0 && width > self.proven;
-        let patience = match (tried, self.proven) {
+        let answers_before_try = match (tried, self.proven) {
             (true, _) => 1,
             (false, 0) => COLD_DOUBTS,
             (false, _) => PROVEN_DOUBTS,
         };
-        if width <= 1 || times < patience {
+        if width <= 1 || times < answers_before_try {
             return false;
         }
         self.miss(width);
@@ -211,7 +211,7 @@ impl Width {
         // Of one try alone: of questions that were on their way when a limit came each would double it, and the width would
         // stay narrow for a day after the limit is gone.
         if tried && was_probe {
-            self.patience = (self.patience * 2).min(MAX_ANSWERS_BEFORE_TRY);
+            self.answers_before_try = (self.answers_before_try * 2).min(MAX_ANSWERS_BEFORE_TRY);
         }
         tried
     }

@@ -248,7 +248,7 @@ impl fmt::Display for UnsealedReceipt {
 }
 
 impl WireReceipt {
-    /// The hash of the block it is of, where it says so.
+    /// The hash of the block it is of, where it names one.
     pub(super) fn block_hash(&self) -> Option<B256> {
         self.block_hash.readable().copied()
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::Outbox;
 use crate::OutboxRow;
+use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{Tx, begin};
@@ -32,7 +33,7 @@ pub struct DueDelivery {
     pub order_key: String,
 }
 
-/// Where a sink stands besides its cursor.
+/// The state of a sink besides its cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
     /// Why nothing is sent there until an operator enables it.
@@ -56,7 +57,7 @@ pub struct SinkState {
 }
 
 impl Outbox {
-    /// Where a sink stands.
+    /// The state of a sink.
     ///
     /// # Errors
     /// A database error.
@@ -176,7 +177,7 @@ impl Outbox {
         Ok(count(held.unwrap_or(0)))
     }
 
-    /// Lets a disabled sink have messages again, from where it stood; `false` where it is not disabled.
+    /// Lets a disabled sink have messages again, from where it stopped; `false` where it is not disabled.
     ///
     /// # Errors
     /// A database error.
@@ -242,13 +243,13 @@ async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), Store
     .bind(&head.aggregate_id)
     .bind(&order_key)
     .bind(&head.message_type)
-    .bind(&head.state)
+    .bind(head.state.as_str())
     .bind(head.metadata.user_id.as_deref().and_then(|id| Uuid::try_parse(id).ok()))
     .bind(&letter.message)
     .execute(&mut **tx)
     .await?;
     finish_round::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
-    // It may stand before one that was first so far, which now waits behind it.
+    // It may precede one that was first so far, which now waits behind it.
     sqlx::query(
         r"
         update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e
@@ -294,7 +295,7 @@ struct Head {
     aggregate_id: String,
     #[serde(rename = "type")]
     message_type: String,
-    state: String,
+    state: MessageState,
     metadata: HeadMetadata,
 }
 

@@ -5,7 +5,7 @@ use crate::keys::{addresses, room_key};
 use chainflume_core::domain::{Message, MessageState, OffChainMessage};
 use chainflume_db::StoreError;
 
-/// A message written down but for its number: that is known only at the end of the transaction, and then everybody waits.
+/// A message written down but for its number: that is known only at the end of the transaction, and then every writer waits.
 pub struct Draft {
     pub(crate) aggregate_type: String,
     pub(crate) message_type: String,
@@ -22,7 +22,7 @@ pub struct Draft {
     after: String,
 }
 
-/// Where the number stands. Nothing but an id comes before it.
+/// The key of the number. Nothing but an id comes before it.
 const SEQ: &str = "\"seq\":";
 
 impl Draft {
@@ -30,7 +30,7 @@ impl Draft {
         let (before, after) = parts(&message, message.seq)?;
         Ok(Self {
             keys: keys(&message),
-            aggregate_type: message.aggregate_type,
+            aggregate_type: message.aggregate_type.as_str().to_owned(),
             message_type: message.message_type,
             state: message.state,
             user_id: message.metadata.user_id,

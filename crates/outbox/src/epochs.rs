@@ -110,7 +110,7 @@ impl Lineage {
         Some(self.epochs.get(index + 1).map_or(self.last, |next| next.after))
     }
 
-    /// Whether an epoch began after `after` and no later than with `upto`: then numbers do not say what is between.
+    /// Whether an epoch began after `after` and no later than with `upto`: then numbers do not show what is between.
     pub fn breaks_between(&self, after: u64, upto: u64) -> bool {
         self.epochs.iter().any(|epoch| after < epoch.first && epoch.first <= upto)
     }

@@ -22,7 +22,7 @@ pub fn addresses<'a>(aggregate: Option<&'a str>, payload: Option<&'a Map<String,
 }
 
 /// The key under which messages that name this id are found: FNV-1a of 64 bits (draft-eastlake-fnv), since it is stored and so must
-/// be the same for ever. Ids that share a key are told apart by whoever reads the messages.
+/// be the same for ever. The readers of messages distinguish ids that share a key.
 pub fn room_key(id: &str) -> i64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     id.bytes().fold(0xcbf2_9ce4_8422_2325, step).cast_signed()

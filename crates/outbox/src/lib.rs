@@ -2,7 +2,7 @@
 //!
 //! A writer of events ends its transaction with [`append`]. A reader asks for everything after a [`Position`]
 //! ([`Outbox::read_after`]), wakes up by [`Outbox::listen`], and moves its cursor. Messages that every sink has
-//! are trimmed. [`Lineage`] says which history a sequence number belongs to.
+//! are trimmed. [`Lineage`] names the history a sequence number belongs to.
 
 mod append;
 mod deliveries;

@@ -8,9 +8,10 @@ use uuid::Uuid;
 use crate::CHANNEL;
 use crate::Outbox;
 use crate::epochs::{OutboxEpoch, Position};
+use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
-use chainflume_db::{Epoch, sink_lease};
+use chainflume_db::{Epoch, LeaseName};
 
 /// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
 pub(crate) const BATCH_BYTES: i64 = 8 << 20;
@@ -26,8 +27,9 @@ pub struct OutboxRow {
     /// Type of the message.
     #[sqlx(rename = "type")]
     pub message_type: String,
-    /// `pending`, `confirmed` or `retracted`.
-    pub state: String,
+    /// What the message reports.
+    #[sqlx(try_from = "String")]
+    pub state: MessageState,
     /// The user it is about, where one is known.
     pub user_id: Option<Uuid>,
     /// The other user it is about, where there is one.
@@ -112,7 +114,7 @@ impl Outbox {
         limit: u32,
     ) -> Result<Option<Vec<OutboxRow>>, StoreError> {
         let Position { seq, epoch } = at.into();
-        // One statement, so that what is read belongs to what is compared. The first row says whether the position is ours, with
+        // One statement, so that what is read belongs to what is compared. The first row shows whether the position is ours, with
         // a message or without.
         let rows = sqlx::query(
             r"
@@ -178,7 +180,7 @@ impl Outbox {
         seq: u64,
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
-        let lease = sink_lease(sink);
+        let lease = LeaseName::sink(sink);
         // While messages flow this is written between two batches, and a disk is slower than all the rest. A crash of the
         // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
         // all that was committed before; the setting holds for this statement alone.

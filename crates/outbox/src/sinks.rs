@@ -8,7 +8,7 @@ use crate::epochs::{Adopted, FRESH, HOME, Lineage, adopted, epochs, note_adopted
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{DURABLE, Tx, begin};
-use chainflume_db::{Epoch, sink_lease};
+use chainflume_db::{Epoch, LeaseName};
 
 /// Where a sink begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Outbox {
         reason: &str,
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
-        let lease = sink_lease(sink);
+        let lease = LeaseName::sink(sink);
         let noted = sqlx::query(AssertSqlSafe(format!(
             r"
             insert into sink_states as s (sink, foreign_at, foreign_reason)
@@ -94,7 +94,7 @@ impl Outbox {
     /// order, and a new epoch begins with them. The numbers between are left out. Positions of other sinks move along, so
     /// that none is sent a message twice or misses one.
     ///
-    /// What the sink has of this history is what its epoch says, and where that is not known, what is before its cursor.
+    /// The sink's part of this history is that of its epoch, and where that is not known, what is before its cursor.
     ///
     /// # Errors
     /// A database error.
@@ -116,7 +116,7 @@ impl Outbox {
         let (joined, position, sql) = if found.top > kept {
             renumber(&mut tx, kept, found.top).await?;
             let joined = AdoptedHistory { kept, next: found.top + 1, moved: last - kept };
-            // What comes next for it is all that was moved. Where its streams lack older messages too, they say so when asked.
+            // What comes next for it is all that was moved. Where its streams lack older messages too, they report it when asked.
             (joined, found.top, "update sink_cursors set seq = $2, updated_at = now() where sink = $1")
         } else {
             let joined = AdoptedHistory { kept: last, next: last + 1, moved: 0 };

@@ -10,12 +10,12 @@ use super::{ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, pe
 use chainflume_db::StoreError;
 use chainflume_db::transaction::{self, Tx};
 
-/// A step forward of a group of sources that stand at one place, or join there.
+/// A step forward of a group of sources that are at one block, or join there.
 #[derive(Clone, Debug)]
 pub struct Advance {
-    /// The group's sources as they stand now; `None` for one that begins.
+    /// The checkpoints of the group's sources now; `None` for one that begins.
     pub expected: Vec<Checkpoint>,
-    /// Where they stand afterwards.
+    /// Their checkpoint afterwards.
     pub to: BlockId,
     /// Blocks whose hash is known, for the reorg window; `to` is added by itself.
     pub refs: Vec<BlockId>,
@@ -25,7 +25,7 @@ pub struct Advance {
     pub events: Vec<Event>,
     /// Logs of the same blocks that are ours and could not become events.
     pub dead_letters: Vec<DeadLetter>,
-    /// The chain's head when the step was read, for what messages say of confirmations.
+    /// The chain's head when the step was read, for the confirmations in messages.
     pub head: u64,
     /// When that head was seen, for how long messages take; `None` for history.
     pub seen_at: Option<SystemTime>,
@@ -83,7 +83,7 @@ impl ChainStore {
         }
     }
 
-    /// A violated primary key of `events` says that a log is stored already; this finds which and by whom.
+    /// A violated primary key of `events` means that a log is stored already; this finds the log and its source.
     async fn name_holder(&self, error: StoreError, events: &[&Event]) -> StoreError {
         if error.constraint() != Some("events_pkey") {
             return error;
@@ -139,7 +139,7 @@ impl<'a> Step<'a> {
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
         let confirmation = publication.resolve(tx, chain).await?;
-        // What is said of the events is written down while the database takes them in.
+        // The messages are written while the database takes in the events.
         let unwritten = (events::Table::Events, unwritten);
         let drafts =
             events::write_while(tx, chain, unwritten, || confirmation.write(chain, advance.head)).await??;
@@ -157,7 +157,7 @@ fn check_range(chain: &OpenChain, advance: &Advance, ordered: &[&Event]) -> Resu
         let at = checkpoint.at.map(|at| at.number);
         if at.is_some_and(|at| at >= to) {
             return Err(StoreError::invalid(format!(
-                "`{}` already stands at block {to} or above",
+                "`{}` is at block {to} or above already",
                 checkpoint.source
             )));
         }

@@ -1,4 +1,4 @@
-//! What is stored, held against what the chain says now.
+//! Compares stored events with the chain as it is now.
 
 mod doubt;
 

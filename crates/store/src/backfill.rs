@@ -12,8 +12,8 @@ use chainflume_db::transaction::{self, Tx};
 
 impl ChainStore {
     /// Stores the events of a range that are missing and leaves the others alone: doing it twice changes
-    /// nothing. No checkpoint moves. What differs is returned and left as it is: which side is right is not for the store to
-    /// say.
+    /// nothing. No checkpoint moves. Differences are returned and left as they are: the store does not know which side is
+    /// right.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the chain was rewound meanwhile: fetch again;

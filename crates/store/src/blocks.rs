@@ -35,7 +35,7 @@ pub(super) fn by_number<'a>(
 }
 
 /// Conflict when the store knows another block at one of these heights, in the window or under a checkpoint
-/// (a source that lags may stand below the window).
+/// (a source that lags may be below the window).
 ///
 /// What is held is fetched, and not what is given sent: a stretch of history has thousands of blocks, of which the
 /// window holds none.
@@ -112,7 +112,7 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// Forgets what stands above `to` and makes sure that `to` is there.
+/// Deletes the blocks above `to` and makes sure that `to` is there.
 pub(super) async fn rewind(tx: &mut Tx, chain_id: i64, to: BlockId) -> Result<(), StoreError> {
     sqlx::query("delete from blocks where chain_id = $1 and number > $2")
         .bind(chain_id)

@@ -5,7 +5,7 @@ use super::emptying::{DeletedRows, SourceDeletion};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-use chainflume_db::{audit_lease, chain_lease, forget_leases, leader};
+use chainflume_db::{LeaseName, forget_leases, leader};
 
 /// A chain as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,14 +61,14 @@ impl Store {
         &self,
         chain: &StoredChain,
         page: u32,
-        mut tell: impl FnMut(u64),
+        mut report: impl FnMut(u64),
     ) -> Result<Option<DeletedRows>, StoreError> {
         let (id, mut all) = (chain.chain_id, DeletedRows::default());
         check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
         for name in &chain.sources {
             let emptying = SourceDeletion { name, forget: true, asked: None, page };
             let before = all.events;
-            let emptied = self.empty_source(&emptying, |events| tell(before + events)).await?;
+            let emptied = self.empty_source(&emptying, |events| report(before + events)).await?;
             let emptied = emptied.unwrap_or_default();
             all.events += emptied.events;
             all.pending += emptied.pending;
@@ -98,7 +98,7 @@ async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
     ] {
         sqlx::query(sql).bind(int8("chain id", id)?).execute(&mut **tx).await?;
     }
-    forget_leases(tx, &[chain_lease(id), audit_lease(id)]).await
+    forget_leases(tx, &[LeaseName::chain(id), LeaseName::audit(id)]).await
 }
 
 /// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.
@@ -120,5 +120,5 @@ async fn waiting(tx: &mut Tx, chain_id: u64) -> Result<Option<String>, StoreErro
             and (a.backend_start is null or a.backend_start = i.backend_start)
         where $1 = any(i.wants) and i.expires_at > clock_timestamp() limit 1
     ";
-    Ok(sqlx::query_scalar(sql).bind(chain_lease(chain_id)).fetch_optional(&mut **tx).await?)
+    Ok(sqlx::query_scalar(sql).bind(LeaseName::chain(chain_id)).fetch_optional(&mut **tx).await?)
 }

@@ -11,7 +11,7 @@ use super::open::OpenChain;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-use chainflume_db::{Epoch, chain_lease};
+use chainflume_db::{Epoch, LeaseName};
 
 pub(super) use groups::{advance, check, forget, renamed, rewind};
 
@@ -34,7 +34,7 @@ impl ChainStore {
     /// [`super::StoreSnapshot::reorgs`] as it is now: it grows with every rewind, and when a source is emptied.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// A database error.
     pub async fn reorgs(&self) -> Result<u64, StoreError> {
         let reorgs: i64 = sqlx::query_scalar("select reorgs from chains where chain_id = $1")
             .bind(self.chain.id)
@@ -92,12 +92,12 @@ impl ChainStore {
             ",
         )
         .bind(self.chain.id)
-        .bind(chain_lease(self.chain.number()))
+        .bind(LeaseName::chain(self.chain.number()))
         .bind(int8("epoch", epoch.number())?)
         .execute(&self.pool)
         .await?;
         if raised.rows_affected() == 0 {
-            return Err(StoreError::fenced(chain_lease(self.chain.number())));
+            return Err(StoreError::fenced(LeaseName::chain(self.chain.number())));
         }
         self.epoch = Some(epoch);
         Ok(self)
@@ -154,7 +154,7 @@ pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx
 fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreError> {
     match led.number() == unsigned("epoch", epoch)? {
         true => Ok(()),
-        false => Err(StoreError::fenced(chain_lease(store.chain.number()))),
+        false => Err(StoreError::fenced(LeaseName::chain(store.chain.number()))),
     }
 }
 
@@ -200,7 +200,7 @@ pub(super) async fn read(
     chain.sources.iter().map(checkpoint).collect()
 }
 
-/// Where one source stands.
+/// The checkpoint of one source.
 pub(super) async fn of(tx: &mut Tx, chain: &OpenChain, source: &str) -> Result<Option<BlockId>, StoreError> {
     let sql = "select block_number, block_hash from checkpoints where chain_id = $1 and source = $2";
     let row: Option<(i64, Vec<u8>)> =

@@ -54,7 +54,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, letters: &[DeadLetter
     .bind(letters.iter().map(|letter| letter.log.block_hash.as_slice()).collect::<Vec<_>>())
     .bind(letters.iter().map(|letter| i64::from(letter.log.place.tx_index)).collect::<Vec<_>>())
     .bind(letters.iter().map(|letter| i64::from(letter.log.place.log_index)).collect::<Vec<_>>())
-    // PostgreSQL's text holds no NUL, and a reason may quote what the chain said.
+    // PostgreSQL's text holds no NUL, and a reason may quote data of the chain.
     .bind(letters.iter().map(|letter| letter.reason.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
     .bind(raw)
     .execute(&mut **tx)

@@ -10,7 +10,7 @@ use chainflume_db::convert::{count, int8, unsigned};
 /// An event as stored. Numbers are decimal strings, as exact as in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
     /// Hash of its block.
     pub block_hash: B256,

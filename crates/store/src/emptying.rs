@@ -39,7 +39,7 @@ pub struct DeletedRows {
 }
 
 impl Store {
-    /// Deletes what is stored of a source and undoes what its events changed. What was announced is retracted. `tell` gets the
+    /// Deletes what is stored of a source and undoes what its events changed. What was announced is retracted. `report` gets the
     /// number of events deleted so far. `None` where it is not stored. Interrupted anywhere, the next call goes on.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Store {
     pub async fn empty_source(
         &self,
         emptying: &SourceDeletion<'_>,
-        mut tell: impl FnMut(u64),
+        mut report: impl FnMut(u64),
     ) -> Result<Option<DeletedRows>, StoreError> {
         self.check_free(emptying.name, emptying.asked).await?;
         if emptying.forget {
@@ -60,7 +60,7 @@ impl Store {
         let mut emptied = DeletedRows { events: 0, pending };
         while let Some(events @ 1..) = self.empty_page(emptying).await? {
             emptied.events += events;
-            tell(emptied.events);
+            report(emptied.events);
         }
         self.end_emptying(emptying).await?;
         Ok(Some(emptied))

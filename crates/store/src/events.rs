@@ -43,7 +43,7 @@ pub(super) use away::{
 pub(super) use readable;
 pub(super) use write::{Table, write_while};
 
-/// A stored event. Its `event.fact.kind` says nothing: kinds have ids here, not positions.
+/// A stored event. Its `event.fact.kind` has no meaning: kinds have ids here, not positions.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) kind_id: i32,

@@ -13,8 +13,8 @@ pub struct Read {
     pub items: Vec<FollowedEvent>,
     /// Blocks whose hash is known, for the reorg window: each above the final block that has an event.
     pub refs: Vec<BlockId>,
-    /// Whether it is announced as the source says. What is not is never retracted either.
-    pub told: bool,
+    /// Whether its events are published as the source is configured. Events that are not published are never retracted.
+    pub published: bool,
 }
 
 impl ChainStore {
@@ -28,7 +28,7 @@ impl ChainStore {
         let ordered = events::in_order(chain, &backfill.events)?;
         check_range(chain, backfill, &ordered)?;
         let refs = blocks::by_number(&read.refs)?;
-        let publishing = if read.told { Publishing::Yes } else { Publishing::No };
+        let publishing = if read.published { Publishing::Yes } else { Publishing::No };
         let mut tx = transaction::begin(&self.pool, true).await?;
         let done = add(&mut tx, self, (backfill, ordered), publishing).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
@@ -36,14 +36,15 @@ impl ChainStore {
             blocks::keep(&mut tx, chain.id, &refs, 0).await?;
         }
         if done.differing.is_empty() {
-            followed::extend(&mut tx, &backfill.source, (&read.items, backfill.range), !read.told).await?;
+            followed::extend(&mut tx, &backfill.source, (&read.items, backfill.range), !read.published)
+                .await?;
         }
         tx.commit().await?;
         Ok(done)
     }
 
     /// Whether the past of what is added to a source is announced: not where the source is announced from the head.
-    pub fn tells_past(&self, source: &str) -> bool {
+    pub fn publishes_past(&self, source: &str) -> bool {
         !self.chain.from_head.contains(source)
     }
 }

@@ -9,9 +9,9 @@ use chainflume_core::domain::{
     FollowedEvent, FollowedRange, SourceCourse, compare, normal,
 };
 
-use super::kinds::Described;
 use super::open::{ChainRecord, OpenChain};
 use super::{ChainStore, Store, checkpoint};
+use chainflume_core::messages::DescribedKind;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count, hash, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
@@ -50,7 +50,7 @@ impl ChainStore {
     }
 
     /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for the leader of the
-    /// chain: a command with another configuration reads no block that the checkpoints will stand for.
+    /// chain: a command with another configuration reads no block that the checkpoints will cover.
     ///
     /// # Errors
     /// [`StoreError::Fenced`]; a database error.
@@ -130,7 +130,7 @@ async fn write(
     Ok(())
 }
 
-/// Writes down what a source is taken to have been filled by, where nothing says so.
+/// Records what a source is taken to have been filled by, where there is no record.
 pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &SourceCourse) -> Result<(), StoreError> {
     let known = "select exists (select from followed where source = $1)";
     if course.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
@@ -139,7 +139,7 @@ pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &SourceCourse) -> R
     replace(tx, source, &normal(&course.parts)).await
 }
 
-/// What a source was filled by is this now. Rows that say so already stay as they are.
+/// What a source was filled by is this now. Rows with the same record stay as they are.
 pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
     let stored = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
     if stored == parts {
@@ -224,7 +224,7 @@ impl Quiet {
         Ok(Self(parts))
     }
 
-    pub(super) fn has(&self, kind: &Described, event: &Event) -> bool {
+    pub(super) fn has(&self, kind: &DescribedKind, event: &Event) -> bool {
         let number = event.place.block_number;
         self.0.get(&kind.source).is_some_and(|parts| {
             parts.iter().any(|part| {

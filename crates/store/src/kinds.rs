@@ -2,49 +2,16 @@
 //!
 //! A kind is registered once and then found again by what an event is on the chain, its source, name and signature; what the
 //! ABI calls its arguments is no part of that and may change. So the names under which the first registration kept them stay,
-//! by position, and a layout says which of today's arguments is kept where.
+//! by position, and a layout records where each of today's arguments is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use sqlx::types::Json;
 
-use chainflume_core::domain::{Aggregate, Column, EventKind, Projection, ViewColumn};
-
+use chainflume_core::domain::{Column, EventKind, Projection, ViewColumn};
+use chainflume_core::messages::{DescribedKind, Layout};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
-
-/// How a message about a kind of event is made from its columns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Layout {
-    pub(super) aggregate: Aggregate,
-    pub(super) columns: Vec<ViewColumn>,
-    /// As `columns`, of declarations of the same signature of which other arguments are hashed: `string indexed` beside
-    /// `string`. Their values are other things and have keys of their own, by which a row shows what it is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) others: Vec<Vec<ViewColumn>>,
-}
-
-impl Layout {
-    fn forms(&self) -> impl Iterator<Item = &Vec<ViewColumn>> {
-        std::iter::once(&self.columns).chain(&self.others)
-    }
-
-    /// The columns of a row with these arguments.
-    pub(super) fn columns_of(&self, args: &Map<String, Value>) -> &[ViewColumn] {
-        let has_all = |form: &&Vec<ViewColumn>| form.iter().filter_map(key).all(|key| args.contains_key(key));
-        if self.others.is_empty() {
-            return &self.columns;
-        }
-        self.forms().find(has_all).unwrap_or(&self.columns)
-    }
-
-    /// The column at a position whose values are what those of `wanted` are.
-    pub(super) fn column_like(&self, position: usize, wanted: &ViewColumn) -> Option<&ViewColumn> {
-        self.forms().filter_map(|form| form.get(position)).find(|column| wanted.is_kept_like(column))
-    }
-}
 
 /// What makes two registrations one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,23 +35,11 @@ impl Identity {
     }
 }
 
-/// What a kind's events are and how they are spoken of.
-#[derive(Clone, Debug)]
-pub(super) struct Described {
-    pub(super) source: String,
-    pub(super) event_type: String,
-    pub(super) projection: Projection,
-    pub(super) layout: Layout,
-    pub(super) decimals: Option<u8>,
-    event: String,
-    pub(super) signature: String,
-}
-
 /// The kinds of a chain that are stored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kinds {
     /// By id, those of sources that have left the configuration included.
-    by_id: BTreeMap<i32, Described>,
+    by_id: BTreeMap<i32, DescribedKind>,
 }
 
 impl Kinds {
@@ -107,22 +62,22 @@ impl Kinds {
             })?;
             let decimals = decimals.and_then(|decimals| u8::try_from(decimals).ok());
             let layout = layout.0;
-            Ok((id, Described { source, event_type, projection, layout, decimals, event, signature }))
+            Ok((id, DescribedKind { source, event_type, projection, layout, decimals, event, signature }))
         };
         Ok(Self { by_id: rows.into_iter().map(described).collect::<Result<_, StoreError>>()? })
     }
 
-    pub(super) fn get(&self, id: i32) -> Option<&Described> {
+    pub(super) fn get(&self, id: i32) -> Option<&DescribedKind> {
         self.by_id.get(&id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &Described)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &DescribedKind)> {
         self.by_id.iter().map(|(id, described)| (*id, described))
     }
 
     /// Those of an ABI event, also of types and meanings that an earlier configuration gave it.
-    pub(super) fn of_event(&self, kind: &EventKind) -> Vec<(i32, &Described)> {
-        let same = |described: &Described| {
+    pub(super) fn of_event(&self, kind: &EventKind) -> Vec<(i32, &DescribedKind)> {
+        let same = |described: &DescribedKind| {
             (&described.source, &described.event, &described.signature)
                 == (&kind.source, &kind.event, &kind.signature)
         };
@@ -130,8 +85,8 @@ impl Kinds {
     }
 
     fn layouts(&self) -> BTreeMap<Identity, Layout> {
-        let one = |described: &Described| {
-            let Described { source, event_type, projection, layout, event, signature, .. } =
+        let one = |described: &DescribedKind| {
+            let DescribedKind { source, event_type, projection, layout, event, signature, .. } =
                 described.clone();
             (Identity { source, event_type, event, signature, projection }, layout)
         };
@@ -182,7 +137,7 @@ async fn upsert(tx: &mut Tx, chain_id: i64, kind: &EventKind, layout: &Layout) -
 }
 
 /// Gives each argument the key under which it is kept: the one it was first stored under, whatever it is called now. Returns
-/// the layouts of these kinds, too; of two declarations of one kind the first says what arguments are called in messages.
+/// the layouts of these kinds, too; of two declarations of one kind, the first names the arguments in messages.
 fn keep(
     kinds: &[EventKind],
     stored: BTreeMap<Identity, Layout>,
@@ -215,7 +170,7 @@ fn keep(
 /// The columns with keys under which nothing else of the kind is kept.
 fn kept(columns: &[ViewColumn], known: &[&Vec<ViewColumn>]) -> Vec<ViewColumn> {
     let mut taken: BTreeSet<String> =
-        known.iter().flat_map(|form| form.iter()).filter_map(key).cloned().collect();
+        known.iter().flat_map(|form| form.iter()).filter_map(ViewColumn::key).cloned().collect();
     let mut kept = columns.to_vec();
     let mut fresh = Vec::new();
     for (position, column) in kept.iter_mut().enumerate() {
@@ -240,13 +195,6 @@ fn remember(layout: &mut Layout, form: &[ViewColumn]) {
     };
     if !form.is_empty() && !layout.forms().any(same) {
         layout.others.push(form.to_vec());
-    }
-}
-
-fn key(column: &ViewColumn) -> Option<&String> {
-    match &column.column {
-        Column::Arg { key, .. } => Some(key),
-        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, unsigned};
 use chainflume_db::transaction;
 
-/// Blocks by which a chain that is stored is told from another one of the same id.
+/// Blocks that distinguish a stored chain from another one of the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownBlocks {
     /// EIP-155.

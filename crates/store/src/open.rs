@@ -10,7 +10,8 @@ use chainflume_core::domain::{
 };
 
 use super::Store;
-use super::kinds::{Described, Kinds};
+use super::kinds::Kinds;
+use chainflume_core::messages::DescribedKind;
 use chainflume_db::Epoch;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
@@ -23,7 +24,7 @@ pub struct ChainRecord {
     pub chain_id: u64,
     /// For people.
     pub name: String,
-    /// As the node says, where it was asked.
+    /// As the node reports it, where it was asked.
     pub genesis_hash: Option<B256>,
     /// Whether a wallet that stakes and is unknown gets a row in `users`.
     pub create_missing_users: bool,
@@ -67,7 +68,7 @@ pub struct ChainStore {
     pub(super) chain: Arc<OpenChain>,
     /// Of the leader of the chain; fences it off once another instance leads.
     pub(super) epoch: Option<Epoch>,
-    /// The contracts of each source; every one where nothing is said.
+    /// The contracts of each source; every contract if there is no entry.
     pub(super) contracts: Arc<BTreeMap<String, AddressSet>>,
 }
 
@@ -145,12 +146,12 @@ impl OpenChain {
     }
 
     /// A kind by its id.
-    pub(super) fn described(&self, id: i32) -> Result<&Described, StoreError> {
+    pub(super) fn described(&self, id: i32) -> Result<&DescribedKind, StoreError> {
         self.described.get(id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
     }
 
     /// Every kind there was when the chain was opened, by id.
-    pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &Described)> {
+    pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &DescribedKind)> {
         self.described.iter()
     }
 

@@ -19,13 +19,13 @@ use chainflume_db::transaction::{self, Tx};
 /// Blocks above the checkpoints of a group of sources, and what is seen in them.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// The group's sources as they stand now.
+    /// The checkpoints of the group's sources now.
     pub expected: Vec<Checkpoint>,
     /// The blocks, linked to each other, ascending.
     pub blocks: Vec<BlockId>,
     /// Every event of the group in them, in any order.
     pub events: Vec<Event>,
-    /// The chain's head when they were read, for what messages say of confirmations.
+    /// The chain's head when they were read, for the confirmations in messages.
     pub head: u64,
     /// When that head was seen, for how long messages take.
     pub seen_at: Option<SystemTime>,

@@ -2,11 +2,11 @@
 
 use chainflume_core::domain::BlockId;
 
-use super::Store;
+use super::{Store, UndoReason};
 use chainflume_db::convert::{block_id, count, unsigned};
 use chainflume_db::{StoreError, transaction};
 
-/// Where a source stands.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// EIP-155.
@@ -59,8 +59,8 @@ pub struct ReorgRecord {
     pub events: u64,
     /// When, in seconds since the Unix epoch.
     pub detected_at: u64,
-    /// `reorg`, `rewind` or `repair`.
-    pub reason: String,
+    /// Why.
+    pub reason: UndoReason,
 }
 
 #[derive(sqlx::FromRow)]
@@ -200,6 +200,10 @@ impl StatusRow {
 
 impl ReorgRow {
     fn read(self) -> Result<ReorgRecord, StoreError> {
+        let reason = UndoReason::from_word(&self.reason).ok_or_else(|| StoreError::Corrupt {
+            table: "reorgs",
+            what: format!("reason `{}`", self.reason),
+        })?;
         Ok(ReorgRecord {
             chain_id: unsigned("chain id", self.chain_id)?,
             ancestor: block_id(self.ancestor_number, &self.ancestor_hash)?,
@@ -207,7 +211,7 @@ impl ReorgRow {
             depth: count(self.depth),
             events: count(self.events),
             detected_at: count(self.detected_at),
-            reason: self.reason,
+            reason,
         })
     }
 }

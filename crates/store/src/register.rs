@@ -32,7 +32,7 @@ impl Store {
             // As long as an operator has to decide, the old registration is all that shows what the store was filled by.
             if !course.is_blocked() {
                 register_source(&mut tx, id, source).await?;
-                // Of what an older program filled: before the kinds are registered, which tell which events are new.
+                // Of what an older program filled: before the kinds are registered, which show which events are new.
                 followed::adopt(&mut tx, &source.name, course).await?;
             }
         }
@@ -93,7 +93,7 @@ async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(),
 }
 
 /// Start block and family follow the configuration until something is stored; from then on, the start block
-/// says how far down the stored events go.
+/// shows how far down the stored events go.
 async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<(), StoreError> {
     let start_block = int8("start block", source.start_block)?;
     let publish_from = match source.publish_from {

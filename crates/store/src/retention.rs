@@ -1,4 +1,4 @@
-//! Bounded tables: what nobody asks for any more is deleted, in pages, so that no statement holds locks for long.
+//! Bounded tables: rows past their retention are deleted, in pages, so that no statement holds locks for long.
 
 use std::time::Duration;
 

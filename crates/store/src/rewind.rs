@@ -12,7 +12,7 @@ use chainflume_db::transaction::{self, Tx};
 /// A step back of a whole chain.
 #[derive(Clone, Debug)]
 pub struct Rewind {
-    /// Every source of the chain as it stands now.
+    /// The checkpoint of every source of the chain now.
     pub expected: Vec<Checkpoint>,
     /// The common ancestor: the newest block that stays.
     pub to: BlockId,
@@ -21,7 +21,8 @@ pub struct Rewind {
 }
 
 /// Why events are taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UndoReason {
     /// The chain changed.
     Reorg,
@@ -43,6 +44,12 @@ impl UndoReason {
             Self::Removal => "removal",
         }
     }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Reorg, Self::Rewind, Self::Repair, Self::Removal];
+        all.into_iter().find(|reason| reason.as_str() == word)
+    }
 }
 
 /// What a rewind did.
@@ -54,7 +61,7 @@ pub struct Rewound {
     pub retracted: u64,
     /// Blocks between the highest checkpoint before and the ancestor; 0 when nothing was above it.
     pub depth: u64,
-    /// Every source as it stands now. One whose start block lies above the ancestor has no checkpoint any
+    /// The checkpoint of every source now. One whose start block lies above the ancestor has no checkpoint any
     /// more: nothing of it is stored, and it begins anew.
     pub checkpoints: Vec<Checkpoint>,
 }

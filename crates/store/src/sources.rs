@@ -71,7 +71,7 @@ pub(super) struct LockedSource {
 }
 
 impl LockedSource {
-    /// [`StoreError::Led`] where a daemon leads the chain and follows the source otherwise than this digest says: it would read
+    /// [`StoreError::Led`] where a daemon leads the chain and follows the source by another configuration than that of this digest: it would read
     /// again what is deleted, or go on under the old name. [`StoreError::Awaited`] where a standby would do so when it leads.
     pub(super) async fn check_free(&self, tx: &mut Tx, asked: Option<&str>) -> Result<(), StoreError> {
         let (chain_id, what) = (unsigned("chain id", self.chain_id)?, format!("source {}", self.name));

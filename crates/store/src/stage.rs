@@ -8,7 +8,7 @@ use super::{ChainStore, checkpoint, events};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// Events of a step to come, written in the transaction that will carry it. No session sees them before it commits, and
+/// Events of a step to come, written in the transaction of that step. No session sees them before it commits, and
 /// dropped they were never there.
 ///
 /// So the database takes in the rows of one step while it still changes the balances of the one before, on another

@@ -52,7 +52,7 @@ impl<'a> Undo<'a> {
         Ok(undo)
     }
 
-    /// Rolls the users up again, after remembering which of them were active: their messages tell the difference.
+    /// Rolls the users up again, after remembering which of them were active: their messages depend on it.
     async fn users(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
         let mut wallets = Wallets::open(tx, self.record).await?;
         while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {

@@ -1,6 +1,6 @@
 //! Typed views: one for each ABI event, one column an argument. Typed SQL without a second copy of the data.
 //!
-//! A view says of itself, in its comment, that it is ours and what it shows. A table of views beside them
+//! The comment of a view marks it as ours and records what it shows. A table of views beside them
 //! would be a second truth, and would not notice when an operator drops a view and makes another of that name.
 //!
 //! Views are made apart from everything else ([`make`]): one that cannot be made stops neither the chain nor another view.

@@ -103,8 +103,8 @@ mod tests {
         source.pace.mark(10, 0);
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         source.pace.mark(11, 0);
-        let said = falls_behind(&source, (&chain, 100), Some(&pace)).expect("a block a second");
-        assert!(said.ends_with(" blocks/s are stored and the chain makes 2.0"), "{said}");
+        let text = falls_behind(&source, (&chain, 100), Some(&pace)).expect("a block a second");
+        assert!(text.ends_with(" blocks/s are stored and the chain makes 2.0"), "{text}");
         assert_eq!(falls_behind(&source, (&chain, 1_000), Some(&pace)), None, "it is not far behind");
         let fast = ChainPace { block_time: Duration::from_hours(1), ..pace };
         assert_eq!(falls_behind(&source, (&chain, 100), Some(&fast)), None, "the chain is slower");
@@ -113,9 +113,9 @@ mod tests {
     #[test]
     fn times_and_numbers_are_as_a_person_says_them() {
         let second = Duration::from_secs(1);
-        let said = [0, 60, 600, 7_199, 97_200, 1_000_000].map(|blocks| about(blocks, second));
+        let text = [0, 60, 600, 7_199, 97_200, 1_000_000].map(|blocks| about(blocks, second));
         assert_eq!(
-            said,
+            text,
             ["about 0 s", "about 60 s", "about 10 min", "about 120 min", "about 27 h", "about 12 days"]
         );
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What of a chain only its node can say: whether it is the chain that is stored, and whether its sources can have events.
+//! What only the node of a chain knows: whether it is the chain that is stored, and whether its sources can have events.
 
 use std::collections::BTreeMap;
 

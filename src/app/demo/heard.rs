@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
+use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_deliver::sink::Bus;
 use chainflume_store::Store;
@@ -31,7 +32,10 @@ impl Heard {
                     Err(RecvError::Closed) => return,
                 };
                 let Counts { confirmed, retracted, last } = &*heard.0;
-                let count = if envelope.state == "retracted" { retracted } else { confirmed };
+                let count = match envelope.state {
+                    MessageState::Retracted => retracted,
+                    MessageState::Pending | MessageState::Confirmed => confirmed,
+                };
                 count.fetch_add(1, Ordering::Relaxed);
                 last.store(envelope.seq, Ordering::Relaxed);
             }

@@ -10,7 +10,7 @@ use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, ChainHealth, ChainState};
 use chainflume_store::Store;
 
-/// Tells in the terminal how it goes: one line a second while something moves.
+/// Prints the progress in the terminal: one line a second while something moves.
 pub(super) struct DemoWatch {
     board: Board,
     store: Store,
@@ -72,12 +72,12 @@ impl DemoWatch {
         let since = self.started.elapsed();
         if events > 0 && self.first_event.is_none() {
             self.first_event = Some(since);
-            say!("first events stored {:.1} s after the start", since.as_secs_f32());
+            print_line!("first events stored {:.1} s after the start", since.as_secs_f32());
         }
         let (tip, lag) = (tip(chain), chain.lag());
         if self.synced.is_none() && chain.state == ChainState::Live && lag == 0 {
             self.synced = Some(since);
-            say!(
+            print_line!(
                 "history synced: {} events of {} blocks, {:.1} s after the start; live from here\n",
                 HumanCount(events),
                 HumanCount(tip.unwrap_or(0)),
@@ -87,7 +87,7 @@ impl DemoWatch {
         if due && tip != self.last_tip {
             let reorgs = self.store.reorgs(REORGS).await?;
             for reorg in reorgs.iter().rev().skip(self.last_reorgs) {
-                say!(
+                print_line!(
                     "  reorg: {} blocks and {} events undone, back to block {}",
                     reorg.depth,
                     reorg.events,
@@ -96,7 +96,7 @@ impl DemoWatch {
             }
             self.last_reorgs = reorgs.len();
             let new = events.saturating_sub(self.last_events);
-            say!(
+            print_line!(
                 "  head {}  stored {}  events {} (+{new})",
                 HumanCount(chain.head.unwrap_or(0)),
                 HumanCount(tip.unwrap_or(0)),
@@ -108,8 +108,8 @@ impl DemoWatch {
     }
 
     /// Waits until every source has stored block `number`.
-    pub(super) async fn wait_for(&self, number: u64, patience: Duration) -> Result<(), AppError> {
-        let until = Instant::now() + patience;
+    pub(super) async fn wait_for(&self, number: u64, limit: Duration) -> Result<(), AppError> {
+        let until = Instant::now() + limit;
         while Instant::now() < until {
             if self.chain().is_some_and(|chain| {
                 !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.consecutive_errors == 0
@@ -118,7 +118,7 @@ impl DemoWatch {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Err(AppError::Failed(format!("block {number} was not stored within {} s", patience.as_secs())))
+        Err(AppError::Failed(format!("block {number} was not stored within {} s", limit.as_secs())))
     }
 
     pub(super) async fn print_summary(&self, difference: &Difference) -> Result<(), StoreError> {
@@ -127,21 +127,21 @@ impl DemoWatch {
         let reorgs = self.store.reorgs(REORGS).await?;
         let (undone, deepest) =
             (reorgs.iter().map(|r| r.events).sum::<u64>(), reorgs.iter().map(|r| r.depth).max());
-        say!("\nsummary");
-        say!("  first event      {} after the start", seconds(self.first_event));
-        say!("  history synced   {} after the start", seconds(self.synced));
-        say!(
+        print_line!("\nsummary");
+        print_line!("  first event      {} after the start", seconds(self.first_event));
+        print_line!("  history synced   {} after the start", seconds(self.synced));
+        print_line!(
             "  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back",
             reorgs.len(),
             deepest.unwrap_or(0)
         );
-        say!("  messages         {}", self.heard.line(&self.store).await?);
+        print_line!("  messages         {}", self.heard.line(&self.store).await?);
         for line in difference.counts() {
-            say!("  {line}");
+            print_line!("  {line}");
         }
         match difference.is_empty() {
-            true => say!("every row agrees with the chain"),
-            false => difference.lines().take(20).for_each(|line| say!("  differs: {line}")),
+            true => print_line!("every row agrees with the chain"),
+            false => difference.lines().take(20).for_each(|line| print_line!("  differs: {line}")),
         }
         Ok(())
     }

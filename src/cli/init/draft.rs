@@ -20,7 +20,7 @@ pub(super) struct ConfigDraft {
 }
 
 impl ConfigDraft {
-    /// The same with URLs of nobody where they come from variables, which need not be set yet.
+    /// The same with placeholder URLs where they come from variables, which need not be set yet.
     pub fn with_stand_ins(&self) -> Self {
         let stand_in =
             |url: &str, other: &str| if url.contains("${") { other.to_owned() } else { url.to_owned() };
@@ -91,7 +91,7 @@ impl ConfigDraft {
             Family::Generic => {
                 writeln!(
                     text,
-                    "# The argument, an address, that says which user an event is about:\n#user = \"…\""
+                    "# The argument, an address, that names the user an event is about:\n#user = \"…\""
                 )
             }
             Family::Erc20 | Family::Erc721 => Ok(()),

@@ -4,7 +4,7 @@ use crate::admin::{ChainReport, ProviderReport, RpcReport, SourceReport};
 use crate::app::{Status, StoredLease, StoredSource};
 use crate::cli::table::table;
 
-/// What a running daemon says of each chain; empty without one. Whatever else is true of a chain as a whole is a column
+/// What a running daemon reports of each chain; empty without one. Whatever else is true of a chain as a whole is a column
 /// here.
 pub(super) fn chains(status: &Status) -> String {
     let chains = status.daemon.iter().flat_map(|report| &report.chains);
@@ -33,15 +33,15 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
 
 /// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too.
 pub(super) fn leases(status: &Status) -> String {
-    let is_told = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ");
+    let is_reported = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ");
     let line = |lease: &StoredLease| {
         let holder = lease.holder.as_deref().unwrap_or("nobody");
         format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch)
     };
-    status.leases.iter().filter(|lease| !is_told(&lease.lease)).map(line).collect()
+    status.leases.iter().filter(|lease| !is_reported(&lease.lease)).map(line).collect()
 }
 
-/// How each provider stands, and what it was asked.
+/// The state of each provider, and what it was asked.
 pub(super) fn providers(status: &Status) -> String {
     let chains = status.daemon.iter().flat_map(|report| &report.chains);
     let all: Vec<(&String, &ProviderReport)> = chains
@@ -124,7 +124,7 @@ fn source_row(status: &Status, source: &StoredSource) -> Vec<String> {
     ]
 }
 
-/// What differs between the configuration and what is stored, each once: what the daemon says of it stands above, or is
+/// What differs between the configuration and what is stored, each once: what the daemon reports of it is above, or is
 /// nearer to the moment.
 pub(super) fn differences(status: &Status) -> String {
     let mut text = String::new();

@@ -9,7 +9,7 @@ use super::as_text;
 use crate::app::{AppError, Loaded, Status, StatusWatch};
 use chainflume_ops::shutdown;
 
-/// Shows where everything stands every so often, until Ctrl-C: in place on a terminal, else one picture after the other,
+/// Shows the status every so often, until Ctrl-C: in place on a terminal, else one picture after the other,
 /// in JSON one object a line. An error is shown and the next look tried, except where only another configuration helps.
 pub(super) async fn watch(loaded: &Loaded, every: Duration, json: bool) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
@@ -25,7 +25,7 @@ pub(super) async fn watch(loaded: &Loaded, every: Duration, json: bool) -> anyho
             None => plain(&format!("{}\n", titled(&seen, every))),
         };
         match written {
-            // Whoever read has seen enough (`| head`).
+            // The reader has closed the pipe (`| head`).
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written?,
         }
@@ -107,7 +107,7 @@ fn frame(text: &str, rows: usize) -> String {
     let shown = if lines.len() > rows { rows - 1 } else { lines.len() };
     let mut frame = "\x1b[H".to_owned();
     for line in &lines[..shown] {
-        // What a node said may stand in it, and is not to steer the terminal.
+        // It may contain text of a node, which must not steer the terminal.
         frame.extend(line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
         frame += "\x1b[K\r\n";
     }

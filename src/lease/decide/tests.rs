@@ -1,20 +1,19 @@
 use super::*;
-use chainflume_db::{Epoch, InstanceRow};
+use chainflume_db::{Epoch, InstanceRow, LeaseName};
 
 /// The decisions of `me` about chains 1 to 4 and a sink.
 struct World {
     settings: Settings,
-    held: BTreeSet<String>,
+    held: BTreeSet<LeaseName>,
     roll: LeaseTable,
-    idle: BTreeMap<String, Duration>,
+    idle: BTreeMap<LeaseName, Duration>,
     twins: BTreeSet<String>,
 }
 
 const ME: &str = "b:1#run2";
 
-fn wants() -> Vec<String> {
-    let chains = (1..=4).map(|id| format!("chain {id}"));
-    chains.chain(["outbox".to_owned(), "sink redis".to_owned()]).collect()
+fn wants() -> Vec<LeaseName> {
+    (1..=4).map(LeaseName::chain).chain([LeaseName::outbox(), LeaseName::sink("redis")]).collect()
 }
 
 impl World {
@@ -42,10 +41,10 @@ impl World {
     fn leased(mut self, holder: &str, names: &[&str], standing: LeaseState) -> Self {
         for name in names {
             if holder == ME && standing == LeaseState::Held {
-                self.held.insert((*name).to_owned());
+                self.held.insert(LeaseName::stored(*name));
             }
             self.roll.leases.push(LeaseRow {
-                name: (*name).to_owned(),
+                name: LeaseName::stored(*name),
                 holder: holder.to_owned(),
                 epoch: Epoch::of(3),
                 standing,

@@ -1,4 +1,4 @@
-//! What systemd is told: ready once it really is, a status line, and a watchdog tied to the loops.
+//! Notifies systemd: ready once the daemon is ready, a status line, and a watchdog tied to the loops.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use chainflume_ops::health::{Board, ChainHealth, ChainState, Heartbeat, PublicHealth};
 
-/// Tells systemd until `stop`. Does nothing where there is no systemd.
+/// Notifies systemd until `stop`. Does nothing where there is no systemd.
 ///
 /// The watchdog is fed while every loop runs and turns. One that hangs, or fails again and again, is replaced with the process
 /// once `WatchdogSec` has passed.
@@ -30,11 +30,11 @@ pub(super) async fn run(board: Board, stop: CancellationToken, heartbeat: Heartb
         let server = board.public().filter(|_| chains.is_empty());
         let serves = server.as_ref().is_some_and(|server| server.troubles().is_empty());
         if !ready && writable && (serves || chains.values().any(works)) {
-            ready = tell(&[NotifyState::Ready]);
+            ready = notify(&[NotifyState::Ready]);
         }
-        let _told = tell(&[NotifyState::Status(&status(&chains, server.as_ref(), writable))]);
+        let _sent = notify(&[NotifyState::Status(&status(&chains, server.as_ref(), writable))]);
         if board.loops().values().all(|one| one.troubles().is_empty()) {
-            let _told = tell(&[NotifyState::Watchdog]);
+            let _sent = notify(&[NotifyState::Watchdog]);
         }
     }
 }
@@ -56,20 +56,20 @@ fn status(chains: &BTreeMap<String, ChainHealth>, server: Option<&PublicHealth>,
 
 /// The drain has begun.
 pub(crate) fn stopping() {
-    let _told = tell(&[NotifyState::Stopping]);
+    let _sent = notify(&[NotifyState::Stopping]);
 }
 
-/// Whether it was told, or nobody is there to be told.
-fn tell(states: &[NotifyState<'_>]) -> bool {
-    let told = send(states);
-    if let Err(error) = &told {
-        tracing::debug!(%error, "systemd cannot be told");
+/// Whether systemd was notified, or is not there.
+fn notify(states: &[NotifyState<'_>]) -> bool {
+    let sent = send(states);
+    if let Err(error) = &sent {
+        tracing::debug!(%error, "systemd cannot be notified");
     }
-    told.is_ok()
+    sent.is_ok()
 }
 
-/// As `sd_notify::notify`, which waits where the socket is full: one that nobody reads must not hold up a worker, or the end.
-/// What is lost so is said again a second later.
+/// As `sd_notify::notify`, which waits where the socket is full: a socket that is not read must not hold up a worker, or the end.
+/// A lost notification is repeated a second later.
 fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let socket = UnixDatagram::unbound()?;

@@ -103,7 +103,7 @@ fn note_clock(board: &Board, ahead: f64) {
     }
 }
 
-/// The probe's row fits into a page that is there. Where the disk is full, who needs another page finds out, and says so.
+/// The probe's row fits into a page that is there. Where the disk is full, the writer that needs another page reports it.
 fn disk_full(board: &Board) -> Option<String> {
     const WORDS: &str = "No space left on device";
     let mut errors = board.chains().into_values().filter_map(|chain| chain.last_error);

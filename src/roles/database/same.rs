@@ -4,7 +4,7 @@
 use super::{AppError, Loaded, OpenDatabase};
 use crate::admin;
 
-/// The database of the daemon on the configured admin address, where one runs and says it.
+/// The database of the daemon on the configured admin address, where one runs and reports it.
 pub(crate) struct DaemonDatabase(Option<String>);
 
 impl DaemonDatabase {

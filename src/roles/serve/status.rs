@@ -11,7 +11,7 @@ use chainflume_store::{ReorgRecord, SourceStatus, Store};
 
 /// Reorgs shown.
 const REORGS: u32 = 5;
-/// A database that answers later shows nothing, and the page says so: what the loops say needs no database.
+/// If the database answers later, the page shows a note in its place: the reports of the loops need no database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What operators see on the dashboard: what the loops of this process report, where it reads chains, and what the database has.
@@ -30,7 +30,7 @@ async fn look(board: &Board, limits: &Limits, store: &Store) -> Value {
     let daemon = (!board.chains().is_empty()).then(|| Report::of(board, limits));
     let (stored, error) = match tokio::time::timeout(DATABASE_TIMEOUT, read(store)).await {
         Ok(Ok(stored)) => (Some(stored), None),
-        // What the database says is for the log and the metrics.
+        // The error of the database is for the log and the metrics.
         Ok(Err(_)) => (None, Some("the database cannot be read")),
         Err(_) => (None, Some("the database does not answer")),
     };
@@ -58,7 +58,7 @@ fn stored_source(status: &SourceStatus) -> Value {
 
 fn stored_lease(row: &LeaseRow) -> Value {
     let holder = (row.standing != LeaseState::Free).then_some(&row.holder);
-    json!({ "lease": row.name, "holder": holder, "epoch": row.epoch.number(), "secondsLeft": row.left.as_secs() })
+    json!({ "lease": row.name.as_str(), "holder": holder, "epoch": row.epoch.number(), "secondsLeft": row.left.as_secs() })
 }
 
 fn stored_reorg(reorg: &ReorgRecord) -> Value {

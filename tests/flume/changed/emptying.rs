@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume_db::{chain_lease, lease_follows};
+use chainflume_db::{LeaseName, lease_follows};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -94,9 +94,9 @@ async fn a_removal_killed_half_way_is_never_whole_and_goes_on() {
 
     // A daemon that has it does not go on with a half.
     home.write(&chain(&scene.server, "", &(usd() + &other())), Some(&url));
-    let said = home.run(&["check"]).await;
-    assert!(said.out.contains("`chainflume sources reset usd`"), "{said:?}");
-    said.error(78);
+    let output = home.run(&["check"]).await;
+    assert!(output.out.contains("`chainflume sources reset usd`"), "{output:?}");
+    output.error(78);
     let daemon = home.start();
     let blocked = |status, report: &Value| {
         let sources = &report["chains"]["dev"]["sources"];
@@ -155,8 +155,8 @@ async fn a_daemon_with_the_old_configuration_is_named_unchanged() {
     for (config, arguments) in changes {
         let changed = Home::bare();
         changed.write(&config, Some(&url));
-        let said = changed.run(arguments).await;
-        let text = said.error(1);
+        let output = changed.run(arguments).await;
+        let text = output.error(1);
         assert!(
             text.contains("leads the chain") && text.contains("restart it with this one"),
             "{arguments:?}: {text}"
@@ -238,7 +238,7 @@ async fn a_standby_of_an_older_version_is_named_unchanged() {
     // It wants to lead the chain, and does not publish what it would follow.
     let store = crate::relay::connect(&url).await;
     let mut older = store.lease_session("old#1-1".to_owned(), Duration::from_secs(600));
-    let wants = vec![chain_lease(31_337)];
+    let wants = vec![LeaseName::chain(31_337).to_string()];
     older.renew(&wants, &[]).await.expect("it lives");
     let text = home.run(&remove).await.error(1).to_owned();
     assert!(text.contains("the daemon old#1-1 waits to lead the chain"), "{text}");
@@ -260,7 +260,7 @@ async fn a_reset_is_seen_at_once_where_no_block_comes() {
     let pool = connect(&url).await;
     let done = home.run(&["sources", "reset", "usd", "--yes", "--json"]).await.json();
     assert_eq!(done, serde_json::json!({ "source": "usd", "events": 38 }));
-    // It shows that it reads the source again, and has read it, while the head stands still.
+    // It shows that it reads the source again, and has read it, while the head does not move.
     let commits = |report: &Value| report["chains"]["dev"]["sources"]["usd"]["secondsSinceCommit"].as_f64();
     let read_anew =
         |status, report: &Value| status == 200 && commits(report).is_some_and(|seconds| seconds < 5.0);
@@ -295,7 +295,10 @@ async fn a_chain_is_listed_and_forgotten_and_can_be_read_anew() {
         "chainId": 31337, "name": "dev", "sources": ["other", "usd"], "checkpoint": 38, "events": 76, "configured": false
     });
     assert_eq!((&listed[0], &listed[1]["configured"]), (&one, &true.into()));
-    assert_eq!(home.run(&["chains", "forget", "dev"]).await.error(64), "nobody can be asked here; add --yes");
+    assert_eq!(
+        home.run(&["chains", "forget", "dev"]).await.error(64),
+        "there is no terminal to ask on; add --yes"
+    );
     let text = home.run(&["chains", "forget", "none", "--yes"]).await.error(1).to_owned();
     assert_eq!(text, "chain none is not stored; there are: dev (31337)");
     let done = home.run(&["chains", "forget", "dev", "--yes", "--json"]).await.json();

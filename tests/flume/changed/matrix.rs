@@ -97,8 +97,8 @@ async fn check_and_status_name_differences_and_a_start_goes_on() {
     assert!(!home.run(&["check"]).await.fine().contains("source usd reads"));
 
     home.rewrite("name = \"usd\"", "name = \"usdc\"");
-    let said = home.run(&["check"]).await;
-    let text = said.error(78).to_owned();
+    let output = home.run(&["check"]).await;
+    let text = output.error(78).to_owned();
     assert!(text.contains("another configuration"), "{text}");
     let status = home.run(&["status"]).await.fine();
     assert!(status.contains("`chainflume sources rename usd usdc`"), "{status}");

@@ -99,7 +99,7 @@ async fn announced(scene: &Scene) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_past_of_what_is_added_is_announced_as_the_source_says() {
+async fn the_past_of_an_added_event_is_published_as_configured() {
     for (publish_from, first) in [("\"head\"", None), ("\"start\"", Some(1)), ("20", Some(20))] {
         let scene = scene(60).await;
         let usd = |addresses| {

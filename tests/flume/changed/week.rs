@@ -16,17 +16,17 @@ const WEEK: u64 = 7 * 24;
 const BLOCK_TIME: u64 = 3_600;
 
 /// A change, and what is to become of it.
-struct Change {
-    what: &'static str,
+pub struct Change {
+    pub what: &'static str,
     /// The configurations before and after.
-    before: String,
-    after: String,
+    pub before: String,
+    pub after: String,
     /// The configuration that follows all that any of them follows and none holds for another.
-    widest: String,
+    pub widest: String,
     /// Sources that have everything once the daemon ran with `after`.
-    whole: &'static [&'static str],
+    pub whole: &'static [&'static str],
     /// The source that waits for an operator, and the command that it names.
-    blocked: Option<(&'static str, &'static str)>,
+    pub blocked: Option<(&'static str, &'static str)>,
 }
 
 /// Two configurations of which neither blocks the other: what is new is read, what is gone stays.
@@ -53,7 +53,7 @@ fn waits(
     Change { what, widest: before.clone(), before, after, whole, blocked: Some(blocked) }
 }
 
-fn changes() -> Vec<Change> {
+pub fn changes() -> Vec<Change> {
     let usd = |addresses: &[_], events| source("usd", addresses, events);
     let from = |start| source_of("usd", &[A], (TRANSFER, start, "erc20"));
     let mut all: Vec<Change> = Vec::new();
@@ -124,13 +124,13 @@ fn for_an_operator() -> [Change; 8] {
 }
 
 /// Every event that is stored.
-async fn stored(scene: &Scene) -> BTreeSet<String> {
+pub async fn stored(scene: &Scene) -> BTreeSet<String> {
     let ids = "select event_id(chain_id, block_number, block_hash, tx_index, log_index)::text from events";
     texts(scene, ids).await.into_iter().collect()
 }
 
 /// The names of all sources of a configuration.
-fn names(sources: &str) -> Vec<&str> {
+pub fn names(sources: &str) -> Vec<&str> {
     sources.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect()
 }
 

@@ -16,7 +16,7 @@ use crate::flume::{Flume, all_sources, connect};
 use crate::scene::{by_hash, until};
 use crate::{postgres, tables};
 
-/// From the first wrong answer, or the silence in place of one, to a commit of what another provider said.
+/// From the first wrong answer, or the silence in place of one, to a commit of what another provider answered.
 pub(super) const SOON_ENOUGH: Duration = Duration::from_secs(15);
 /// Daemons at once: what they do most of the time is to wait.
 const AT_ONCE: usize = 3;
@@ -101,7 +101,7 @@ pub(super) fn config(providers: &[String], keys: &str) -> String {
     )
 }
 
-/// Catches up at the first of two, has it begin to fail, and tells how long the next blocks take.
+/// Catches up at the first of two, has it begin to fail, and returns how long the next blocks take.
 async fn live(trouble: Trouble) -> Duration {
     let chain = DevChain::new(Settings { history: 60, ..Settings::default() });
     let (one, other) = (Node::of(&chain).await, Node::of(&chain.another_node()).await);
@@ -121,7 +121,7 @@ async fn live(trouble: Trouble) -> Duration {
     took
 }
 
-/// Begins a chain of many ranges with this wrong with the first one's ranges, and tells how long it takes to get past them.
+/// Begins a chain of many ranges with this wrong with the first one's ranges, and returns how long it takes to get past them.
 async fn history(trouble: Trouble, roles: &[&str]) -> Duration {
     let chain = DevChain::new(Settings { history: 120, ..Settings::default() });
     let (mut nodes, mut providers) = (Vec::new(), Vec::new());
@@ -325,7 +325,7 @@ async fn all_refusing_providers_wait_and_the_first_to_answer_is_used() {
         before = now;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(switches <= 1, "{switches} switches while nobody answers");
+    assert!(switches <= 1, "{switches} switches while no provider answers");
     let asked = other.looks();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let asked = other.looks() - asked;
@@ -341,7 +341,7 @@ async fn all_refusing_providers_wait_and_the_first_to_answer_is_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_throttles_now_and_then_is_kept() {
     let (one, _other, flume, url) = two("probe_timeout = \"10s\"\n").await;
-    // A third of the time, as a limit by the second does. Not of each second: whoever waits for the second that is asked for
+    // A third of the time, as a limit by the second does. Not of each second: a caller that waits for the second that is asked for
     // would come back to the same part of it, and be refused for ever.
     let began = Instant::now();
     one.chain.faults().decide(move |_| {

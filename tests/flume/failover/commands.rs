@@ -38,9 +38,9 @@ impl Stored {
 }
 
 /// That it went well, whatever was logged meanwhile, and how long it took.
-fn went_well(said: &CommandOutput) -> Duration {
-    assert_eq!(said.code, Some(0), "{said:#?}");
-    said.took
+fn went_well(output: &CommandOutput) -> Duration {
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    output.took
 }
 
 fn of_latest(chain: &DevChain, effect: Effect) {
@@ -91,8 +91,9 @@ async fn rewinds(trouble: Trouble) -> Duration {
     let stored = Stored::new().await;
     trouble(&stored.one.chain);
     let found = stored.runs(&["rewind", "--json"]).await;
-    let said: Value = serde_json::from_str(&found.out).unwrap_or_else(|error| panic!("{error}: {found:#?}"));
-    assert_eq!((&said["common"], &said["tip"]), (&json!(58), &json!(58)), "{found:#?}");
+    let output: Value =
+        serde_json::from_str(&found.out).unwrap_or_else(|error| panic!("{error}: {found:#?}"));
+    assert_eq!((&output["common"], &output["tip"]), (&json!(58), &json!(58)), "{found:#?}");
     let done = stored.runs(&["rewind", "--to", "50", "--yes"]).await;
     assert!(done.out.starts_with("8 blocks and "), "{done:#?}");
     went_well(&found).max(went_well(&done))
@@ -114,14 +115,14 @@ async fn check_names_the_provider_that_does_not_work() {
         OF_LOGS.iter().filter(|(name, _)| ["logs: -32005", "logs: pruned", "logs: null"].contains(name));
     for (name, trouble) in TROUBLES.iter().chain(refusals) {
         trouble(&stored.one.chain);
-        let said = stored.runs(&["check"]).await;
+        let output = stored.runs(&["check"]).await;
         let says = |start: &str, who: &str| {
-            said.out.lines().any(|line| line.starts_with(start) && line.contains(who))
+            output.out.lines().any(|line| line.starts_with(start) && line.contains(who))
         };
-        assert!(says("FAIL", "provider \"one\""), "{name}: {said:#?}");
-        assert!(says("ok", "chain dev: provider other"), "{name}: {said:#?}");
-        assert_eq!(said.code, Some(69), "{name}: {said:#?}");
-        assert!(said.took < SOON_ENOUGH, "{name}: {said:#?}");
+        assert!(says("FAIL", "provider \"one\""), "{name}: {output:#?}");
+        assert!(says("ok", "chain dev: provider other"), "{name}: {output:#?}");
+        assert_eq!(output.code, Some(69), "{name}: {output:#?}");
+        assert!(output.took < SOON_ENOUGH, "{name}: {output:#?}");
         stored.one.chain.faults().clear();
     }
     went_well(&stored.runs(&["check"]).await);

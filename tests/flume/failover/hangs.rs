@@ -1,5 +1,5 @@
 //! A provider that cannot even be connected to is left as soon as any other, and one that hangs where it failed before keeps
-//! nobody from seeing how the others are.
+//! no other provider from being probed.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

@@ -84,13 +84,13 @@ async fn the_finalized_tag_confirms_and_nothing_is_ever_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_the_chain_does_not_have_confirms_nothing_and_is_said() {
+async fn a_tag_the_chain_lacks_confirms_nothing_and_is_reported() {
     for tag in ["safe", "finalized"] {
         let scene = Scene::new(100).await;
         let flume = scene.start(&format!("confirmations = \"{tag}\"\n{POLLED}")).await;
         flume.until("dev", "saw the head", |chain| chain.head == Some(100)).await;
         flume
-            .until("dev", "said why it waits", |chain| {
+            .until("dev", "reports why it waits", |chain| {
                 chain.last_error.as_ref().is_some_and(|error| error.contains(&format!("no `{tag}` block")))
             })
             .await;

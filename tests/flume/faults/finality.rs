@@ -47,7 +47,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     let before = tables::of_chain(&scene.pool, 31_337).await;
     scene.reorg(17, 18);
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
-    let error = flume.chain("dev").last_error.expect("it says why");
+    let error = flume.chain("dev").last_error.expect("it has a reason");
     let (ours, theirs) = (before_hash(&scene).await, scene.chain.block(84).expect("mined").hash);
     for words in
         ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "chainflume rewind"]
@@ -112,7 +112,7 @@ async fn a_chain_that_stopped_stops_again_until_the_node_agrees() {
     assert_eq!(scene.story().await, then(&["all: a98 to a99"]));
 }
 
-/// The three sources, and a fourth, of a contract nobody uses, that starts near block 300.
+/// The three sources, and a fourth, of an unused contract, that starts near block 300.
 fn with_a_late_one() -> String {
     all_sources() + &source("late", "erc20", "0x00000000000000000000000000000000000000aa", 295)
 }
@@ -155,7 +155,7 @@ async fn blocks_a_lagging_node_could_not_judge_are_judged_in_time() {
 async fn a_source_no_longer_configured_goes_back_with_the_others() {
     let scene = Scene::new(100).await;
     let (vault, token) = (source("vault", "stake", STAKE_VAULT, 0), source("token", "erc20", DEMO_TOKEN, 0));
-    // The token stands higher than the vault when it leaves the config.
+    // The token is higher than the vault when it leaves the config.
     let flume = scene.start_with("", &(vault.clone() + &token)).await;
     flume.until_tip("dev", 98).await;
     flume.stop().await;

@@ -1,4 +1,4 @@
-//! Sources that stand at different blocks.
+//! Sources at different blocks.
 
 use std::collections::BTreeSet;
 

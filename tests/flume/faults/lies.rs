@@ -1,5 +1,5 @@
 //! Answers that look like answers. What contradicts the question or itself is never stored, and the question
-//! is asked again until the node tells the truth. Logs that are left out cannot be told from logs that never were.
+//! is asked again until the node answers right. Logs that are left out cannot be distinguished from logs that never were.
 
 use alloy_primitives::U256;
 use chainflume_devchain::{Action, Effect, Lie, Rule, wallet};

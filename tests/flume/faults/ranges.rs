@@ -72,7 +72,7 @@ async fn answers_waiting_for_the_database_are_bounded_by_bytes() {
 
 type Stall = sqlx::Transaction<'static, sqlx::Postgres>;
 
-/// While this is held no checkpoint moves. Whoever waits for the lock gets it in turn.
+/// While this is held no checkpoint moves. Sessions that wait for the lock get it in turn.
 async fn lock_checkpoints(pool: &sqlx::PgPool) -> Stall {
     let mut stall = pool.begin().await.expect("a connection");
     sqlx::query("lock table source_groups in share row exclusive mode")
@@ -95,7 +95,7 @@ async fn checkpoint(scene: &Scene) -> u64 {
         .fetch_all(&scene.pool)
         .await
         .expect("the table is there");
-    assert_eq!(tips.len(), 1, "the sources stand together");
+    assert_eq!(tips.len(), 1, "the sources are together");
     tips[0].cast_unsigned()
 }
 

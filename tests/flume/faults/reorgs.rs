@@ -30,17 +30,17 @@ async fn every_depth_above_final_is_undone_exactly() {
         let ancestor = head - depth;
         head += 1;
         flume.until_tip("dev", head - 2).await;
-        let told = scene.story().await;
-        assert_eq!(told.len(), story.len() + 2, "{told:?}");
-        let back = &told[story.len()];
+        let committed = scene.story().await;
+        assert_eq!(committed.len(), story.len() + 2, "{committed:?}");
+        let back = &committed[story.len()];
         assert!(
             back.starts_with(&format!("all: {tip} back to ")) && back.ends_with(&ancestor.to_string()),
             "{back}"
         );
         let from = back.rsplit(' ').next().expect("a word");
-        assert_eq!(told[story.len() + 1], format!("all: {from} to {branch}{}", head - 2));
+        assert_eq!(committed[story.len() + 1], format!("all: {from} to {branch}{}", head - 2));
         tip = format!("{branch}{}", head - 2);
-        story = told;
+        story = committed;
     }
     scene.ends_at(flume, head - 2).await;
 }
@@ -133,7 +133,7 @@ async fn blocks_that_are_gone_are_undone_when_others_take_their_place() {
     let (scene, flume) = following("poll_interval = \"50ms\"\nws = none\n").await;
     scene.change(|chain| chain.truncate(6));
     flume.until("dev", "saw the lower head", |chain| chain.head == Some(94)).await;
-    // Nothing says that they are gone for good.
+    // Nothing proves that they are gone for good.
     assert_eq!(scene.story().await, then(&[]));
     scene.mine(2);
     flume.until_tip("dev", 94).await;

@@ -230,7 +230,7 @@ async fn one_provider_of_two_for_another_chain_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_chain_goes_on_when_its_node_gives_no_more_reason() {
-    // It was started on another chain; and it was told that final blocks are others.
+    // It was started on another chain; and it saw other final blocks.
     let scene = Scene::new(100).await;
     let flume = scene.start("").await;
     flume.until_tip("dev", 98).await;

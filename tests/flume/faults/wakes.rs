@@ -7,7 +7,7 @@ use chainflume_ops::health::ChainHealth;
 use crate::flume::Flume;
 use crate::scene::{Scene, until};
 
-/// Nobody polls within a test, and no socket is taken for dead.
+/// No loop polls within a test, and no socket is taken for dead.
 const NO_POLL: &str = "poll_interval = \"5m\"\nws_silence = \"5m\"\n";
 /// A socket counts as dead soon.
 const IMPATIENT: &str = "ws_silence = \"2s\"\nrequest_timeout = \"3s\"\npoll_interval = \"100ms\"\n";
@@ -58,7 +58,7 @@ async fn heads_that_were_missed_are_read_with_the_next_one() {
     scene.mine(5);
     assert_eq!(flume.chain("dev").head, Some(101));
     scene.chain.faults().set(|node| node.ws_silent = false);
-    // The socket still has what it was told while nobody listened; what it lost is seen with the next head.
+    // The socket still has the heads of the time without a reader; what it lost is seen with the next head.
     scene.mine(1);
     flume.until_tip("dev", 105).await;
     scene.ends_at(flume, 105).await;

@@ -185,7 +185,7 @@ fn list(answers: Vec<Value>) -> Response {
 const WANTED: [Option<u64>; 3] = [Some(5), Some(6), Some(7)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_of_a_batch_are_told_apart_by_their_ids() {
+async fn answers_of_a_batch_are_distinguished_by_their_ids() {
     let (blocks, requests, _) = blocks_by(|calls| list(all(calls))).await;
     assert_eq!((blocks.as_slice(), requests), (WANTED.as_slice(), vec![3]));
     let (blocks, requests, _) = blocks_by(|calls| list(all(calls).into_iter().rev().collect())).await;

@@ -49,7 +49,7 @@ impl Script {
         Node::new(&settings, &settings.providers[0]).expect("a client")
     }
 
-    /// Answers of a mebibyte, one second of patience.
+    /// Answers of a mebibyte, a timeout of one second.
     pub fn settings(&self) -> ChainSettings {
         ChainSettings {
             name: "dev".to_owned(),

@@ -166,7 +166,7 @@ async fn the_next_block_comes_with_the_head_where_its_hash_is_known() {
             let (head, near) = node.head_and_next(&filter, (announced, next)).await.expect("it answers");
             (head.id(), near)
         };
-        // The head itself, and then the block below, whose hash the head told.
+        // The head itself, and then the block below, whose hash the head named.
         for next in [7, 6] {
             let (head, near) = read(id(7), next).await;
             let near = near.expect("its hash was known");
@@ -176,7 +176,7 @@ async fn the_next_block_comes_with_the_head_where_its_hash_is_known() {
             let with_logs = pool.with_logs(&node, &filter, near).await.expect("they are there");
             assert_eq!((with_logs.logs.len(), asked()), (1, vec![]));
         }
-        // Of this one nothing was told.
+        // Of this one nothing is known.
         let (head, near) = read(id(7), 3).await;
         assert_eq!((head, near.is_none(), asked()), (id(7), true, vec![vec![HEADER.to_owned()]]));
         // The head is another one than was announced, or has become so.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 
-/// Ids of the events that stand in the end.
+/// Ids of the events that remain in the end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     pub confirmed: BTreeSet<String>,
     pub pending: BTreeSet<String>,
 }
 
-/// The same as the tables have it, where everything was told.
+/// The same as the tables have it, where everything was published.
 pub async fn held(connection: &mut PgConnection) -> Result<Folded, sqlx::Error> {
     let mut ids = async |table| {
         let sql = format!(
@@ -34,8 +34,8 @@ struct Source {
     confirmed: BTreeMap<Place, String>,
 }
 
-/// Folds the outbox, or says what is not as it must be: numbers rise by one from 1; an event is pending or confirmed
-/// once at a time, and pending only before it is confirmed; nothing is taken back that was not told; each source tells
+/// Folds the outbox, or returns what is not as it must be: numbers rise by one from 1; an event is pending or confirmed
+/// once at a time, and pending only before it is confirmed; nothing is retracted that was not published; each source publishes
 /// what is pending in the order of the chain, what is confirmed too, and takes back what was confirmed newest first, after
 /// everything pending above it.
 pub fn fold(messages: &[String]) -> Result<Folded, String> {
@@ -70,7 +70,7 @@ impl Source {
         let (pending, confirmed) = (top(&self.pending), top(&self.confirmed));
         match state {
             "pending" if pending.max(confirmed) >= Some(place) => {
-                Err("is not told in the order of the chain")
+                Err("is not published in the order of the chain")
             }
             "pending" => {
                 self.pending.insert(place, id.to_owned());
@@ -78,18 +78,18 @@ impl Source {
             }
             "confirmed" if confirmed >= Some(place) => Err("is not confirmed in the order of the chain"),
             "confirmed" => {
-                if self.pending.remove(&place).is_some_and(|told| told != id) {
+                if self.pending.remove(&place).is_some_and(|published| published != id) {
                     return Err("is confirmed where another event is pending");
                 }
                 self.confirmed.insert(place, id.to_owned());
                 Ok(())
             }
-            "retracted" if self.pending.get(&place).is_some_and(|told| told == id) => {
+            "retracted" if self.pending.get(&place).is_some_and(|published| published == id) => {
                 self.pending.remove(&place);
                 Ok(())
             }
             "retracted" if confirmed != Some(place) || self.confirmed[&place] != id => {
-                Err("takes back what does not stand, or not the newest")
+                Err("retracts what is not there, or not the newest")
             }
             "retracted" if pending > Some(place) => {
                 Err("takes back what is confirmed before what is pending")

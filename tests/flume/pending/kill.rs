@@ -19,20 +19,20 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
     let home = Home::new(&server, &relay::sources(""), Some(&url));
     home.rewrite("chain_id = 31337", &format!("chain_id = 31337\n{TOLD}"));
     let miner = chain.run(MinerSettings {
-        // Not faster than a busy machine reads: only at the head is anything told ahead.
+        // Not faster than a busy machine reads: only at the head is anything published as pending.
         block_time: Duration::from_millis(100),
         reorg_every: Some(3),
         max_reorg_depth: 5,
     });
-    // Every second one is let alone until it tells something; on a busy machine the others hardly do.
+    // Every second one is let alone until it publishes something; on a busy machine the others hardly do.
     let started = Instant::now();
     let mut round = 0;
-    while round < KILLS || (!enough(told(&pool).await) && started.elapsed() < 4 * WAIT_LIMIT) {
+    while round < KILLS || (!enough(published(&pool).await) && started.elapsed() < 4 * WAIT_LIMIT) {
         round += 1;
         let mut daemon = home.start();
         daemon.until_printed("database is ready").await;
         if round % 2 == 0 {
-            until_more(&pool, told(&pool).await).await;
+            until_more(&pool, published(&pool).await).await;
         }
         tokio::time::sleep(Duration::from_millis(100 + round * 7_919 % 400)).await;
         daemon.kill_9().await;
@@ -45,14 +45,14 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
     daemon.stop_well().await;
     agrees(&chain, &url, tip).await;
     folds(&pool).await;
-    let (pending, retracted) = told(&pool).await;
-    assert!(enough((pending, retracted)), "{pending} told ahead, {retracted} taken back");
+    let (pending, retracted) = published(&pool).await;
+    assert!(enough((pending, retracted)), "{pending} pending, {retracted} retracted");
 }
 
 async fn until_more(pool: &sqlx::PgPool, before: (i64, i64)) {
     let deadline = Instant::now() + WAIT_LIMIT;
-    while told(pool).await == before {
-        assert!(Instant::now() < deadline, "nothing is told");
+    while published(pool).await == before {
+        assert!(Instant::now() < deadline, "nothing is published");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -61,8 +61,8 @@ fn enough((pending, retracted): (i64, i64)) -> bool {
     pending > 10 && retracted > 2
 }
 
-/// How many messages told ahead, and how many took back.
-async fn told(pool: &sqlx::PgPool) -> (i64, i64) {
+/// How many messages are pending, and how many retract.
+async fn published(pool: &sqlx::PgPool) -> (i64, i64) {
     sqlx::query_as(
         "select count(*) filter (where state = 'pending'), count(*) filter (where state = 'retracted') from outbox",
     )

@@ -1,15 +1,15 @@
-//! What the node says at its newest blocks, and what asking costs.
+//! What the node answers at its newest blocks, and what asking costs.
 
 use chainflume_devchain::{Action, Effect, RawLog, Request, RpcError, Rule, STAKE_VAULT, STAKED};
 
-use super::{following, mine, told};
+use super::{following, mine, published};
 use crate::scene::{by_hash, height};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_fails_on_its_newest_block_delays_no_other() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
-    told(&scene, &["pending a101"]).await;
+    published(&scene, &["pending a101"]).await;
     let lacks = scene.chain.faults().add(Rule::on("eth_getBlockByNumber", Effect::Null).asking(height(103)));
     let refuses = Effect::Error(RpcError::new(-32000, "header not found"));
     let head = format!("{:#x}", 102);
@@ -42,7 +42,7 @@ async fn a_node_that_fails_on_its_newest_block_delays_no_other() {
 async fn each_head_costs_one_more_log_question_and_one_more_header() {
     let (scene, flume) = following(2).await;
     mine(&scene, 1);
-    told(&scene, &["pending a101"]).await;
+    published(&scene, &["pending a101"]).await;
     flume.until_tip("dev", 99).await;
     drop(scene.chain.faults().journal());
     for tip in 100..105 {
@@ -60,7 +60,7 @@ async fn each_head_costs_one_more_log_question_and_one_more_header() {
         request.method == "eth_getBlockByNumber" && number
     };
     let logs = journal.iter().filter(|request| request.method == "eth_getLogs").count();
-    // What is confirmed, and what is told.
+    // What is confirmed, and what is published.
     assert_eq!((logs, journal.iter().filter(by_number).count()), (10, 10));
     scene.ends_at(flume, 104).await;
 }
@@ -75,11 +75,11 @@ async fn an_undecodable_log_is_a_dead_letter_only_when_confirmed() {
         RawLog::new(STAKE_VAULT, &[STAKED, chainflume_devchain::wallet(1).into_word()], &[1, 2, 3]);
     let block = vec![Action::Raw(Box::new(malformed)), super::stake(5)];
     scene.change(|chain| chain.mine_with(vec![block]));
-    told(&scene, &["pending a101"]).await;
+    published(&scene, &["pending a101"]).await;
     assert_eq!(letters().await, 0);
     scene.change(|chain| chain.mine_empty(2));
     flume.until_tip("dev", 101).await;
-    told(&scene, &["pending a101", "confirmed a101", "confirmed user.activated"]).await;
+    published(&scene, &["pending a101", "confirmed a101", "confirmed user.activated"]).await;
     assert_eq!(letters().await, 1);
     flume.stop().await;
 }
@@ -89,7 +89,7 @@ async fn a_reorg_between_header_and_logs_publishes_nothing_of_it() {
     let (scene, flume) = following(2).await;
     scene.once("eth_getLogs", by_hash, |_| {});
     mine(&scene, 1);
-    told(&scene, &["pending a101"]).await;
+    published(&scene, &["pending a101"]).await;
     let gone = scene.change(|chain| {
         chain.mine_with(vec![vec![super::stake(9)]]);
         let hash = chain.head().hash;
@@ -99,9 +99,9 @@ async fn a_reorg_between_header_and_logs_publishes_nothing_of_it() {
     scene.once(
         "eth_getLogs",
         move |params| params[0]["blockHash"] == gone.to_string().as_str(),
-        |_| panic!("nobody knows it"),
+        |_| panic!("it is not known"),
     );
     mine(&scene, 1);
-    told(&scene, &["pending a101", "pending a102"]).await;
+    published(&scene, &["pending a101", "pending a102"]).await;
     scene.ends_at(flume, 100).await;
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chainflume_devchain::{DEMO_TOKEN, STAKE_VAULT, Settings};
 
-use super::{TOLD, following, mine, reorg, tale, told};
+use super::{TOLD, following, mine, published, reorg, tale};
 use crate::flume::{WAIT_LIMIT, source};
 use crate::scene::Scene;
 
@@ -12,14 +12,14 @@ use crate::scene::Scene;
 async fn a_restart_neither_doubles_nor_loses_what_is_pending() {
     let (scene, flume) = following(2).await;
     mine(&scene, 2);
-    told(&scene, &["pending a101", "pending a102"]).await;
+    published(&scene, &["pending a101", "pending a102"]).await;
     flume.kill().await;
     let flume = scene.start(TOLD).await;
     mine(&scene, 1);
     flume.until_tip("dev", 101).await;
     let expected =
         ["pending a101", "pending a102", "confirmed a101", "confirmed user.activated", "pending a103"];
-    told(&scene, &expected).await;
+    published(&scene, &expected).await;
     scene.ends_at(flume, 101).await;
 }
 
@@ -28,7 +28,7 @@ async fn what_went_while_the_daemon_was_down_is_taken_back_first() {
     for (blocks, tip) in [(1, 100), (3, 101), (200, 298)] {
         let (scene, flume) = following(2).await;
         mine(&scene, 2);
-        told(&scene, &["pending a101", "pending a102"]).await;
+        published(&scene, &["pending a101", "pending a102"]).await;
         flume.kill().await;
         scene.change(|chain| {
             let block = vec![chain.sign(super::stake(7))];
@@ -42,15 +42,15 @@ async fn what_went_while_the_daemon_was_down_is_taken_back_first() {
             1 => expected.push("pending b101"),
             _ => expected.extend(["confirmed b101", "confirmed user.activated"]),
         }
-        told(&scene, &expected).await;
-        // The shorter chain catches up with where we stood.
+        published(&scene, &expected).await;
+        // The shorter chain catches up with our tip.
         scene.change(|chain| chain.mine_empty(u64::from(blocks == 1)));
         scene.ends_at(flume, tip).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_confirmed_already_is_not_told_as_pending() {
+async fn confirmed_events_are_not_published_as_pending() {
     let (scene, flume) = following(2).await;
     flume.stop().await;
     mine(&scene, 30);
@@ -74,16 +74,17 @@ async fn a_removed_source_retracts_pending_and_confirms_on_return() {
     let flume = scene.start_with(TOLD, &(vault.clone() + &token)).await;
     flume.until_tip("dev", 98).await;
     mine(&scene, 1);
-    told(&scene, &["pending a101"]).await;
+    published(&scene, &["pending a101"]).await;
     flume.stop().await;
     let flume = scene.start_with(TOLD, &token).await;
-    told(&scene, &["pending a101", "retracted a101"]).await;
+    published(&scene, &["pending a101", "retracted a101"]).await;
     scene.change(|chain| chain.mine_empty(30));
     flume.until_tip("dev", 129).await;
     flume.stop().await;
     let flume = scene.start_with(TOLD, &(vault + &token)).await;
     flume.until_tip("dev", 129).await;
-    told(&scene, &["pending a101", "retracted a101", "confirmed a101", "confirmed user.activated"]).await;
+    published(&scene, &["pending a101", "retracted a101", "confirmed a101", "confirmed user.activated"])
+        .await;
     flume.stop().await;
     scene.equals_fresh_sync().await;
 }
@@ -92,15 +93,15 @@ async fn a_removed_source_retracts_pending_and_confirms_on_return() {
 async fn what_is_pending_when_the_setting_goes_is_ended_all_the_same() {
     let (scene, flume) = following(2).await;
     mine(&scene, 2);
-    told(&scene, &["pending a101", "pending a102"]).await;
+    published(&scene, &["pending a101", "pending a102"]).await;
     flume.stop().await;
     let flume = scene.start("").await;
     reorg(&scene, 1, 1);
-    told(&scene, &["pending a101", "pending a102", "retracted a102"]).await;
+    published(&scene, &["pending a101", "pending a102", "retracted a102"]).await;
     mine(&scene, 1);
     let expected =
         ["pending a101", "pending a102", "retracted a102", "confirmed a101", "confirmed user.activated"];
-    told(&scene, &expected).await;
+    published(&scene, &expected).await;
     scene.ends_at(flume, 101).await;
 }
 
@@ -108,12 +109,12 @@ async fn what_is_pending_when_the_setting_goes_is_ended_all_the_same() {
 async fn where_the_head_itself_is_confirmed_nothing_is_pending() {
     let (scene, flume) = following(0).await;
     mine(&scene, 1);
-    told(&scene, &["confirmed a101", "confirmed user.activated"]).await;
+    published(&scene, &["confirmed a101", "confirmed user.activated"]).await;
     scene.ends_at(flume, 101).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_confirms_and_only_the_reorg_window_is_told_ahead() {
+async fn a_tag_confirms_and_only_the_reorg_window_is_pending() {
     let scene = Scene::of(Settings { history: 100, finalized_depth: Some(40), ..Settings::default() }).await;
     let keys = format!("{TOLD}\nconfirmations = \"finalized\"");
     let vault = source("vault", "stake", STAKE_VAULT, 0) + "publish_from = \"start\"\n";

@@ -14,7 +14,7 @@ async fn execute(pool: &PgPool, sql: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_the_same_beside_the_daemon_and_without_it() {
+async fn status_shows_the_same_beside_the_daemon_and_without_it() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(51, 60).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
@@ -179,7 +179,7 @@ async fn a_lowered_start_is_backfilled_beside_the_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_event_that_differs_from_the_node_is_told_and_left() {
+async fn a_stored_event_that_differs_is_reported_and_left() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(55, 40).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
@@ -189,11 +189,11 @@ async fn a_stored_event_that_differs_from_the_node_is_told_and_left() {
     let forged = "update events set amount = amount + 1 where (block_number, log_index) = \
         (select block_number, log_index from events where projection = 's' order by block_number limit 1)";
     assert_eq!(execute(&pool, forged).await, 1);
-    let said = home.run(&["backfill", "--source", "vault", "--from", "0", "--to", "38"]).await;
-    let error = said.error(1);
+    let output = home.run(&["backfill", "--source", "vault", "--from", "0", "--to", "38"]).await;
+    let error = output.error(1);
     assert!(
         error.starts_with(
-            "the node says something else than what is stored at 1 place, which was left as it is: "
+            "the node returns other logs than the stored ones at 1 place, which was left as it is: "
         ),
         "{error}"
     );

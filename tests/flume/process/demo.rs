@@ -9,9 +9,9 @@ async fn the_demo_ends_by_itself_with_every_row_compared() {
     let home = Home::bare();
     let data = home.path("demo");
     let data_dir = data.to_str().expect("plain");
-    let said =
+    let output =
         finish(home.command(&["demo", "--for", "5s", "--block-time", "200ms", "--data-dir", data_dir])).await;
-    let text = said.fine();
+    let text = output.fine();
     for words in ["\nsummary\n", "  first event      ", "  reorgs undone    ", "rows compared\n"] {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -25,9 +25,9 @@ async fn a_folder_that_is_no_demos_is_not_emptied() {
     let data = home.path("mine");
     std::fs::create_dir(&data).expect("the folder takes one");
     std::fs::write(data.join("thesis.txt"), "years").expect("likewise");
-    let said = finish(home.command(&["demo", "--data-dir", data.to_str().expect("plain")])).await;
+    let output = finish(home.command(&["demo", "--data-dir", data.to_str().expect("plain")])).await;
     assert_eq!(
-        said.error(78),
+        output.error(78),
         format!("{} is not empty and holds no earlier demo; name another --data-dir", data.display())
     );
     assert_eq!(std::fs::read_to_string(data.join("thesis.txt")).expect("it is there"), "years");

@@ -67,8 +67,8 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
     };
     let home = Home::bare();
     home.write(&text("ops:p%40ss@"), Some(&url));
-    let said = home.run(&["check"]).await.fine();
-    assert!(said.contains("announces heads") && !said.contains("p@ss"), "{said}");
+    let output = home.run(&["check"]).await.fine();
+    assert!(output.contains("announces heads") && !output.contains("p@ss"), "{output}");
     let daemon = home.start();
     daemon.until_tip(18).await;
     // The first announcement after the subscription shows that it works.
@@ -78,10 +78,10 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
     assert_eq!(gate.refused.load(Ordering::Relaxed), 0);
 
     home.write(&text("ops:wrong@"), Some(&url));
-    let said = home.run(&["check"]).await.fine();
+    let output = home.run(&["check"]).await.fine();
     assert!(
-        said.contains("the handshake was answered 401 Unauthorized; check user, password or key"),
-        "{said}"
+        output.contains("the handshake was answered 401 Unauthorized; check user, password or key"),
+        "{output}"
     );
     let mut daemon = home.start();
     daemon.until_printed("websocket does not open, the head is polled for").await;
@@ -101,13 +101,13 @@ async fn headers_of_a_provider_go_with_requests_and_the_websocket() {
     };
     let home = Home::bare();
     home.write(&with("headers = { \"X-Api-Key\" = \"canary-header\" }"), None);
-    let said = home.run(&["check"]).await.fine();
-    assert!(said.contains("announces heads") && said.contains("the node answers"), "{said}");
+    let output = home.run(&["check"]).await.fine();
+    assert!(output.contains("announces heads") && output.contains("the node answers"), "{output}");
     assert_eq!(gate.refused.load(Ordering::Relaxed), 0);
     home.write(&with("headers = { \"X-Api-Key\" = \"another-key\" }"), None);
-    let said = home.run(&["check"]).await;
+    let output = home.run(&["check"]).await;
     assert!(
-        said.code == Some(69) && said.err.contains("401") && !said.err.contains("another-key"),
-        "{said:#?}"
+        output.code == Some(69) && output.err.contains("401") && !output.err.contains("another-key"),
+        "{output:#?}"
     );
 }

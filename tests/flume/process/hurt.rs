@@ -22,7 +22,7 @@ use crate::receiver::Receiver;
 use crate::redis_server::RedisServer;
 use crate::webhook::webhook;
 
-/// Names the file that says what hurts.
+/// Names the file with the present trouble.
 const HURTS: &str = "CHAINFLUME_TEST_HURTS";
 /// A loop hangs after so long in these tests: more than a loop that is well needs on a busy machine.
 const HANGS_AFTER: Duration = Duration::from_secs(8);
@@ -31,7 +31,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(8);
 #[ignore = "a process of its own for the tests beside it, which start it"]
 fn a_daemon_that_is_hurt() {
     let Some(file) = std::env::var_os(HURTS).map(PathBuf::from) else { return };
-    let path = PathBuf::from(std::env::var_os("CHAINFLUME_CONFIG").expect("it is told"));
+    let path = PathBuf::from(std::env::var_os("CHAINFLUME_CONFIG").expect("it is set"));
     let config = Config::load(&path, &ProcessEnvironment).expect("it is right");
     telemetry::init(&app::telemetry_settings(&config.log)).expect("once");
     let said = Arc::new(Mutex::new(String::new()));
@@ -78,7 +78,7 @@ impl House {
         let audit = "[chain.audit]\nevery = \"100ms\"\n";
         let tables = chain_tables(&server, "", &format!("{audit}{}", all_sources()));
         let sinks = webhook("crm", &receiver, "");
-        // Nobody listens there: what sends alerts has something to do.
+        // No server listens there: the sender of alerts has something to do.
         let alerts = "[alerts]\nwebhook = \"http://127.0.0.1:9/chat\"\n";
         let inbound = "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n";
         let public = "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
@@ -240,7 +240,7 @@ async fn a_failed_sender_of_alerts_has_its_loop_started_again() {
     daemon.stop_well().await;
 }
 
-/// A task beside a loop panics, hangs and fails in `more` ways, each with what the log then says; each time the loop is started
+/// A task beside a loop panics, hangs and fails in `more` ways, each with its log line; each time the loop is started
 /// again, and with it the task.
 async fn fails_and_starts_again(
     house: &House,
@@ -333,7 +333,7 @@ async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
     for _ in 0..3 {
         systemd.until("a status", |line| line.starts_with("STATUS="));
     }
-    assert!(!systemd.told().iter().any(|line| line == "WATCHDOG=1"), "{:?}", systemd.told());
+    assert!(!systemd.notified().iter().any(|line| line == "WATCHDOG=1"), "{:?}", systemd.notified());
     let deadline = Instant::now() + Duration::from_secs(60);
     while daemon.get("/livez").await != (503, "hung: chain dev\n".to_owned()) {
         assert!(Instant::now() < deadline, "it never counts as dead");
@@ -350,7 +350,7 @@ async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
         .await;
     house.hurt("", &[]);
     house.goes_on(&daemon).await;
-    // The loop that answers cannot say that it hangs.
+    // The loop that answers cannot report that it hangs.
     house.hurt("hang", &["admin"]);
     systemd.until("fed no more", |line| line.starts_with("STATUS="));
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -359,7 +359,7 @@ async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
         for _ in 0..2 {
             systemd.until("a status", |line| line.starts_with("STATUS="));
         }
-        if !systemd.told().iter().any(|line| line == "WATCHDOG=1") {
+        if !systemd.notified().iter().any(|line| line == "WATCHDOG=1") {
             break;
         }
         assert!(Instant::now() < deadline, "it is fed for ever");

@@ -10,7 +10,7 @@ use crate::postgres;
 use crate::receiver::Receiver;
 use crate::webhook::webhook;
 
-/// Readiness tells the truth within five seconds on a machine that has time for it; tests run on some that do not.
+/// Readiness is right within five seconds on a machine that has time for it; tests run on some that do not.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Waits until readiness is red for the reason `is` wants to see, soon, while the process counts as alive.
@@ -58,7 +58,7 @@ async fn a_node_that_goes_away_and_comes_back_costs_nothing() {
     agrees(&chain, &url, 249).await;
 }
 
-/// Lets nobody in, and throws out who is.
+/// Refuses new connections, and closes the present ones.
 async fn shut(pool: &PgPool, name: &str) {
     for sql in [
         format!("alter database {name} allow_connections false"),
@@ -148,7 +148,7 @@ fn explained(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_is_told_with_its_meaning() {
+async fn every_metric_is_described() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
     let (receiver, port) = (Receiver::start().await, free_port());

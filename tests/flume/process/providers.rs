@@ -43,13 +43,13 @@ async fn check_and_status_show_each_provider_and_which_is_in_use() {
         ("archive", &servers[2], "role = \"history\"\npriority = 1"),
     ];
     home.write(&tables(&providers), Some(&url));
-    let said = lines(&home.run(&["check"]).await.fine());
+    let output = lines(&home.run(&["check"]).await.fine());
     for line in [
         "ok chain dev: provider late (role any) answers, head 50, 10 blocks behind, asked first",
         "ok chain dev: provider one (role any) answers, head 60",
         "ok chain dev: provider archive (role history) answers, head 60",
     ] {
-        assert!(said.iter().any(|said| said == line), "{line}: {said:#?}");
+        assert!(output.iter().any(|output| output == line), "{line}: {output:#?}");
     }
 
     let daemon = home.start();
@@ -63,16 +63,16 @@ async fn check_and_status_show_each_provider_and_which_is_in_use() {
     assert!(by_method["requests"].as_u64() > Some(0) && by_method["computeUnits"].as_u64() > Some(0));
     assert_eq!(report["chains"]["dev"]["provider"], json!("one"));
 
-    let said = lines(&home.run(&["status"]).await.fine());
+    let output = lines(&home.run(&["status"]).await.fine());
     let rows = |start: &str| -> Vec<Vec<String>> {
         let words = |line: &String| line.split(' ').map(str::to_owned).collect();
-        said.iter().filter(|line| line.starts_with(start)).map(words).collect()
+        output.iter().filter(|line| line.starts_with(start)).map(words).collect()
     };
-    assert!(said.contains(&"chain provider role in use for health head behind answers in".to_owned()));
+    assert!(output.contains(&"chain provider role in use for health head behind answers in".to_owned()));
     assert_eq!(rows("dev late any")[0][..7].join(" "), "dev late any - behind 50 10");
     assert_eq!(rows("dev one any")[0][..8].join(" "), "dev one any new blocks well 60 0");
     assert_eq!(rows("dev archive history")[0][..7].join(" "), "dev archive history history well 60 0");
-    assert!(said.contains(&"chain provider method requests failed compute units".to_owned()));
+    assert!(output.contains(&"chain provider method requests failed compute units".to_owned()));
     for (provider, method) in [("one", "eth_getLogs"), ("late", "eth_chainId"), ("archive", "eth_getLogs")] {
         let row = rows(&format!("dev {provider} {method}")).remove(0);
         let counts: Vec<u64> = row[3..].iter().map(|count| count.parse().expect("a number")).collect();
@@ -99,20 +99,20 @@ async fn check_names_the_chain_of_each_provider_where_they_differ() {
     let home = Home::bare();
     let url = postgres::empty_database().await;
     home.write(&tables(&[("one", &servers[0], ""), ("mainnet", &servers[2], "")]), Some(&url));
-    let said = home.run(&["check"]).await;
-    assert!(said.error(78).ends_with("a provider is on another chain; see above"), "{said:?}");
-    let line = "chain \"dev\": provider \"mainnet\": mainnet: the node is on chain 1, the config says chain_id = 31337; \
+    let output = home.run(&["check"]).await;
+    assert!(output.error(78).ends_with("a provider is on another chain; see above"), "{output:?}");
+    let line = "chain \"dev\": provider \"mainnet\": mainnet: the node is on chain 1, and the configuration has chain_id = 31337; \
                 correct one of the two";
-    assert!(said.out.contains(line), "{said:?}");
+    assert!(output.out.contains(line), "{output:?}");
 
     home.write(&tables(&[("one", &servers[0], ""), ("stranger", &servers[1], "")]), Some(&url));
-    let said = home.run(&["check"]).await;
+    let output = home.run(&["check"]).await;
     let genesis = |chain: &DevChain| chain.block(0).expect("it is there").hash;
     let line = format!(
-        "chain \"dev\": provider: providers disagree on block 0: one says {}, stranger says {}; nothing is stored yet that \
-         tells which of them is on the right chain, so none is believed: remove the wrong one, or correct its url",
+        "chain \"dev\": provider: providers disagree on block 0: one has {}, stranger has {}; nothing is stored yet that \
+         shows which of them is on the right chain, so none is believed: remove the wrong one, or correct its url",
         genesis(&chain),
         genesis(&stranger)
     );
-    assert!(said.error(78).ends_with("see above") && said.out.contains(&line), "{said:?}");
+    assert!(output.error(78).ends_with("see above") && output.out.contains(&line), "{output:?}");
 }

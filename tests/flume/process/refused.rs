@@ -22,16 +22,16 @@ async fn all_refuse(home: &Home, code: i32, words: &str) {
     let expected = format!("{}: {words}", file.display());
     let commands = [&["run"][..], &["check"], &["check", "--start"], &["check", "--json"]];
     let all = join_all(commands.map(|arguments| home.run(arguments))).await;
-    for (said, arguments) in all.into_iter().zip(commands) {
-        assert_eq!(said.error(code), expected, "{arguments:?}");
-        assert!(said.took < Duration::from_secs(15), "{arguments:?} took {:?}", said.took);
+    for (output, arguments) in all.into_iter().zip(commands) {
+        assert_eq!(output.error(code), expected, "{arguments:?}");
+        assert!(output.took < Duration::from_secs(15), "{arguments:?} took {:?}", output.took);
         if arguments.contains(&"--json") {
-            let answer: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+            let answer: serde_json::Value = serde_json::from_str(&output.out).expect("JSON");
             assert_eq!(answer["ok"], false);
             let lines = answer["connections"].as_array().expect("a list");
             assert!(lines.iter().any(|line| line["ok"] == false && line["text"] == expected), "{answer:#}");
         } else if arguments != ["run"] {
-            assert!(said.out.contains(&format!("\nFAIL {expected}\n")), "{}", said.out);
+            assert!(output.out.contains(&format!("\nFAIL {expected}\n")), "{}", output.out);
         }
     }
     assert_eq!(home.run(&["check", "--offline"]).await.code, Some(0));
@@ -44,7 +44,7 @@ async fn a_node_on_another_chain_is_refused_before_a_table_is_touched() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     home.rewrite("chain_id = 31337", "chain_id = 1");
     let words = format!(
-        "chain \"dev\": http: {}: the node is on chain 31337, the config says chain_id = 1; correct one of the two",
+        "chain \"dev\": http: {}: the node is on chain 31337, and the configuration has chain_id = 1; correct one of the two",
         server.address()
     );
     all_refuse(&home, 78, &words).await;
@@ -75,11 +75,11 @@ async fn an_absent_or_refusing_node_is_named_before_tables_change() {
     let host = server.address();
     let denied = RpcError::new(-32000, "no access for key canary-http, see https://node.example/canary");
     let rule = chain.faults().add(Rule::any(Effect::Error(denied)));
-    let said = home.run(&["run"]).await;
+    let output = home.run(&["run"]).await;
     rule.lift();
     assert!(
-        said.error(69).contains(&format!("chain \"dev\": http: {host}: eth_chainId refused: no access")),
-        "{said:?}"
+        output.error(69).contains(&format!("chain \"dev\": http: {host}: eth_chainId refused: no access")),
+        "{output:?}"
     );
     server.stop().await;
     let reason =
@@ -89,21 +89,21 @@ async fn an_absent_or_refusing_node_is_named_before_tables_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_is_told_with_its_cause() {
+async fn a_database_that_is_away_is_reported_with_its_cause() {
     let (_, server) = devchain(63, 5).await;
     let home = Home::new(&server, &all_sources(), Some("postgres://somebody:canary-pg@127.0.0.1:1/flume"));
     let words = "database.url: no connection to the database at 127.0.0.1:1: Connection refused (os error 111); \
         check host and port, and that PostgreSQL runs and listens there";
     all_refuse(&home, 69, words).await;
-    for said in
+    for output in
         join_all([["status"], ["views"], ["migrate"]].map(async |command| home.run(&command).await)).await
     {
-        assert_eq!(said.error(69), format!("{}: {words}", home.path("chainflume.toml").display()));
+        assert_eq!(output.error(69), format!("{}: {words}", home.path("chainflume.toml").display()));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_told_at_once_and_not_shown() {
+async fn a_wrong_password_is_reported_at_once_and_not_shown() {
     let url = postgres::empty_database().await;
     let stranger = stranger(&url).await;
     let (_, server) = devchain(64, 5).await;
@@ -137,7 +137,7 @@ async fn stranger(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_takes_no_writes_is_told() {
+async fn a_database_that_takes_no_writes_is_reported() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(65, 5).await;
     let pool = connect(&url).await;
@@ -146,13 +146,13 @@ async fn a_database_that_takes_no_writes_is_told() {
     let sql = format!("alter database {name} set default_transaction_read_only = on");
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("the statement runs");
     let home = Home::new(&server, &all_sources(), Some(&url));
-    let said = home.run(&["run"]).await;
-    assert!(said.error(69).contains("read-only transaction"), "{said:#?}");
+    let output = home.run(&["run"]).await;
+    assert!(output.error(69).contains("read-only transaction"), "{output:#?}");
     assert_eq!(tables(&url).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_right_is_said_to_be_right_and_nothing_is_made() {
+async fn right_data_is_reported_right_and_nothing_is_made() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(66, 5).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

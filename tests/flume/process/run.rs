@@ -31,14 +31,14 @@ async fn it_syncs_and_follows_into_a_database_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn root_and_an_ordinary_user_have_a_database_of_their_own() {
     if !is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        eprintln!("skipped: only root can become another user");
         return;
     }
     let (_, server) = devchain(22, 1).await;
     private(Home::new(&server, &all_sources(), None).owned_by_nobody()).await;
 }
 
-/// Two lives of a daemon on its private database, and what the commands say beside it and without it.
+/// Two lives of a daemon on its private database, and the output of the commands beside it and without it.
 async fn private(home: Home) {
     let (chain, server) = devchain(22, 300).await;
     home.write(&crate::daemon::chain(&server, "", &all_sources()), None);
@@ -78,7 +78,7 @@ const NOTHING: &str =
     "no daemon answers on the admin address; this is what is stored\n\nnothing is stored yet\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_one_data_directory_is_told_who_holds_it() {
+async fn a_second_daemon_on_one_data_directory_learns_the_holder() {
     let (_, server) = devchain(23, 20).await;
     let home = Home::new(&server, &all_sources(), None);
     let daemon = home.start();

@@ -41,7 +41,7 @@ impl Receivers {
         receivers
     }
 
-    /// Their tables, and one of an endpoint where nobody is.
+    /// Their tables, and one of an endpoint without a server.
     fn tables(&self) -> String {
         let url = |port: u16| with_canaries(&format!("http://127.0.0.1:{port}"), "hook");
         let endpoint = |name: &str, port: u16| {
@@ -56,7 +56,7 @@ impl Receivers {
     }
 }
 
-/// The configuration's tables, with a canary wherever a key or a password may stand.
+/// The configuration's tables, with a canary wherever a key or a password may be.
 fn tables(server: &Server, redis: &RedisServer, receivers: &Receivers) -> String {
     let provider = |name: &str| {
         let http = with_canaries(&server.http_url(), &format!("http-{name}"));
@@ -148,12 +148,12 @@ async fn dump(pool: &PgPool) -> String {
 
 /// What systemd reads, which it does at once: a full socket would hold the daemon up.
 fn read_until_stopping(socket: &UnixDatagram) -> String {
-    let (mut message, mut told) = ([0; 4096], String::new());
-    while !told.contains("STOPPING=1") {
+    let (mut message, mut notified) = ([0; 4096], String::new());
+    while !notified.contains("STOPPING=1") {
         let bytes = socket.recv(&mut message).expect("it is open");
-        told += &String::from_utf8_lossy(&message[..bytes]);
+        notified += &String::from_utf8_lossy(&message[..bytes]);
     }
-    told
+    notified
 }
 
 /// Passwords that are wrong and URLs that are none, one after the other.
@@ -206,7 +206,7 @@ async fn socket_and_sink_go_away(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_told_whatever_fails() {
+async fn no_secret_is_shown_whatever_fails() {
     let url = postgres::empty_database().await;
     let password = format!("{CANARY}-redis");
     let mut redis = RedisServer::start_with(&["--requirepass", &password]);
@@ -260,8 +260,8 @@ async fn no_secret_is_told_whatever_fails() {
     let refused: i64 = sqlx::query_scalar(refused).fetch_one(&pool).await.expect("a count");
     let heard = |receiver: &Receiver| receiver.got().len();
     assert!(refused > 0 && heard(&receivers.crm) > 4 && heard(&receivers.chat) > 0, "{refused} refused");
-    let told = systemd.join().expect("it reads");
-    assert!(told.contains("READY=1") && !told.contains(CANARY), "{told}");
+    let notified = systemd.join().expect("it reads");
+    assert!(notified.contains("READY=1") && !notified.contains(CANARY), "{notified}");
 
     doors_that_do_not_open(&home).await;
     drop(server);

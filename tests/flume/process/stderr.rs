@@ -1,4 +1,4 @@
-//! Whoever reads the log may stop, go away or have no room: the work goes on.
+//! The reader of the log may stop, go away or have no room: the work goes on.
 
 use std::fs::File;
 use std::io::{PipeWriter, Read, Write, pipe};
@@ -39,7 +39,7 @@ async fn goes_on(daemon: &Daemon, chain: &DevChain) {
     until_live(daemon, chain.head().number - 2).await;
 }
 
-/// Lines are lost: readiness is red and says so, and the watchdog does not end a daemon whose work goes on.
+/// Lines are lost: readiness is red and names it, and the watchdog does not end a daemon whose work goes on.
 async fn is_red_for_its_log(daemon: &Daemon) {
     let says_so = |status: u16, report: &Value| {
         let reason = report["loops"]["log"]["notReady"][0].as_str().unwrap_or_default();
@@ -116,22 +116,25 @@ async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     is_red_for_its_log(&daemon).await;
-    // It is read again: what waited comes, and then what was lost is told.
-    let (told, is_told) = tokio::sync::oneshot::channel();
+    // It is read again: what waited comes, and then the loss is reported.
+    let (reported, is_told) = tokio::sync::oneshot::channel();
     let log = tokio::task::spawn_blocking(move || {
-        let (mut log, mut told) = (Vec::new(), Some(told));
+        let (mut log, mut reported) = (Vec::new(), Some(reported));
         let mut chunk = [0; 4096];
         while let Ok(bytes @ 1..) = reader.read(&mut chunk) {
             log.extend_from_slice(&chunk[..bytes]);
             if log.windows(7).any(|part| part == b"\"lost\":")
-                && let Some(told) = told.take()
+                && let Some(reported) = reported.take()
             {
-                told.send(()).expect("it is waited for");
+                reported.send(()).expect("it is waited for");
             }
         }
         String::from_utf8(log).expect("text")
     });
-    tokio::time::timeout(Duration::from_secs(120), is_told).await.expect("it is told").expect("it is read");
+    tokio::time::timeout(Duration::from_secs(120), is_told)
+        .await
+        .expect("it is reported")
+        .expect("it is read");
     let takes_lines = |_: u16, report: &Value| report["loops"]["log"].is_null();
     daemon.until("no more lost", takes_lines).await;
     daemon.stop_well().await;

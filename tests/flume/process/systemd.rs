@@ -11,28 +11,28 @@ use crate::postgres;
 /// What systemd would read.
 pub struct Systemd {
     socket: UnixDatagram,
-    told: Vec<String>,
+    notified: Vec<String>,
 }
 
 impl Systemd {
-    /// Where a daemon is told to find it.
+    /// Its address for a daemon.
     pub fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("the folder takes a socket");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
-        Self { socket, told: Vec::new() }
+        Self { socket, notified: Vec::new() }
     }
 
-    /// What it was told since [`Self::forget`].
-    pub fn told(&self) -> &[String] {
-        &self.told
+    /// Notifications since [`Self::forget`].
+    pub fn notified(&self) -> &[String] {
+        &self.notified
     }
 
-    /// What was told until now is no news.
+    /// Forgets the notifications until now.
     pub fn forget(&mut self) {
         self.socket.set_nonblocking(true).expect("it is ours");
         while self.socket.recv(&mut [0; 4096]).is_ok() {}
         self.socket.set_nonblocking(false).expect("it is ours");
-        self.told.clear();
+        self.notified.clear();
     }
 
     /// Reads on until a line satisfies `is`.
@@ -44,12 +44,12 @@ impl Systemd {
                 let text = String::from_utf8_lossy(&message[..bytes]).into_owned();
                 let lines: Vec<String> = text.lines().map(str::to_owned).collect();
                 let found = lines.iter().any(|line| is(line));
-                self.told.extend(lines);
+                self.notified.extend(lines);
                 if found {
                     return;
                 }
             }
-            assert!(Instant::now() < deadline, "never {what}: {:#?}", self.told);
+            assert!(Instant::now() < deadline, "never {what}: {:#?}", self.notified);
         }
     }
 }
@@ -62,20 +62,20 @@ async fn systemd_hears_that_it_is_ready_only_when_it_is() {
     let path = home.path("notify");
     let mut systemd = Systemd::at(&path);
 
-    // It looks at the node before it starts: chain id, block 0 and head. After that the node says nothing.
+    // It looks at the node before it starts: chain id, block 0 and head. After that the node does not answer.
     let hang = chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)).after(3));
     let mut daemon = home.start_with(&[("NOTIFY_SOCKET", path.to_str().expect("plain"))]);
     systemd.until("failing", |line| line == "STATUS=dev failing");
     systemd.until("a ping while it waits for the node", |line| line == "WATCHDOG=1");
-    assert!(!systemd.told.iter().any(|line| line == "READY=1"), "{:?}", systemd.told);
+    assert!(!systemd.notified.iter().any(|line| line == "READY=1"), "{:?}", systemd.notified);
     hang.lift();
     systemd.until("ready", |line| line == "READY=1");
     systemd.until("live", |line| line == "STATUS=dev live at block 48, lag 0");
-    let begun = systemd.told.len();
+    let begun = systemd.notified.len();
     for _ in 0..2 {
         systemd.until("a ping", |line| line == "WATCHDOG=1");
     }
-    assert!(!systemd.told[begun..].iter().any(|line| line == "READY=1"), "it is said once");
+    assert!(!systemd.notified[begun..].iter().any(|line| line == "READY=1"), "it is sent once");
     daemon.signal(rustix::process::Signal::TERM);
     systemd.until("stopping", |line| line == "STOPPING=1");
     assert_eq!(daemon.ended(Duration::from_secs(10)).await, Some(0));
@@ -101,9 +101,9 @@ async fn an_unread_log_socket_delays_nothing_and_its_loss_is_logged() {
 
     let mut daemon = home.start_with(&variables);
     daemon.until_tip(58).await;
-    // It is ready, and could not say so.
+    // It is ready, and could not report it.
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("it is ours");
-    let mut systemd = Systemd { socket, told: Vec::new() };
+    let mut systemd = Systemd { socket, notified: Vec::new() };
     systemd.until("ready", |line| line == "READY=1");
     daemon.signal(rustix::process::Signal::TERM);
     systemd.until("stopping", |line| line == "STOPPING=1");

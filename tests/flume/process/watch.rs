@@ -7,7 +7,7 @@ use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_that_nobody_sees_prints_one_picture_after_the_other() {
+async fn a_watch_without_a_terminal_prints_pictures_one_by_one() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(93, 60).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
@@ -65,7 +65,7 @@ async fn a_watch_on_a_terminal_stays_in_place_and_leaves_it_as_it_was() {
     let home = Home::new(&server, &all_sources(), Some(&url));
     let daemon = home.start();
     daemon.until_tip(18).await;
-    // Ctrl-C is for everybody on the terminal; the shell is to tell how the watch took it.
+    // Ctrl-C is for all processes on the terminal; the shell prints how the watch ended.
     let shell = format!(
         "trap : INT; stty rows 14 cols 70; {} status --watch=200ms; echo \"ended $?\"; stty -a",
         env!("CARGO_BIN_EXE_chainflume")
@@ -76,7 +76,7 @@ async fn a_watch_on_a_terminal_stays_in_place_and_leaves_it_as_it_was() {
     let pages: Vec<&str> = inside.split("\u{1b}[H").skip(1).collect();
     assert!(pages.iter().all(|page| page.matches('\n').count() < 14), "{pages:#?}");
     assert!(pages.iter().all(|page| page.starts_with("chainflume status, 2")), "{pages:#?}");
-    // A page of a daemon that was asked too late says so.
+    // A page of a daemon that was asked too late shows it.
     assert!(pages.iter().any(|page| page.contains(LIVE) && page.contains("vault")), "{pages:#?}");
     assert!(!inside.contains("typed"), "what is typed is not shown");
     assert!(after.contains("ended 0"), "{after}");
@@ -85,7 +85,7 @@ async fn a_watch_on_a_terminal_stays_in_place_and_leaves_it_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_waits_for_nobodys_lock() {
+async fn a_look_waits_for_no_lock() {
     let url = postgres::empty_database().await;
     let (_chain, server) = devchain(95, 5).await;
     let home = Home::new(&server, &all_sources(), Some(&url));
@@ -95,8 +95,8 @@ async fn a_look_waits_for_nobodys_lock() {
     let pool = connect(&url).await;
     let mut holder = pool.begin().await.expect("a transaction");
     sqlx::query("lock table sources in access exclusive mode").execute(&mut *holder).await.expect("locked");
-    let said = home.run(&["status"]).await;
-    let error = said.error(69);
+    let output = home.run(&["status"]).await;
+    let error = output.error(69);
     assert!(error.contains("canceling statement due to statement timeout"), "{error}");
-    assert!(said.took < Duration::from_secs(30), "{:?}", said.took);
+    assert!(output.took < Duration::from_secs(30), "{:?}", output.took);
 }

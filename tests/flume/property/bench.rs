@@ -102,7 +102,7 @@ impl Database {
         self.execute("update gate set deed = 'none'").await;
     }
 
-    /// Shuts a gate and waits until a transaction of the daemon's stands before it. Returns the transaction's
+    /// Shuts a gate and waits until a transaction of the daemon's waits for it. Returns the transaction's
     /// process at the server, `None` when none came for a while.
     pub async fn shut(&mut self, statement: Statement) -> Option<i32> {
         self.tell_keeper("select pg_advisory_lock(4711)").await;
@@ -112,7 +112,7 @@ impl Database {
         held
     }
 
-    /// Opens it again: what stands before it goes on or down.
+    /// Opens it again: what waits for it goes on or down.
     pub async fn open(&mut self, held: Option<i32>, fate: Fate) {
         if let (Some(pid), Fate::Terminated) = (held, fate) {
             self.execute(&format!("select pg_terminate_backend({pid})")).await;

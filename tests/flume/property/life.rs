@@ -7,7 +7,7 @@ use chainflume_ops::health::{ChainHealth, ChainState};
 
 use super::bench::{Bench, Deed};
 use super::ground::Ground;
-use super::look::{implausible, look, told};
+use super::look::{implausible, look, published};
 use super::plan::{Act, Case, Confirmations, Fate, Statement, World};
 use super::sources::Sources;
 use super::{node, odd};
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(40);
 /// Longer than any case needs.
 const MAX_HEAD: u64 = 80;
 
-/// Lives through `case`; the error says what does not hold.
+/// Lives through `case`; the error names what does not hold.
 pub async fn live(case: &Case, bench: &mut Bench) -> Result<(), String> {
     bench.empty().await;
     let chain = DevChain::new(Settings {
@@ -171,7 +171,7 @@ impl Life<'_> {
         }
     }
 
-    /// Waits until every source stands on the confirmed block, by number and hash.
+    /// Waits until every source is at the confirmed block, by number and hash.
     async fn catch_up(&self, patience: Duration) -> Result<(), String> {
         let Some(flume) = &self.flume else { return Ok(()) };
         let deadline = Instant::now() + patience;
@@ -229,24 +229,24 @@ impl Life<'_> {
         self.compare(sources).await
     }
 
-    /// Waits until every log that is not confirmed yet is told, and no other. Of blocks that only a tag would make
-    /// confirmed some may have been told when they were new.
+    /// Waits until every log that is not confirmed yet is published, and no other. Of blocks that only a tag would make
+    /// confirmed some may have been published when they were new.
     async fn all_told(&self, sources: Sources) -> Result<(), String> {
         let (confirmed, head) = (self.confirmed(), self.ground.chain.head().number);
         let must = confirmed.max(head.saturating_sub(self.world().depth()));
         let deadline = Instant::now() + LONG;
         loop {
             let due = |block: u64| self.ground.logs(block, sources, &self.world().starts);
-            let told = told(&self.bench.lived.pool).await?;
+            let published = published(&self.bench.lived.pool).await?;
             let expected: Vec<_> = (must + 1..=head).flat_map(due).filter(|_| self.world().pending).collect();
             let may: Vec<_> = (confirmed + 1..=must).flat_map(due).filter(|_| self.world().pending).collect();
-            if expected.iter().all(|due| told.contains(due))
-                && told.iter().all(|told| expected.contains(told) || may.contains(told))
+            if expected.iter().all(|due| published.contains(due))
+                && published.iter().all(|published| expected.contains(published) || may.contains(published))
             {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("told are {told:?}, due {expected:?}, allowed {may:?}"));
+                return Err(format!("told are {published:?}, due {expected:?}, allowed {may:?}"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

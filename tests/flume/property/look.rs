@@ -39,8 +39,8 @@ select \
         where t.contract is null or s.address is null) as stakes, \
     (select count(*) from counted c join event_kinds k using (id) where k.events <> c.events) as counters";
 
-/// Source, block and number of the events that are told and not confirmed yet.
-pub async fn told(pool: &PgPool) -> Result<Vec<(String, B256, u64)>, String> {
+/// Source, block and number of the events that are published and not confirmed yet.
+pub async fn published(pool: &PgPool) -> Result<Vec<(String, B256, u64)>, String> {
     let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
         "select k.source, p.block_hash, count(*) from pending_events p join event_kinds k on k.id = p.kind_id \
          group by 1, 2",
@@ -55,11 +55,11 @@ pub async fn told(pool: &PgPool) -> Result<Vec<(String, B256, u64)>, String> {
 
 /// The messages, one after the other, leave what the tables hold.
 async fn messages(tx: &mut sqlx::PgTransaction<'_>) -> Result<(), String> {
-    let said: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
+    let text: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
         .fetch_all(&mut **tx)
         .await
         .map_err(words)?;
-    let folded = fold(&said)?;
+    let folded = fold(&text)?;
     let held = held(tx).await.map_err(words)?;
     match (folded.confirmed == held.confirmed, folded.pending == held.pending) {
         (true, true) => Ok(()),
@@ -67,7 +67,7 @@ async fn messages(tx: &mut sqlx::PgTransaction<'_>) -> Result<(), String> {
     }
 }
 
-/// Every source holds exactly the logs of the branch its checkpoint stands on, from its start block to the
+/// Every source holds exactly the logs of the branch of its checkpoint, from its start block to the
 /// checkpoint: none is missing, none is above, none is of another branch. And projections follow the events.
 pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), String> {
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await.map_err(words)?;
@@ -107,19 +107,19 @@ pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), S
     Ok(())
 }
 
-/// What a source has to hold that stands at this block.
+/// What a source at this block has to hold.
 fn expect(
     ground: &Ground,
     world: &World,
     (source, (number, mut hash)): (&str, (u64, B256)),
     due: &mut Kept,
 ) -> Result<(), String> {
-    let index = index_of(source).ok_or_else(|| format!("a source nobody configured: {source}"))?;
+    let index = index_of(source).ok_or_else(|| format!("a source that is not configured: {source}"))?;
     let start = world.starts[index];
     for height in (start..=number).rev() {
         let block = ground.block(&hash).filter(|block| block.number == height);
         let Some(block) = block else {
-            return Err(format!("{source} stands at {number}, on a block {height} that never was: {hash}"));
+            return Err(format!("{source} is at {number}, on a block {height} that never was: {hash}"));
         };
         if block.logs[index] > 0 {
             due.insert((source.to_owned(), hash), block.logs[index]);

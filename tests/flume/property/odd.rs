@@ -34,7 +34,7 @@ fn log(random: &mut Random) -> RawLog {
     }
 }
 
-/// Few wallets, so that keys meet; sometimes nobody.
+/// Few wallets, so that keys meet; sometimes the zero address.
 fn who(random: &mut Random) -> Address {
     match random.below(5) {
         0 => Address::ZERO,
@@ -104,7 +104,7 @@ fn malformed(random: &mut Random) -> RawLog {
         0 => RawLog::new(DEMO_TOKEN, &[TRANSFER, a, b], &amount[..31]),
         1 => RawLog::new(DEMO_TOKEN, &[TRANSFER, a, b], &[]),
         2 => RawLog::new(DEMO_TOKEN, &[TRANSFER, a, dirty], &amount),
-        // An ERC-721's shape on the ERC-20, and the other way round: nobody's.
+        // An ERC-721's shape on the ERC-20, and the other way round: of no source.
         3 => RawLog::new(DEMO_TOKEN, &[TRANSFER, a, b, dirty], &[]),
         4 => RawLog::new(DEMO_NFT, &[TRANSFER, a, b], &amount),
         5 => RawLog::new(DEMO_TOKEN, &[TRANSFER], &[a.to_vec(), b.to_vec(), amount].concat()),

@@ -1,4 +1,4 @@
-//! What happens in a case, drawn from its seed alone. An act carries all it needs and does nothing where it
+//! What happens in a case, drawn from its seed alone. An act has all it needs and does nothing where it
 //! makes no sense, so that a failing case can be run again with any of its acts left out.
 
 use super::sources::{COUNT, Sources};
@@ -17,11 +17,11 @@ pub struct Case {
 pub struct World {
     pub confirmations: Confirmations,
     pub window: u64,
-    /// Whether what is seen at the head is told.
+    /// Whether what is seen at the head is published.
     pub pending: bool,
     /// How far the `finalized` tag is below the head, where the node has tags.
     pub finalized: Option<u64>,
-    /// Whether logs carry their block's time.
+    /// Whether logs have their block's time.
     pub timed: bool,
     /// Blocks there are at the start.
     pub history: u64,

@@ -39,7 +39,7 @@ fn list(acts: &[Act]) -> String {
 /// Leaves out acts, many at once and then fewer, for as long as what is left still fails.
 pub async fn smaller(case: Case, bench: &mut Bench) -> String {
     let deadline = Instant::now() + RUN_TIMEOUT;
-    let (mut smallest, mut told) = (case.clone(), None);
+    let (mut smallest, mut published) = (case.clone(), None);
     let mut width = case.acts.len().div_ceil(2);
     while width > 0 && Instant::now() < deadline {
         let mut at = 0;
@@ -47,13 +47,13 @@ pub async fn smaller(case: Case, bench: &mut Bench) -> String {
             let mut candidate = smallest.clone();
             candidate.acts.drain(at..(at + width).min(smallest.acts.len()));
             match fails(&candidate, bench).await {
-                Some(what) => (smallest, told) = (candidate, Some(what)),
+                Some(what) => (smallest, published) = (candidate, Some(what)),
                 None => at += width,
             }
         }
         width /= 2;
     }
-    match told {
+    match published {
         None => "it did not fail again with fewer acts\n".to_owned(),
         Some(what) => format!("with fewer acts: {what}\n{}", list(&smallest.acts)),
     }

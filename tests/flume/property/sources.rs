@@ -1,4 +1,4 @@
-//! The sources a case may configure, and what each of them is to hold of a log: told by address, first topic
+//! The sources a case may configure, and what each of them is to hold of a log: by address, first topic
 //! and number of topics alone, so that it can witness against decode.
 
 use alloy_primitives::{Address, B256, address, b256};
@@ -97,7 +97,7 @@ pub fn index_of(name: &str) -> Option<usize> {
 pub fn keeper(log: &Log) -> Option<usize> {
     let topics = log.topics.as_slice();
     let first = *topics.first()?;
-    // Another number of topics than the ABI says is a dead letter of the source.
+    // Another number of topics than in the ABI is a dead letter of the source.
     let named = |kind: &&Kind| kind.address == log.address && kind.events.contains(&first);
     KINDS.iter().position(|kind| named(&kind))
 }

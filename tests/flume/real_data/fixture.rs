@@ -1,4 +1,4 @@
-//! What the stored logs mean, told without the program's decoder.
+//! What the stored logs mean, without the program's decoder.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub fn transfers(logs: &[Value]) -> Vec<Transfer> {
     logs.iter().filter_map(read).collect()
 }
 
-/// Token and account to what the transfers leave, as if nobody had had anything before.
+/// Token and account to what the transfers leave, as if no account had had anything before.
 pub fn balances(logs: &[Value]) -> BTreeMap<(String, String), String> {
     let nobody = format!("0x{}", "0".repeat(40));
     let mut sums: BTreeMap<(String, String), I256> = BTreeMap::new();

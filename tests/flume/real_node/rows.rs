@@ -123,14 +123,14 @@ async fn views(pool: &PgPool, truth: &Truth) {
     }
 }
 
-/// Amount, number of events and last time of each of somebody's stakes.
+/// Amount, number of events and last time of each stake of an account.
 type Stakes = BTreeMap<String, (String, i64, i64)>;
 
 async fn stakes(pool: &PgPool, truth: &Truth) {
     // Sums of 256-bit numbers need more bits.
     let mut sums: BTreeMap<String, (U512, i64, u64)> = BTreeMap::new();
     for row in truth.rows.iter().filter(|row| row.kind == "stake.staked") {
-        let account = row.account.clone().expect("somebody stakes");
+        let account = row.account.clone().expect("a stake has an account");
         let amount: U512 = row.amount.as_deref().expect("an amount").parse().expect("a number");
         for key in [account.clone(), format!("{} {account}", row.contract)] {
             let (sum, count, last) = sums.entry(key).or_default();

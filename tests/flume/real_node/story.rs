@@ -16,13 +16,13 @@ pub struct Story<'a> {
     /// The next block to be stored.
     next: u64,
     seen: Truth,
-    told: Vec<String>,
+    expected: Vec<String>,
 }
 
 impl<'a> Story<'a> {
     pub async fn begin(world: &'a World, pool: &'a PgPool) -> Self {
         journal::install(pool).await;
-        Self { world, pool, next: 0, seen: Truth::default(), told: Vec::new() }
+        Self { world, pool, next: 0, seen: Truth::default(), expected: Vec::new() }
     }
 
     /// Waits until the daemon is `depth` blocks below the head, and compares every table with the chain, and the
@@ -32,7 +32,7 @@ impl<'a> Story<'a> {
         let top = self.world.anvil.head().await - depth;
         until_at(self.world, self.pool, top).await;
         self.seen = compare(self.world, self.pool, top).await;
-        self.told.extend(lines("stored", &self.seen, self.next));
+        self.expected.extend(lines("stored", &self.seen, self.next));
         self.next = top + 1;
         self.is_told().await;
         top
@@ -41,13 +41,13 @@ impl<'a> Story<'a> {
     /// As [`Self::goes_on`], after the newest `blocks` stored blocks were undone, highest first.
     pub async fn goes_back(&mut self, blocks: u64, depth: u64) -> u64 {
         self.next -= blocks;
-        self.told.extend(lines("undone", &self.seen, self.next).into_iter().rev());
+        self.expected.extend(lines("undone", &self.seen, self.next).into_iter().rev());
         self.goes_on(depth).await
     }
 
     /// Nothing has happened since.
     pub async fn is_told(&self) {
-        assert_eq!(journal::events(self.pool).await, self.told);
+        assert_eq!(journal::events(self.pool).await, self.expected);
     }
 }
 

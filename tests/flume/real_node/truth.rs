@@ -1,4 +1,4 @@
-//! What the node's receipts say, read by alloy's decoder and by rules written down here once more: a witness
+//! What the node's receipts contain, read by alloy's decoder and by rules written down here once more: a witness
 //! that shares no code with the program.
 
 use alloy_dyn_abi::{DynSolType, DynSolValue};
@@ -124,16 +124,16 @@ fn event<'a>(contract: &'a Contract, topics: &[B256]) -> &'a Event {
     let nameless = |event: &&Event| event.anonymous && topics.len() == indexed(event);
     let mut events = contract.abi.events();
     let by_name = contract.abi.events().find(named);
-    by_name.or_else(|| events.find(nameless)).expect("the contract emits what its ABI says")
+    by_name.or_else(|| events.find(nameless)).expect("the contract emits what its ABI has")
 }
 
 /// A value as it is in the log: strings as their bytes, what does not fit a topic as its hash.
-enum Told {
+enum Decoded {
     Hash(B256),
     Whole(DynSolType, DynSolValue),
 }
 
-fn values(event: &Event, topics: &[B256], data: &[u8]) -> Vec<Told> {
+fn values(event: &Event, topics: &[B256], data: &[u8]) -> Vec<Decoded> {
     let mut topics = topics.iter().skip(usize::from(!event.anonymous));
     // Strings are read as bytes, which are encoded alike: alloy would repair what is no UTF-8.
     let as_bytes = |param: &EventParam| -> DynSolType {
@@ -145,21 +145,21 @@ fn values(event: &Event, topics: &[B256], data: &[u8]) -> Vec<Told> {
     let read = |param: &EventParam| {
         let ty: DynSolType = param.selector_type().parse().expect("a type");
         if !param.indexed {
-            return Told::Whole(ty, body.next().expect("one for each"));
+            return Decoded::Whole(ty, body.next().expect("one for each"));
         }
         let topic = topics.next().expect("one for each");
         match ty {
             DynSolType::Address | DynSolType::Bool | DynSolType::Uint(_) | DynSolType::Int(_) => {
                 let value = ty.abi_decode(topic.as_slice()).expect("the compiler encodes well");
-                Told::Whole(ty, value)
+                Decoded::Whole(ty, value)
             }
-            _ => Told::Hash(*topic),
+            _ => Decoded::Hash(*topic),
         }
     };
     event.inputs.iter().map(read).collect()
 }
 
-impl Told {
+impl Decoded {
     fn json(&self, fields: &[Param]) -> Value {
         match self {
             Self::Hash(hash) => json!(hash),
@@ -199,12 +199,12 @@ fn to_json(ty: &DynSolType, fields: &[Param], value: &DynSolValue) -> Value {
     }
 }
 
-fn key(param: &EventParam, value: &Told) -> String {
-    if matches!(value, Told::Hash(_)) { format!("{}_hash", param.name) } else { param.name.clone() }
+fn key(param: &EventParam, value: &Decoded) -> String {
+    if matches!(value, Decoded::Hash(_)) { format!("{}_hash", param.name) } else { param.name.clone() }
 }
 
 /// What a query for the column as text gives.
-fn cell(param: &EventParam, value: &Told) -> (String, Cell) {
+fn cell(param: &EventParam, value: &Decoded) -> (String, Cell) {
     let name = match key(param, value).as_str() {
         "tokenId" => "token_id".to_owned(),
         other => other.to_owned(),
@@ -212,10 +212,10 @@ fn cell(param: &EventParam, value: &Told) -> (String, Cell) {
     let json = value.json(&param.components);
     let cell = match (&json, value) {
         (Value::Array(_), _) => Cell::Json(json),
-        (Value::Object(_), Told::Whole(DynSolType::Tuple(_), _)) => Cell::Json(json),
+        (Value::Object(_), Decoded::Whole(DynSolType::Tuple(_), _)) => Cell::Json(json),
         (Value::Object(odd), _) => Cell::Text(format!("{{\"hex\": {}}}", odd["hex"])),
         (Value::Bool(truth), _) => Cell::Text(truth.to_string()),
-        (Value::String(text), Told::Whole(DynSolType::String, _)) => Cell::Text(text.clone()),
+        (Value::String(text), Decoded::Whole(DynSolType::String, _)) => Cell::Text(text.clone()),
         (Value::String(text), _) => Cell::Text(text.replacen("0x", "\\x", 1)),
         _ => panic!("{json} is of no type an ABI has"),
     };
@@ -231,7 +231,7 @@ fn view(source: &str, event: &Event) -> String {
     }
 }
 
-fn meaning(mut row: Row, source: &str, event: &Event, values: &[Told]) -> Row {
+fn meaning(mut row: Row, source: &str, event: &Event, values: &[Decoded]) -> Row {
     let nobody = Address::ZERO.to_string();
     let movement = |family: &str| {
         let word = match (values[0].plain() == nobody, values[1].plain() == nobody) {

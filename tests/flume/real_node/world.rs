@@ -60,7 +60,7 @@ pub fn raw_logs() -> Vec<(Vec<B256>, Bytes, bool)> {
         (vec![ping, B256::repeat_byte(0x99)], Bytes::new(), true),
         // The text would begin far behind the end.
         (vec![said, person], B256::repeat_byte(0x40).into(), true),
-        // More topics than the ABI says.
+        // More topics than in the ABI.
         (vec![TRANSFER, person, person, person], Bytes::new(), true),
         // Of no source: no first topic, or another one.
         (vec![], Bytes::from_static(b"hello"), false),

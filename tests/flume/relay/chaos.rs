@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::end_to_end::{disturb, until_confirmed_is_stored};
-use super::{Carriers, canonical, fold, published, sources};
+use super::{Relays, canonical, fold, published, sources};
 use crate::flume::{Flume, WAIT_LIMIT, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::{RedisServer, Wire};
@@ -16,7 +16,7 @@ async fn a_wire_that_breaks_all_the_time_loses_and_doubles_nothing() {
     let (chain, node) = devchain(11, 10).await;
     let config = config(&node, "", &sources(&wire.url()));
     let flume = Flume::start(&config, &url).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     // An append and the look before it take five pieces: half of the time something breaks.
     wire.cut_at_random(5, 7);
     let started = Instant::now();
@@ -29,9 +29,9 @@ async fn a_wire_that_breaks_all_the_time_loses_and_doubles_nothing() {
         round += 1;
     }
     wire.cut_at_random(0, 0);
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -43,16 +43,16 @@ async fn a_relay_killed_a_hundred_times_loses_and_doubles_nothing() {
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
     for round in 0..100u64 {
-        let carriers = Carriers::start(&config, &url).await;
+        let relays = Relays::start(&config, &url).await;
         disturb(&chain, round);
         tokio::time::sleep(Duration::from_micros(round * 7_919 % 30_000)).await;
-        carriers.kill().await;
+        relays.kill().await;
     }
     until_confirmed_is_stored(&flume, &chain).await;
-    let carriers = Carriers::start(&config, &url).await;
-    carriers.until_all("redis").await;
+    let relays = Relays::start(&config, &url).await;
+    relays.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -64,7 +64,7 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
     let (chain, node) = devchain(13, 10).await;
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     for round in 0..12 {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
@@ -78,19 +78,19 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
             }
             2 => {
                 // A failover to a replica that was behind: a snapshot comes back, and what followed is gone.
-                carriers.until_all("redis").await;
+                relays.until_all("redis").await;
                 let copy = snapshot(&server).await;
                 disturb(&chain, round);
                 until_confirmed_is_stored(&flume, &chain).await;
-                carriers.until_all("redis").await;
+                relays.until_all("redis").await;
                 restore(&server, copy).await;
             }
-            _ => drop(carriers.until_all("redis").await),
+            _ => drop(relays.until_all("redis").await),
         }
     }
     chain.mine(3);
     until_confirmed_is_stored(&flume, &chain).await;
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
     // Nothing is sent, and the loss is noticed all the same.
     server.run::<()>("FLUSHALL").await;
@@ -102,9 +102,9 @@ async fn a_redis_that_loses_everything_or_its_tail_is_filled_again() {
             break;
         }
     }
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -135,10 +135,10 @@ async fn a_sink_that_hangs_does_not_hold_up_the_end() {
     let config = config(&node, "", &sources(&redis));
     let flume = Flume::start(&config, &url).await;
     until_confirmed_is_stored(&flume, &chain).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     let (accepted, _) = silent.accept().await.expect("it connects");
     let asked = std::time::Instant::now();
-    carriers.stop().await;
+    relays.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     drop(accepted);
     flume.stop().await;
@@ -151,7 +151,7 @@ async fn two_relays_by_mistake_double_nothing() {
     let (chain, node) = devchain(14, 30).await;
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
-    let (one, two) = (Carriers::start(&config, &url).await, Carriers::start(&config, &url).await);
+    let (one, two) = (Relays::start(&config, &url).await, Relays::start(&config, &url).await);
     for round in 0..18 {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;

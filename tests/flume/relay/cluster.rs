@@ -4,7 +4,7 @@ use chainflume_deliver::sink::{Delivered, Sink};
 
 use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, until_confirmed_is_stored};
-use super::{Carriers, canonical, fold, in_order, sources_to};
+use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_sets::{RedisSet, until};
@@ -41,7 +41,7 @@ async fn nodes_without_their_slots_take_nothing() {
     let owner = &set.servers[set.owner("events:token").await];
     owner.run::<()>(&format!("CLUSTER DELSLOTS {slot}")).await;
     // The first is a token's.
-    let error = sink.deliver(&envelopes(1..=10)).await.expect_err("nobody serves it");
+    let error = sink.deliver(&envelopes(1..=10)).await.expect_err("no node serves it");
     assert!(error.is_transient() && error.to_string().contains("CLUSTERDOWN"), "{error}");
     assert!(resume(&mut sink, 0).await.is_err());
     owner.run::<()>(&format!("CLUSTER ADDSLOTS {slot}")).await;
@@ -121,7 +121,7 @@ async fn a_master_that_comes_back_empty_is_filled_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_no_part_of_a_cluster_is_told_apart() {
+async fn a_node_that_is_no_part_of_a_cluster_is_recognized() {
     let set = RedisSet::cluster(3, false).await;
     let mut errors = Vec::new();
     for server in &set.servers {
@@ -142,11 +142,11 @@ async fn the_streams_fold_to_canonical_events_through_node_losses() {
     let (chain, node) = devchain(22, 10).await;
     let config = config(&node, "", &sources_to(&set.config()));
     let flume = Flume::start(&config, &url).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     for (round, key) in (0..).zip(["events:token", "events:nft", "events:user"]) {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         // A failover to a replica that was behind.
         let master = set.owner(key).await;
         let replica = (master + 3) % 6;
@@ -154,7 +154,7 @@ async fn the_streams_fold_to_canonical_events_through_node_losses() {
         set.servers[master].run::<u64>("CLIENT KILL TYPE replica").await;
         disturb(&chain, round + 3);
         until_confirmed_is_stored(&flume, &chain).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         set.servers[master].kill();
         set.servers[replica].thaw();
         disturb(&chain, round + 1);
@@ -166,14 +166,14 @@ async fn the_streams_fold_to_canonical_events_through_node_losses() {
         .await;
         set.servers[master].restart();
         until("the cluster is whole", async || set.is_whole(3).await).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         // And one master that loses all.
         let flushed = set.owner("events:token").await;
         set.servers[flushed].run::<()>("FLUSHALL").await;
-        let last = carriers.until_all("redis").await;
+        let last = relays.until_all("redis").await;
         until("all is there again", async || set.holds(last).await).await;
     }
     assert_eq!(fold(&in_order(set.streams().await)), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainflume_core::domain::Envelope;
+use chainflume_core::domain::{Envelope, MessageState};
 use chainflume_deliver::relay::{Cursor, Ownership, judge};
 use chainflume_deliver::sink::{
     Bus, Delivered, InProcess, RedisServers, RedisSettings, RedisSink, SigningKey, Sink, SinkError,
@@ -44,7 +44,7 @@ pub fn envelopes(range: std::ops::RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
             epoch: "e".to_owned(),
             aggregate_type: type_of(seq).to_owned(),
             message_type: "contract.note".to_owned(),
-            state: "confirmed".to_owned(),
+            state: MessageState::Confirmed,
             user_id: None,
             counterparty_user_id: None,
             json: format!("{{\"seq\":{seq}}}"),

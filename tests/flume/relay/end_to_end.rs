@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chainflume_devchain::DevChain;
 
-use super::{Carriers, canonical, fold, published, sources};
+use super::{Relays, canonical, fold, published, sources};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::RedisServer;
@@ -38,18 +38,18 @@ async fn the_streams_fold_to_canonical_events_through_reorgs() {
     let (chain, node) = devchain(7, 30).await;
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     for round in 0..18 {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
     }
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     let messages = published(&server).await;
     assert_eq!(fold(&messages), canonical(&pool).await);
     let retracted = messages.iter().filter(|message| message.contains("\"retracted\"")).count();
     assert!(retracted > 50, "the reorgs took back {retracted} events");
     assert!(messages[0].contains("\"seq\":1,"), "from the first");
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
     let cursor: i64 = sqlx::query_scalar("select seq from sink_cursors where sink = 'redis'")
         .fetch_one(&pool)
@@ -66,19 +66,19 @@ async fn without_redis_the_same_messages_are_heard_in_the_process() {
     let config = config(&node, "", &sources(""));
     let flume = Flume::start(&config, &url).await;
     until_confirmed_is_stored(&flume, &chain).await;
-    let carriers = Carriers::start(&config, &url).await;
-    let mut heard = carriers.bus.as_ref().expect("in the process").subscribe();
+    let relays = Relays::start(&config, &url).await;
+    let mut heard = relays.bus.as_ref().expect("in the process").subscribe();
     for round in 0..6 {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
     }
-    let last = carriers.until_all("in-process").await;
+    let last = relays.until_all("in-process").await;
     let mut messages = Vec::new();
     while messages.last().is_none_or(|message: &String| !message.contains(&format!("\"seq\":{last},"))) {
         messages.push(heard.recv().await.expect("not behind").json.clone());
     }
     assert_eq!(fold(&messages), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -90,14 +90,14 @@ async fn a_commit_is_published_at_once_or_a_second_later_unannounced() {
     let config = config(&node, "", &sources(&server.url()));
     let flume = Flume::start(&config, &url).await;
     until_confirmed_is_stored(&flume, &chain).await;
-    let carriers = Carriers::start(&config, &url).await;
-    carriers.until_all("redis").await;
+    let relays = Relays::start(&config, &url).await;
+    relays.until_all("redis").await;
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
         chain.mine(3);
         until_confirmed_is_stored(&flume, &chain).await;
         let stored = Instant::now();
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         fastest = fastest.min(stored.elapsed());
     }
     assert!(fastest < Duration::from_millis(500), "the poll takes a second: {fastest:?}");
@@ -111,10 +111,10 @@ async fn a_commit_is_published_at_once_or_a_second_later_unannounced() {
         .expect("we may");
         chain.mine(3);
         until_confirmed_is_stored(&flume, &chain).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         assert!(cut.len() <= 1, "one connection listens: {cut:?}");
     }
     assert_eq!(fold(&published(&server).await), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }

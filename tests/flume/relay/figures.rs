@@ -80,7 +80,7 @@ async fn from_head_to_redis() {
         daemon.until_tip(head - 2).await;
         until_all(&connect(&home.private_url()).await, &server).await;
         let heard = heard.lock().expect("whole").clone();
-        // The first ones are of history, and told in a batch.
+        // The first ones are of history, and published in a batch.
         let took = |(number, at): (&u64, &Instant)| Some(heard.get(number)?.duration_since(*at));
         let mut times: Vec<Duration> = mined.iter().skip(3).filter_map(took).collect();
         times.sort();

@@ -8,18 +8,18 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
 use super::end_to_end::until_confirmed_is_stored;
-use super::{Carriers, canonical, fold, fold_users, published, sources, users};
+use super::{Relays, canonical, fold, fold_users, published, sources, users};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::random::seed;
 use crate::redis_server::RedisServer;
 
-/// Cases a run has unless `PROPTEST_CASES` says otherwise.
+/// Cases a run has unless `PROPTEST_CASES` is set.
 const CASES: u32 = 16;
 /// Shorter cases tried once one has failed.
 const SHRINKS: u32 = 60;
 
-/// What happens next. Depths go from what is not confirmed to well below what is told.
+/// What happens next. Depths go from what is not confirmed to well below what is published.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Mine(u64),
@@ -85,13 +85,13 @@ async fn live(seed: u32, acts: &[Act], server: &RedisServer) {
     let (chain, node) = devchain(seed.into(), 12).await;
     let config = config(&node, "", &sources(&server.url()));
     let mut flume = Flume::start(&config, &url).await;
-    let mut carriers = Carriers::start(&config, &url).await;
+    let mut relays = Relays::start(&config, &url).await;
     let mut path = Path { highest: chain.head().number, chain };
     for act in acts {
         match *act {
             Act::KillRelay => {
-                carriers.kill().await;
-                carriers = Carriers::start(&config, &url).await;
+                relays.kill().await;
+                relays = Relays::start(&config, &url).await;
             }
             Act::KillIndexer => {
                 flume.kill().await;
@@ -115,18 +115,25 @@ async fn live(seed: u32, acts: &[Act], server: &RedisServer) {
     }
     path.store_all(&flume).await;
     let chain = path.chain;
-    // What Redis lost while there was nothing to tell is noticed at the next look, some time later or at a start.
+    // What Redis lost while there was nothing to publish is noticed at the next look, some time later or at a start.
     if acts.iter().any(|act| matches!(act, Act::Flush)) {
-        carriers.until_all("redis").await;
-        carriers.stop().await;
-        carriers = Carriers::start(&config, &url).await;
+        relays.until_all("redis").await;
+        relays.stop().await;
+        relays = Relays::start(&config, &url).await;
     }
-    carriers.until_all("redis").await;
+    relays.until_all("redis").await;
     let messages = published(server).await;
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
     in_order(&messages);
-    assert_eq!(fold(&messages), canonical(&pool).await);
+    let (folded, stored) = (fold(&messages), canonical(&pool).await);
+    let different: Vec<&String> = folded.symmetric_difference(&stored).take(5).collect();
+    assert!(
+        different.is_empty(),
+        "{} events published, {} stored, such as {different:?}",
+        folded.len(),
+        stored.len()
+    );
     assert_eq!(fold_users(&messages), Ok(users(&pool).await));
     crate::daemon::agrees(&chain, &url, chain.head().number - 2).await;
 }
@@ -159,7 +166,7 @@ impl Path {
 /// Block, log index and id.
 type Place = (u64, u64, String);
 
-/// Of each aggregate: what is confirmed lies above all that stands, and what is retracted is the topmost that does.
+/// Of each aggregate: what is confirmed lies above all that remains, and what is retracted is the topmost that does.
 fn in_order(messages: &[String]) {
     let mut standing: BTreeMap<(String, String), Vec<Place>> = BTreeMap::new();
     for message in messages {

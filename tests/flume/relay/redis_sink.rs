@@ -29,7 +29,7 @@ async fn liar(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn no_error_is_taken_for_success_and_each_says_who_must_act() {
+async fn no_error_is_taken_for_success_and_each_names_who_must_act() {
     for (answer, transient) in [
         ("-LOADING Redis is loading the dataset in memory\r\n", true),
         ("-BUSY Redis is busy running a script\r\n", true),
@@ -78,7 +78,7 @@ async fn a_cut_before_or_after_the_reply_doubles_nothing() {
     sink.deliver(&envelopes(1..=10)).await.expect("arrives");
 
     wire.cut(Cut::Reply);
-    sink.deliver(&envelopes(11..=20)).await.expect_err("nobody heard");
+    sink.deliver(&envelopes(11..=20)).await.expect_err("no server answered");
     let repeated = sink.deliver(&envelopes(11..=20)).await.expect("had arrived");
     assert_eq!(repeated.repeats, (11..=20).collect::<Vec<_>>());
     assert_eq!(server.streams().await.values().map(Vec::len).sum::<usize>(), 20);
@@ -142,7 +142,7 @@ async fn streams_of_another_database_are_refused_loudly() {
     let error = other.deliver(&ours).await.expect_err("is another message");
     assert!(matches!(error, SinkError::Foreign { seq: 1, .. }), "{error}");
     std::sync::Arc::make_mut(&mut ours[0]).epoch = "f".to_owned();
-    let error = other.deliver(&ours).await.expect_err("nobody looked at what is there");
+    let error = other.deliver(&ours).await.expect_err("the contents were not read");
     assert!(matches!(error, SinkError::Changed { .. }) && error.is_transient(), "{error}");
     other.look().await.expect("answers");
     let error = other.deliver(&ours).await.expect_err("is of another epoch");
@@ -164,7 +164,7 @@ async fn another_writer_since_the_look_is_noticed_before_appending() {
     let mut other = RedisSink::new(settings(server.url())).expect("a url");
     other.look().await.expect("answers");
     other.deliver(&theirs).await.expect("takes them");
-    let error = sink.deliver(&envelopes(31..=40)).await.expect_err("somebody was there");
+    let error = sink.deliver(&envelopes(31..=40)).await.expect_err("another writer was there");
     assert!(matches!(error, SinkError::Changed { .. }), "{error}");
     assert_eq!(server.streams().await.values().map(Vec::len).sum::<usize>(), 30, "nothing was appended");
 }
@@ -186,7 +186,7 @@ async fn a_number_is_no_repeat_inside_the_stream_but_below_its_first() {
     sink.deliver(&token(&[4, 5, 8])).await.expect("takes them");
     let delivered = sink.deliver(&token(&[1, 3, 4, 5, 8])).await.expect("had them, or trimmed them");
     assert_eq!(delivered.repeats, [1, 3, 4, 5, 8]);
-    let error = sink.deliver(&token(&[6, 9])).await.expect_err("nobody ever sent it");
+    let error = sink.deliver(&token(&[6, 9])).await.expect_err("it was never sent");
     assert!(matches!(error, SinkError::Foreign { seq: 6, .. }), "{error}");
     let delivered = sink.deliver(&token(&[5, 6, 9])).await;
     assert!(delivered.is_err(), "what was not sent is not counted: {delivered:?}");

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::contract::envelopes;
 use super::end_to_end::until_confirmed_is_stored;
 use super::sentinel::takes_over;
-use super::{Carriers, canonical, fold, in_order, published, sources, sources_to};
+use super::{Relays, canonical, fold, in_order, published, sources, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::receiver::Receiver;
@@ -50,11 +50,11 @@ impl World {
     async fn live(&self, url: &str, sinks: &[&str]) {
         let flume = Flume::start(&self.config, url).await;
         until_confirmed_is_stored(&flume, &self.chain).await;
-        let carriers = Carriers::start(&self.config, url).await;
+        let relays = Relays::start(&self.config, url).await;
         for sink in sinks {
-            carriers.until_all(sink).await;
+            relays.until_all(sink).await;
         }
-        carriers.stop().await;
+        relays.stop().await;
         flume.stop().await;
     }
 
@@ -67,9 +67,9 @@ impl World {
 }
 
 /// Whether the sink is foreign, which must show within a minute if it is.
-async fn is_foreign(carriers: &Carriers) -> String {
-    carriers.until("redis", "is foreign", |sink| sink.foreign.is_some()).await;
-    carriers.sink("redis").foreign.expect("it is")
+async fn is_foreign(relays: &Relays) -> String {
+    relays.until("redis", "is foreign", |sink| sink.foreign.is_some()).await;
+    relays.sink("redis").foreign.expect("it is")
 }
 
 /// A database that was restored to before what its Redis holds; `with_reorg`, the chain went another way meanwhile. Returns
@@ -121,19 +121,19 @@ async fn a_database_older_than_its_redis_stops_delivery() {
         let flume = Flume::start(&world.config, &copy).await;
         for _ in 0..2 {
             // Also after a restart, and while the database's numbers pass those of the streams.
-            let carriers = Carriers::start(&world.config, &copy).await;
-            let reason = is_foreign(&carriers).await;
+            let relays = Relays::start(&world.config, &copy).await;
+            let reason = is_foreign(&relays).await;
             assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
             world.chain.mine(12);
             until_confirmed_is_stored(&flume, &world.chain).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
-            is_foreign(&carriers).await;
-            let delivered = carriers.sink("redis").delivered;
+            is_foreign(&relays).await;
+            let delivered = relays.sink("redis").delivered;
             assert!(
                 delivered.is_none_or(|upto| upto <= known),
                 "{delivered:?} of {known}: the rest was not sent"
             );
-            carriers.stop().await;
+            relays.stop().await;
         }
         assert_eq!(server.streams().await, before, "nothing was appended");
         let listed = app::sinks(&world.loaded(&copy)).await.expect("lists");
@@ -153,32 +153,32 @@ async fn an_adopted_redis_gets_what_it_lacks_above_what_it_holds() {
         world.chain.mine(4);
         let flume = Flume::start(&world.config, &copy).await;
         until_confirmed_is_stored(&flume, &world.chain).await;
-        let carriers = Carriers::start(&world.config, &copy).await;
-        is_foreign(&carriers).await;
+        let relays = Relays::start(&world.config, &copy).await;
+        is_foreign(&relays).await;
         let (before, ours) = (published(&server).await, outbox(&copy).await);
         let top = seq(before.last().expect("some"));
 
         let adoption = app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
         assert_eq!((adoption.kept, adoption.next), (known as u64, top + 1));
         assert_eq!(adoption.moved, (ours.len() - known) as u64);
-        carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+        relays.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
         world.chain.mine(4);
         until_confirmed_is_stored(&flume, &world.chain).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         let (after, moved) = (published(&server).await, outbox(&copy).await.split_off(known));
         assert_eq!(after[..before.len()], before, "what was there stays");
         assert_eq!(after[before.len()..], moved, "and what it lacked follows, each once");
         assert_eq!(seq(&moved[0]), top + 1);
         assert!(moved.len() > ours.len() - known);
-        carriers.stop().await;
+        relays.stop().await;
 
         // A restart finds it its own.
-        let carriers = Carriers::start(&world.config, &copy).await;
-        carriers.until_all("redis").await;
-        assert!(carriers.sink("redis").foreign.is_none());
+        let relays = Relays::start(&world.config, &copy).await;
+        relays.until_all("redis").await;
+        assert!(relays.sink("redis").foreign.is_none());
         let refused = app::adopt_sink(&world.loaded(&copy), "redis").await.expect_err("nothing to adopt");
         assert!(refused.to_string().contains("nothing foreign"), "{refused}");
-        carriers.stop().await;
+        relays.stop().await;
         flume.stop().await;
     }
 }
@@ -190,16 +190,16 @@ async fn a_redis_that_is_reset_is_filled_again_from_the_outbox() {
     let copy = restored(&world, true).await;
     let flume = Flume::start(&world.config, &copy).await;
     until_confirmed_is_stored(&flume, &world.chain).await;
-    let carriers = Carriers::start(&world.config, &copy).await;
-    is_foreign(&carriers).await;
+    let relays = Relays::start(&world.config, &copy).await;
+    is_foreign(&relays).await;
     app::reset_sink(&world.loaded(&copy), "redis").await.expect("resets");
-    carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
-    carriers.until_all("redis").await;
+    relays.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+    relays.until_all("redis").await;
     assert_eq!(published(&server).await, outbox(&copy).await);
     assert_eq!(fold(&published(&server).await), canon(&copy).await);
     let unknown = app::reset_sink(&world.loaded(&copy), "reddis").await.expect_err("no such sink");
     assert!(unknown.to_string().contains("there are: redis"), "{unknown}");
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -231,11 +231,11 @@ async fn another_database_on_the_same_streams_is_refused() {
     let world = World::new(41, || sources(&server.url())).await;
     let (first, second) = (postgres::database().await, postgres::database().await);
     world.live(&first, &["redis"]).await;
-    // The same chain, so the same messages under the same numbers: only the epoch tells them apart.
+    // The same chain, so the same messages under the same numbers: only the epoch distinguishes them.
     world.index(&second).await;
-    let carriers = Carriers::start(&world.config, &second).await;
-    is_foreign(&carriers).await;
-    carriers.stop().await;
+    let relays = Relays::start(&world.config, &second).await;
+    is_foreign(&relays).await;
+    relays.stop().await;
     world.chain.mine(4);
     world.live(&first, &["redis"]).await;
     assert_eq!(published(&server).await, outbox(&first).await);
@@ -285,9 +285,9 @@ async fn streams_from_before_epochs_are_adopted_when_they_agree() {
         .await
         .expect("writes");
     pool.close().await;
-    let carriers = Carriers::start(&world.config, &url).await;
-    is_foreign(&carriers).await;
-    carriers.stop().await;
+    let relays = Relays::start(&world.config, &url).await;
+    is_foreign(&relays).await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,12 +298,12 @@ async fn a_cluster_ahead_of_its_database_stops_until_adopted_or_reset() {
     world.chain.mine(4);
     let flume = Flume::start(&world.config, &copy).await;
     until_confirmed_is_stored(&flume, &world.chain).await;
-    let carriers = Carriers::start(&world.config, &copy).await;
-    is_foreign(&carriers).await;
+    let relays = Relays::start(&world.config, &copy).await;
+    is_foreign(&relays).await;
     let before = in_order(set.streams().await);
     app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
-    carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
-    carriers.until_all("redis").await;
+    relays.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+    relays.until_all("redis").await;
     let after = in_order(set.streams().await);
     assert_eq!(after[..before.len()], before);
     let ours = outbox(&copy).await;
@@ -315,7 +315,7 @@ async fn a_cluster_ahead_of_its_database_stops_until_adopted_or_reset() {
     set.run("ACL SETUSER flume +del").await;
     app::reset_sink(&world.loaded(&copy), "redis").await.expect("resets");
     until("it is filled again", async || in_order(set.streams().await) == ours).await;
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -327,8 +327,8 @@ async fn a_sentinel_redis_ahead_of_its_database_stops_until_adopted() {
     world.chain.mine(4);
     let flume = Flume::start(&world.config, &copy).await;
     until_confirmed_is_stored(&flume, &world.chain).await;
-    let carriers = Carriers::start(&world.config, &copy).await;
-    let reason = is_foreign(&carriers).await;
+    let relays = Relays::start(&world.config, &copy).await;
+    let reason = is_foreign(&relays).await;
     assert!(reason.contains("chainflume sinks adopt redis"), "the remedy is named: {reason}");
     let before = in_order(set.streams().await);
     // The replica that takes over holds the same entries: what was decided stays.
@@ -338,18 +338,18 @@ async fn a_sentinel_redis_ahead_of_its_database_stops_until_adopted() {
     world.chain.mine(2);
     until_confirmed_is_stored(&flume, &world.chain).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    is_foreign(&carriers).await;
+    is_foreign(&relays).await;
     assert_eq!(in_order(set.streams().await), before, "nothing was appended");
 
     app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
-    carriers.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
-    let last = carriers.until_all("redis").await;
+    relays.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+    let last = relays.until_all("redis").await;
     until("all is there", async || set.holds(last).await).await;
     let after = in_order(set.streams().await);
     assert_eq!(after[..before.len()], before, "what was there stays");
     let ours = outbox(&copy).await;
     assert!(ours.ends_with(&after[before.len()..]) && after.len() > before.len());
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -361,9 +361,9 @@ async fn a_check_names_a_foreign_sink_and_the_remedy_at_any_time() {
     let mut reports = Vec::new();
     for seen in [false, true] {
         if seen {
-            let carriers = Carriers::start(&world.config, &copy).await;
-            is_foreign(&carriers).await;
-            carriers.stop().await;
+            let relays = Relays::start(&world.config, &copy).await;
+            is_foreign(&relays).await;
+            relays.stop().await;
         }
         let (loaded, mut lines) = (world.loaded(&copy), Vec::new());
         let checked = app::check(&loaded, false, |report| {
@@ -397,18 +397,18 @@ async fn a_sink_ahead_of_its_database_stops_for_an_operator() {
     world.live(&url, &sinks).await;
     let pool = connect(&url).await;
     sqlx::query("update sink_cursors set seq = 1000000").execute(&pool).await.expect("writes");
-    let carriers = Carriers::start(&world.config, &url).await;
+    let relays = Relays::start(&world.config, &url).await;
     for sink in sinks {
-        carriers.until(sink, "is foreign", |sink| sink.foreign.is_some()).await;
+        relays.until(sink, "is foreign", |sink| sink.foreign.is_some()).await;
     }
     let got = receiver.got().len();
     for sink in sinks {
         app::adopt_sink(&world.loaded(&url), sink).await.expect("adopts");
-        carriers.until(sink, "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
+        relays.until(sink, "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
     }
     assert_eq!(receiver.got().len(), got, "it had everything");
     app::reset_sink(&world.loaded(&url), "webhook:crm").await.expect("resets");
-    carriers.stop().await;
+    relays.stop().await;
     world.live(&url, &["webhook:crm"]).await;
     let messages = outbox(&url).await.len();
     until("everything came again", async || receiver.got().len() == got + messages).await;
@@ -420,16 +420,16 @@ async fn a_database_that_goes_back_under_a_running_relay_is_noticed() {
     let world = World::new(46, || sources(&server.url())).await;
     let url = postgres::database().await;
     world.live(&url, &["redis"]).await;
-    let carriers = Carriers::start(&world.config, &url).await;
-    let last = carriers.until_all("redis").await;
+    let relays = Relays::start(&world.config, &url).await;
+    let last = relays.until_all("redis").await;
     let pool = connect(&url).await;
     let sql = format!(
         "delete from outbox where seq > {0}; update outbox_head set seq = {0}; update sink_cursors set seq = {0}",
         last - 5
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("goes back");
-    is_foreign(&carriers).await;
-    carriers.stop().await;
+    is_foreign(&relays).await;
+    relays.stop().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The outbox stays bounded, and takes nothing away that somebody lacks.
+//! The outbox stays bounded, and deletes nothing that a sink lacks.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use chainflume_core::domain::U256;
 use chainflume_devchain::{Action, wallet};
 
 use super::end_to_end::until_confirmed_is_stored;
-use super::{Carriers, connect as store_at, published, sources};
+use super::{Relays, connect as store_at, published, sources};
 use crate::daemon::Home;
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
@@ -22,8 +22,8 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     let flume = Flume::start(&config, &url).await;
     until_confirmed_is_stored(&flume, &chain).await;
     server.kill();
-    let carriers = Carriers::start(&config, &url).await;
-    carriers.until("redis", "fails", |sink| sink.consecutive_errors > 3).await;
+    let relays = Relays::start(&config, &url).await;
+    relays.until("redis", "fails", |sink| sink.consecutive_errors > 3).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let store = store_at(&url).await;
     let state = store.outbox().state().await.expect("reads");
@@ -34,7 +34,7 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
         chain.mine(5);
         until_confirmed_is_stored(&flume, &chain).await;
     }
-    let last = carriers.until_all("redis").await;
+    let last = relays.until_all("redis").await;
     let kept = async || -> i64 {
         sqlx::query_scalar("select count(*) from outbox").fetch_one(&pool).await.expect("a count")
     };
@@ -47,14 +47,14 @@ async fn old_messages_go_once_the_sink_has_them_and_not_before() {
     assert_eq!((kept().await, store.outbox().state().await.expect("reads").last), (0, last));
     assert_eq!(published(&server).await.len(), usize::try_from(last).expect("few"));
 
-    // What is lost now is not kept any more: the stream goes on with what is, and says so.
+    // What is lost now is not kept any more: the stream goes on with what is, and reports it.
     server.run::<()>("FLUSHALL").await;
     chain.mine(5);
     until_confirmed_is_stored(&flume, &chain).await;
-    let newest = carriers.until_all("redis").await;
+    let newest = relays.until_all("redis").await;
     let messages = published(&server).await;
     assert_eq!(messages.len(), usize::try_from(newest - last).expect("few"));
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
     store.close().await;
 }
@@ -72,7 +72,7 @@ async fn under_steady_load_the_table_on_disk_stops_growing() {
     let daemon = home.start();
     daemon.until_tip(8).await;
     let pool = connect(&home.private_url()).await;
-    // The daemon's own server, as it is, but for what the clock says: a minute is longer than a test.
+    // The daemon's own server, as it is, but for its clock: a minute is longer than a test.
     for sql in ["alter system set autovacuum_naptime = '1s'", "select pg_reload_conf()"] {
         sqlx::query(sql).execute(&pool).await.expect("the server is ours");
     }
@@ -111,7 +111,7 @@ async fn old_records_of_a_chain_go_by_themselves() {
     let insert = "insert into dead_letters (kind, sink, seq, reason, raw, resolved_at) \
         select 'delivery', 'webhook:old', n, 'refused', '{}', now() - make_interval(days => n) from generate_series(0, 9) n";
     sqlx::query(insert).execute(&pool).await.expect("writes");
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     let kept = async || -> i64 {
         sqlx::query_scalar("select count(*) from dead_letters").fetch_one(&pool).await.expect("a count")
     };
@@ -121,5 +121,5 @@ async fn old_records_of_a_chain_go_by_themselves() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(kept().await, 1, "the one of today");
-    carriers.stop().await;
+    relays.stop().await;
 }

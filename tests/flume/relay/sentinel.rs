@@ -4,7 +4,7 @@ use chainflume_deliver::sink::{Delivered, RedisServers, RedisSettings, RedisSink
 
 use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, until_confirmed_is_stored};
-use super::{Carriers, canonical, fold, in_order, sources_to};
+use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_sets::{RedisSet, until};
@@ -45,7 +45,7 @@ async fn a_failover_to_a_lagging_replica_is_noticed_and_repaired() {
     set.servers[0].run::<u64>("WAIT 1 10000").await;
     let tail = async |_: &RedisSet| drop(sink.deliver(&envelopes(21..=30)).await.expect("takes them"));
     lose_the_tail(&mut set, 0, tail).await;
-    let error = sink.deliver(&envelopes(31..=40)).await.expect_err("nobody is there");
+    let error = sink.deliver(&envelopes(31..=40)).await.expect_err("no server is there");
     assert!(error.is_transient(), "{error}");
     takes_over(&set, 1).await;
 
@@ -115,13 +115,13 @@ async fn any_sentinel_will_do_and_each_refusal_names_its_remedy() {
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         errors.push((error.is_transient(), error.to_string()));
     }
-    let told = |index: usize, words: &[&str]| {
+    let names = |index: usize, words: &[&str]| {
         let (transient, text) = &errors[index];
         assert!(!transient && words.iter().all(|word| text.contains(word)), "{text}");
     };
-    told(0, &["redis sentinel at", "redis.sentinels"]);
-    told(1, &["redis at", "redis.master"]);
-    told(2, &["redis sentinel at", "\"nobody\"", "redis.master"]);
+    names(0, &["redis sentinel at", "redis.sentinels"]);
+    names(1, &["redis at", "redis.master"]);
+    names(2, &["redis sentinel at", "\"nobody\"", "redis.master"]);
 
     set.servers[0].run::<()>("ACL SETUSER flume -role").await;
     let error = set.sink().check().await.expect_err("it cannot ask whether it is a master");
@@ -129,7 +129,7 @@ async fn any_sentinel_will_do_and_each_refusal_names_its_remedy() {
     for sentinel in &mut set.sentinels {
         sentinel.kill();
     }
-    let error = set.sink().check().await.expect_err("nobody is there to ask");
+    let error = set.sink().check().await.expect_err("no server is there to ask");
     assert!(error.is_transient() && error.to_string().contains("redis sentinel at"), "{error}");
 }
 
@@ -152,25 +152,25 @@ async fn the_streams_fold_to_the_canonical_events_through_failovers() {
     let (chain, node) = devchain(21, 10).await;
     let config = config(&node, "", &sources_to(&set.config()));
     let flume = Flume::start(&config, &url).await;
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     for (round, master) in [(0, 0), (1, 1)] {
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
-        carriers.until_all("redis").await;
+        relays.until_all("redis").await;
         let tail = async |_: &RedisSet| {
             disturb(&chain, round + 3);
             until_confirmed_is_stored(&flume, &chain).await;
-            carriers.until_all("redis").await;
+            relays.until_all("redis").await;
         };
         lose_the_tail(&mut set, master, tail).await;
         disturb(&chain, round + 1);
         takes_over(&set, 1 - master).await;
         comes_back(&mut set, master).await;
         until_confirmed_is_stored(&flume, &chain).await;
-        let last = carriers.until_all("redis").await;
+        let last = relays.until_all("redis").await;
         until("all is there again", async || set.holds(last).await).await;
     }
     assert_eq!(fold(&in_order(set.streams().await)), canonical(&pool).await);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }

@@ -26,7 +26,7 @@ enum Of {
     Ranges,
 }
 
-/// Every misbehaviour there is, but for logs that are left out without a word: of these a node's answer alone tells nothing.
+/// Every misbehaviour there is, but for logs that are left out without a word: of these a node's answer alone shows nothing.
 const FAULTS: &[Fault] = &[
     any("connection closed", || Effect::Wire(Wire::Close)),
     any("no answer", || Effect::Wire(Wire::Hang)),

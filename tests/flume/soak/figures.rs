@@ -15,12 +15,12 @@ pub struct Figures {
     /// Blocks, one a second.
     lags: Vec<u64>,
     lives: Vec<Life>,
-    /// As they were when the last minute was told.
-    told: Told,
+    /// As they were when the last minute was printed.
+    printed: Printed,
 }
 
 #[derive(Default)]
-struct Told {
+struct Printed {
     lags: usize,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -57,17 +57,17 @@ impl Figures {
         let mut line = format!(
             "head {}, lag {}, {:.1} MiB, {events} events, {} restarts;",
             house.chain.head().number,
-            spread(&self.lags[self.told.lags..]),
+            spread(&self.lags[self.printed.lags..]),
             memory / 1024.0,
             house.restarts
         );
         for (name, count) in counts {
-            let new = count - self.told.counts.get(name).copied().unwrap_or_default();
+            let new = count - self.printed.counts.get(name).copied().unwrap_or_default();
             if new > 0 {
                 let _ = write!(line, " {name} {new},");
             }
         }
-        self.told = Told { lags: self.lags.len(), counts: counts.clone() };
+        self.printed = Printed { lags: self.lags.len(), counts: counts.clone() };
         line.trim_end_matches(',').to_owned()
     }
 

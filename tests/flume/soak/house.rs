@@ -18,7 +18,7 @@ use crate::{postgres, relay};
 const WINDOW: u64 = 64;
 /// How long the daemon may take for what is left when the weather is fine again: its pauses between errors are part of it.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
-/// What is kept of what the daemons said.
+/// How much of the daemons' logs is kept.
 const LOG_BYTES: usize = 64 << 20;
 
 pub struct House {
@@ -105,7 +105,7 @@ impl House {
         }
     }
 
-    /// As systemd does: who found no node or no database at its start is started again. Nobody may end but for that.
+    /// As systemd does: who found no node or no database at its start is started again. No daemon may end for another reason.
     pub async fn look_after(&mut self) {
         let Some(mut daemon) = self.daemon.take() else { return };
         if !daemon.is_over() {
@@ -113,15 +113,15 @@ impl House {
             return;
         }
         let code = daemon.ended(Duration::from_secs(60)).await;
-        let (said, how) = (daemon.log(), format!("ended with {code:?}"));
+        let (text, how) = (daemon.log(), format!("ended with {code:?}"));
         self.note(&daemon, &how);
-        if code != Some(69) || said.contains("database is ready") {
-            self.complaints.push(format!("a daemon {how}: {}", said.lines().last().unwrap_or_default()));
+        if code != Some(69) || text.contains("database is ready") {
+            self.complaints.push(format!("a daemon {how}: {}", text.lines().last().unwrap_or_default()));
         }
         self.start();
     }
 
-    /// Waits until everything is stored up to `tip`, and told above.
+    /// Waits until everything is stored up to `tip`, and published above.
     pub async fn rest(&mut self, tip: u64) {
         let above = BlockRange::new(tip + 1, self.chain.head().number).expect("in order");
         let due = (3, self.chain.canonical_logs(above).len().try_into().expect("few"));
@@ -140,15 +140,15 @@ impl House {
         }
     }
 
-    /// Notes what a daemon said that is not there any more.
+    /// Keeps the log of a daemon that is not there any more.
     pub fn note(&mut self, daemon: &Daemon, how: &str) {
-        let said = daemon.log();
+        let text = daemon.log();
         for words in ["panicked", "stored events differ", "chain is stopped"] {
-            let lines = said.lines().filter(|line| line.contains(words));
+            let lines = text.lines().filter(|line| line.contains(words));
             self.complaints.extend(lines.map(str::to_owned));
         }
-        if self.log.len() + said.len() < LOG_BYTES {
-            self.log += &said;
+        if self.log.len() + text.len() < LOG_BYTES {
+            self.log += &text;
         }
         self.remark(how);
     }
@@ -160,7 +160,7 @@ impl House {
     }
 }
 
-/// Whoever looks for the reason wants to read what the daemons said.
+/// A person who looks for the reason wants to read the logs of the daemons.
 impl Drop for House {
     fn drop(&mut self) {
         let file = match std::env::var_os("SOAK_LOG") {
@@ -172,7 +172,7 @@ impl Drop for House {
             self.note(&daemon, "still there");
         }
         let written = std::fs::write(&file, &self.log);
-        eprintln!("what the daemons said is in {}: {written:?}", file.display());
+        eprintln!("the logs of the daemons are in {}: {written:?}", file.display());
     }
 }
 

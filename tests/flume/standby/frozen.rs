@@ -65,7 +65,7 @@ async fn a_leader_frozen_inside_a_commit_is_replaced() {
     let second = two.start();
     until_standby(&second).await;
 
-    // Its transaction stands in front of a locked table, with the chain's row locked; then it freezes.
+    // Its transaction waits for a locked table, with the chain's row locked; then it freezes.
     let mut gate = pool.begin().await.expect("begins");
     sqlx::query("lock table events in exclusive mode").execute(&mut *gate).await.expect("locks");
     chain.mine(3);
@@ -89,7 +89,7 @@ async fn a_leader_frozen_inside_a_commit_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_frozen_leader_wrote_ahead_is_in_nobodys_way() {
+async fn rows_of_a_frozen_leader_are_in_no_other_writers_way() {
     let url = postgres::database().await;
     let pool = connect(&url).await;
     let (chain, server) = devchain(413, 400).await;
@@ -100,7 +100,7 @@ async fn what_a_frozen_leader_wrote_ahead_is_in_nobodys_way() {
         home
     };
     let (one, two) = (home(&as_role(&pool, &url, "one").await), home(&as_role(&pool, &url, "two").await));
-    // Its commit stands in front of a locked table, and the rows of the next step are written.
+    // Its commit waits for a locked table, and the rows of the next step are written.
     let mut gate = pool.begin().await.expect("begins");
     sqlx::query("lock table token_balances in exclusive mode").execute(&mut *gate).await.expect("locks");
     let first = one.start();
@@ -147,7 +147,7 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
         tokio::time::sleep(Duration::from_millis(200 + 37 * turns as u64)).await;
         let holder = holder(&pool).await;
         leader.signal(Signal::STOP);
-        // All it led: what nobody takes in time, it leads still when it thaws.
+        // All it led: a lease that no instance takes in time is still its own when it thaws.
         for lease in ["chain 31337", "audit 31337", "outbox"] {
             until_taken(&pool, lease, &holder).await;
         }

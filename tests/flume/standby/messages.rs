@@ -1,4 +1,4 @@
-//! One instance carries to a sink that all share.
+//! One instance delivers to a sink that all share.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use crate::relay::{canonical, fold, published, sources};
 use crate::webhook::{FAST, webhook};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_carries_and_the_other_goes_on_where_it_was_left() {
+async fn one_delivers_and_the_other_goes_on_where_it_ended() {
     let (url, redis) = (postgres::empty_database().await, RedisServer::start());
     let (chain, server) = devchain(431, 20).await;
     let home = || {
@@ -91,7 +91,7 @@ async fn a_standby_posts_to_a_webhook_from_where_the_other_stopped() {
     first.until_tip(28).await;
     let pool = connect(&url).await;
     until_settled(&pool).await;
-    assert_eq!(receiver.got().len(), receiver.taken().len(), "nobody sends beside the leader");
+    assert_eq!(receiver.got().len(), receiver.taken().len(), "no instance sends beside the leader");
 
     let lease = "sink webhook:crm";
     let holder: String = sqlx::query_scalar("select holder from leases where name = $1")

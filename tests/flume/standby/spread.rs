@@ -67,7 +67,7 @@ async fn each_instance_leads_its_share_and_all_when_it_is_alone() {
     let deadline = Instant::now() + WAIT_LIMIT;
     let sql = "select count(*) from checkpoints where block_number = 23";
     while sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.expect("a count") < 4 {
-        assert!(Instant::now() < deadline, "a chain is led by nobody");
+        assert!(Instant::now() < deadline, "a chain has no leader");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     first.stop_well().await;

@@ -25,7 +25,7 @@ fn program() -> String {
     std::env::var("PGBOUNCER").unwrap_or_else(|_| installed())
 }
 
-/// Whether it can carry prepared statements from session to session: since 1.21.
+/// Whether it can move prepared statements from session to session: since 1.21.
 fn carries_statements() -> bool {
     let said = Command::new(program()).arg("--version").output().expect("it runs");
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! A person is told: once when something is wrong for long, and once when it is over.
+//! Alerts are sent: once when something is wrong for long, and once when it is over.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn an_outage_of_the_node_is_alerted_once_and_its_end_once() {
     daemon.until_tip(18).await;
     let address = server.address().to_string();
     server.stop().await;
-    until("it is told", || texts(&chat).len() == 1).await;
+    until("the alert is sent", || texts(&chat).len() == 1).await;
     let began = texts(&chat).remove(0);
     assert!(began.starts_with("[chainflume] chain dev cannot reach its node, "), "{began}");
     let sample = "chainflume_incident{kind=\"provider_down\",of=\"dev\"}";

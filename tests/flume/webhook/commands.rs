@@ -43,13 +43,14 @@ async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
     let desk = Desk::new(&ground);
     receiver.rule(|got| Reply::status(if got.seq() == 1 { 400 } else { 200 }));
     ground.say("user.updated", &["a", "a", "b"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 2).await;
     ground.until_count("dead_letters where resolved_at is null", 1).await;
     let letter = &desk.json(&["dead-letters", "list", "--source", "webhook:crm", "--json"]).await[0];
     let id = letter["id"].as_u64().expect("a number").to_string();
-    let told = json!([letter["kind"], letter["sink"], letter["seq"], letter["state"], letter["raw"]["seq"]]);
-    assert_eq!(told, json!(["delivery", "webhook:crm", 1, "open", 1]));
+    let published =
+        json!([letter["kind"], letter["sink"], letter["seq"], letter["state"], letter["raw"]["seq"]]);
+    assert_eq!(published, json!(["delivery", "webhook:crm", 1, "open", 1]));
     assert_eq!(desk.json(&["dead-letters", "list", "--source", "token", "--json"]).await, json!([]));
     let (code, shown, _) = desk.run(&["dead-letters", "show", &id]).await;
     assert!(code == 0 && shown.contains("sink: webhook:crm") && shown.contains("answered 400"), "{shown}");
@@ -66,7 +67,7 @@ async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
     assert_eq!((&tries[0].id, &tries[0].body), (&tries[1].id, &tries[1].body));
     let resolved = &desk.json(&["dead-letters", "list", "--resolved", "--json"]).await[0];
     assert_eq!(resolved["state"], "queued");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +77,7 @@ async fn a_delivery_that_dies_again_is_the_same_letter_open_again() {
     let desk = Desk::new(&ground);
     receiver.answers(400);
     ground.say("user.updated", &["a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("dead_letters where resolved_at is null and attempts = 1", 1).await;
     let (code, out, _) = desk.run(&["dead-letters", "retry", "--all"]).await;
     assert!(code == 0 && out.ends_with("0 stored, 1 put back in line\n"), "{out}");
@@ -85,7 +86,7 @@ async fn a_delivery_that_dies_again_is_the_same_letter_open_again() {
     assert_eq!((dropped.0, dropped.1.as_str()), (0, "1 dropped\n"));
     let (_, out, _) = desk.run(&["dead-letters", "retry", "--all"]).await;
     assert_eq!(out, "0 stored, 0 put back in line\n");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +104,8 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
 
     receiver.answers(410);
     ground.say("user.updated", &["a"]).await;
-    let carriers = ground.start().await;
-    carriers.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
+    let relays = ground.start().await;
+    relays.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
     let listed = desk.json(&["webhooks", "list", "--json"]).await;
     let reason = format!("webhook at 127.0.0.1:{} answered 410", receiver.port());
     let mut listed = listed;
@@ -126,8 +127,8 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
         unknown.0 == 78 && unknown.2.contains("there is no webhook \"cmr\"; there are: crm"),
         "{unknown:?}"
     );
-    until("it is well", || carriers.sink("webhook:crm").disabled.is_none()).await;
-    carriers.stop().await;
+    until("it is well", || relays.sink("webhook:crm").disabled.is_none()).await;
+    relays.stop().await;
     drop(receiver);
     let (code, out, _) = desk.run(&["check"]).await;
     assert!(code == 69 && out.contains("FAIL webhook crm: 127.0.0.1"), "{out}");
@@ -140,7 +141,7 @@ async fn what_waits_for_an_endpoint_is_retried_at_once_by_a_command() {
     let desk = Desk::new(&ground);
     receiver.answers(500);
     ground.say("user.updated", &["a", "a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("deliveries where attempts = 1", 1).await;
     ground.until_count("sink_states where paused_until > now() + interval '4 minutes'", 1).await;
     let (_, listed, _) = desk.run(&["webhooks", "list"]).await;
@@ -153,5 +154,5 @@ async fn what_waits_for_an_endpoint_is_retried_at_once_by_a_command() {
     assert_eq!(receiver.seqs(), [1, 2]);
     let unknown = desk.run(&["webhooks", "retry", "cmr"]).await;
     assert!(unknown.0 == 78 && unknown.2.contains("there is no webhook \"cmr\""), "{unknown:?}");
-    carriers.stop().await;
+    relays.stop().await;
 }

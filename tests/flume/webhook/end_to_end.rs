@@ -7,7 +7,7 @@ use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::receiver::{Got, Receiver, Reply, SECRET, verify};
 use crate::relay::end_to_end::{disturb, until_confirmed_is_stored};
-use crate::relay::{Carriers, canonical, fold, sources};
+use crate::relay::{Relays, canonical, fold, sources};
 
 /// Messages about one thing came in their order.
 fn in_order_for_each_thing(taken: &[Got]) {
@@ -42,16 +42,16 @@ async fn deliveries_to_a_bad_receiver_fold_to_the_canonical_events() {
     });
     let flume = Flume::start(&config, &url).await;
     for round in 0..12 {
-        let carriers = Carriers::start(&config, &url).await;
+        let relays = Relays::start(&config, &url).await;
         disturb(&chain, round);
         until_confirmed_is_stored(&flume, &chain).await;
-        carriers.kill().await;
+        relays.kill().await;
     }
-    let carriers = Carriers::start(&config, &url).await;
+    let relays = Relays::start(&config, &url).await;
     receiver.answers(200);
-    carriers.until_all("webhook:crm").await;
-    carriers.until("webhook:crm", "holds nothing", |sink| sink.held == 0).await;
-    carriers.stop().await;
+    relays.until_all("webhook:crm").await;
+    relays.until("webhook:crm", "holds nothing", |sink| sink.held == 0).await;
+    relays.stop().await;
     flume.stop().await;
     let taken = receiver.taken();
     taken.iter().for_each(|got| verify(got, &[SECRET]));
@@ -74,8 +74,8 @@ async fn a_mailer_hears_of_each_user_once_at_their_first_stake() {
     let config = config(&node, "", &sources("")) + &webhook("mailer", &receiver, &welcome);
     let flume = Flume::start(&config, &url).await;
     until_confirmed_is_stored(&flume, &chain).await;
-    let carriers = Carriers::start(&config, &url).await;
-    carriers.until_all("webhook:mailer").await;
+    let relays = Relays::start(&config, &url).await;
+    relays.until_all("webhook:mailer").await;
     let welcomed: Vec<String> = receiver
         .taken()
         .iter()
@@ -88,6 +88,6 @@ async fn a_mailer_hears_of_each_user_once_at_their_first_stake() {
     assert!(users.len() > 1, "{users:?}");
     let once: BTreeSet<String> = welcomed.iter().cloned().collect();
     assert_eq!((welcomed.len(), once), (users.len(), users.into_iter().collect()));
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }

@@ -38,14 +38,14 @@ async fn figure(what: &str, things: i64, refused: bool) {
     receiver.rule(move |got| Reply::status(if refused && got.seq() % 2 == 1 { 422 } else { 204 }));
     let ground = Ground::new(&webhook("crm", &receiver, PATIENT)).await;
     hold(&ground, things).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     until("it is tried", || !receiver.got().is_empty()).await;
     let (begun, before) = (Instant::now(), receiver.taken().len());
     tokio::time::sleep(WINDOW).await;
     let taken = receiver.taken().len() - before;
     let rate = taken as f64 / begun.elapsed().as_secs_f64();
     println!("{HELD} messages held, {what}: {rate:.1} deliveries/s");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,15 +12,15 @@ async fn a_failed_message_holds_up_its_account_and_token_alone() {
     let ground = Ground::new(&webhook("crm", &receiver, PATIENT)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
     ground.say_of_token("erc20.transfer", &["a", "sick", "b", "sick", "c", "a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 4).await;
     ground.until_count("deliveries", 2).await;
     let mut seqs = receiver.seqs();
     seqs.sort_unstable();
     assert_eq!(seqs, [1, 3, 5, 6]);
-    carriers.until("webhook:crm", "counts what it holds", |sink| sink.held == 2).await;
-    assert!(carriers.sink("webhook:crm").held_since.is_some());
-    carriers.stop().await;
+    relays.until("webhook:crm", "counts what it holds", |sink| sink.held == 2).await;
+    assert!(relays.sink("webhook:crm").held_since.is_some());
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,12 +35,12 @@ async fn by_setting_a_failed_message_holds_up_its_token_or_nothing() {
     // A receiver that takes nothing at all is left alone for minutes.
     ground.say("user.activated", &["u"]).await;
     ground.say_of_token("erc20.transfer", &["sick", "b", "sick"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("deliveries where sink = 'webhook:token'", 3).await;
     ground.until_taken(&nothing, 3).await;
     ground.until_count("deliveries where sink = 'webhook:nothing'", 1).await;
     assert_eq!((token.seqs(), nothing.seqs().contains(&4)), (vec![1], true));
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,12 +56,12 @@ async fn a_refused_type_ends_in_dead_letters_and_delays_no_other() {
         ground.say_of_token("erc20.approval", &[account]).await;
     }
     ground.say_of_token("erc20.transfer", &["u", "v", "w"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 3).await;
     ground.until_count("dead_letters where attempts = 3", 6).await;
     ground.until_count("deliveries", 0).await;
     ground.until_count("sink_states where held = 0 and failures = 0", 1).await;
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,9 +75,9 @@ async fn so_many_messages_are_held_and_the_rest_stays_in_the_outbox() {
     });
     ground.say_of_token("erc20.transfer", &["well"]).await;
     ground.say_of_token("erc20.transfer", &["sick"; 350]).await;
-    let carriers = ground.start().await;
-    carriers.until("webhook:crm", "is full", |sink| sink.held_full).await;
-    let held = carriers.sink("webhook:crm").held;
+    let relays = ground.start().await;
+    relays.until("webhook:crm", "is full", |sink| sink.held_full).await;
+    let held = relays.sink("webhook:crm").held;
     assert!((100..=200).contains(&held), "{held}");
     assert_eq!(ground.count("deliveries").await, i64::try_from(held).expect("few"), "as they are counted");
     let cursor: i64 = sqlx::query_scalar("select seq from sink_cursors where sink = 'webhook:crm'")
@@ -92,8 +92,8 @@ async fn so_many_messages_are_held_and_the_rest_stays_in_the_outbox() {
     ground.until_taken(&receiver, 351).await;
     let seqs: Vec<u64> = receiver.seqs();
     assert!(seqs.is_sorted(), "one account, and its order: {seqs:?}");
-    carriers.until("webhook:crm", "holds nothing", |sink| sink.held == 0 && !sink.held_full).await;
-    carriers.stop().await;
+    relays.until("webhook:crm", "holds nothing", |sink| sink.held == 0 && !sink.held_full).await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,23 +103,23 @@ async fn the_last_error_lasts_over_a_restart_until_a_delivery() {
     let ground = Ground::new(&webhook("crm", &receiver, &filtered)).await;
     receiver.answers(500);
     ground.say_of_token("erc20.transfer", &["a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("dead_letters", 1).await;
-    carriers.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 5).await;
-    carriers.stop().await;
+    relays.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 5).await;
+    relays.stop().await;
 
     // Nothing waits any more, and nothing was delivered.
     ground.say_of_token("erc20.approval", &["a"]).await;
-    let carriers = ground.start().await;
-    carriers.until_all("webhook:crm").await;
-    let sink = carriers.sink("webhook:crm");
+    let relays = ground.start().await;
+    relays.until_all("webhook:crm").await;
+    let sink = relays.sink("webhook:crm");
     assert!(sink.last_error.is_some_and(|error| error.ends_with("answered 500")), "it is remembered");
     assert!(sink.consecutive_errors >= 5, "{}", sink.consecutive_errors);
     receiver.answers(200);
     ground.say_of_token("erc20.transfer", &["a"]).await;
-    carriers.until("webhook:crm", "is well", |sink| sink.last_error.is_none()).await;
-    assert_eq!(carriers.sink("webhook:crm").consecutive_errors, 0);
+    relays.until("webhook:crm", "is well", |sink| sink.last_error.is_none()).await;
+    assert_eq!(relays.sink("webhook:crm").consecutive_errors, 0);
     ground.until_count("sink_states where last_error is null and failures = 0", 1).await;
     until("it has it", || receiver.taken().len() == 1).await;
-    carriers.stop().await;
+    relays.stop().await;
 }

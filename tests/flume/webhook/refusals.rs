@@ -18,19 +18,19 @@ async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
     let retention = "[outbox]\nretention = \"0s\"\n";
     let mut ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     ground.config = format!("{retention}{}", ground.config);
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.say("user.updated", &["a"]).await;
     ground.until_taken(&receiver, 1).await;
     receiver.answers(410);
     ground.say("user.updated", &["a", "b"]).await;
-    carriers.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
+    relays.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
     let asked = receiver.got().len();
-    carriers.stop().await;
+    relays.stop().await;
 
-    // What nobody gets does not fill the disk.
-    let carriers = ground.start().await;
+    // A message without a receiver does not fill the disk.
+    let relays = ground.start().await;
     ground.say("user.updated", &["c"]).await;
-    carriers.until("webhook:crm", "is disabled still", |sink| sink.disabled.is_some()).await;
+    relays.until("webhook:crm", "is disabled still", |sink| sink.disabled.is_some()).await;
     ground.until_count("outbox", 0).await;
     assert_eq!(receiver.got().len(), asked, "nothing is sent");
     receiver.answers(200);
@@ -45,8 +45,8 @@ async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
     let mut seqs = receiver.seqs();
     seqs.sort_unstable();
     assert!(seqs.starts_with(&[1, 2]) && seqs.ends_with(&[5]), "{seqs:?}");
-    assert_eq!(carriers.sink("webhook:crm").disabled, None);
-    carriers.stop().await;
+    assert_eq!(relays.sink("webhook:crm").disabled, None);
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,10 +56,10 @@ async fn a_redirect_is_a_failure_and_leads_nowhere() {
     let target = elsewhere.url();
     receiver.rule(move |_| Reply::status(307).with("location", target.clone()));
     ground.say("user.updated", &["a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("dead_letters where reason like '%answered 307'", 1).await;
     assert_eq!((receiver.got().len(), elsewhere.got().len()), (5, 0));
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,19 +68,19 @@ async fn a_name_that_leads_inside_is_refused_after_it_was_resolved() {
     let inside = webhook("crm", &receiver, FAST).replace("//127.0.0.1", "//localhost");
     let ground = Ground::new(&inside).await;
     ground.say("user.updated", &["a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     let refused = |sink: &chainflume_ops::health::SinkHealth| {
         sink.last_error.as_deref().is_some_and(|error| error.contains("a loopback address"))
     };
-    carriers.until("webhook:crm", "says why", refused).await;
-    carriers.stop().await;
-    assert_eq!(receiver.got().len(), 0, "nobody was called");
+    relays.until("webhook:crm", "reports the reason", refused).await;
+    relays.stop().await;
+    assert_eq!(receiver.got().len(), 0, "no receiver was called");
     let allowed = inside.replace("\"127.0.0.1\"", "\"LocalHost\"");
     let ground = Ground::new(&allowed).await;
     ground.say("user.updated", &["a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 1).await;
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn an_address_inside_is_refused_before_anything_starts() {
     let store = store_at(&ground.url).await;
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let loaded = Loaded { path, config };
-    let error = app::carry(&loaded, &store, &Board::default(), &mut tasks, &stop).map(|_| ());
+    let error = app::deliver(&loaded, &store, &Board::default(), &mut tasks, &stop).map(|_| ());
     let error = error.expect_err("a loopback address").to_string();
     assert_eq!(
         error,
@@ -111,7 +111,7 @@ async fn an_oversized_message_is_not_sent_nor_an_endless_answer_read() {
     receiver.rule(|_| Reply { body: "x".repeat(50 << 20), ..Reply::status(500) });
     let long = "a".repeat(2_000);
     ground.say("user.updated", &[&long, "b"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("dead_letters", 2).await;
     let reasons: Vec<String> = sqlx::query_scalar("select reason from dead_letters order by seq")
         .fetch_all(&ground.pool)
@@ -123,5 +123,5 @@ async fn an_oversized_message_is_not_sent_nor_an_endless_answer_read() {
     )));
     assert_eq!(reasons[1], format!("{host} answered 500: {}", "x".repeat(200)));
     assert!(receiver.got().iter().all(|got| got.seq() == 2));
-    carriers.stop().await;
+    relays.stop().await;
 }

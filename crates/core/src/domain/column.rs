@@ -101,6 +101,14 @@ pub struct TupleMember {
 }
 
 impl ViewColumn {
+    /// Key of the argument in `events.args`; `None` for one with a column of its own.
+    pub fn key(&self) -> Option<&String> {
+        match &self.column {
+            Column::Arg { key, .. } => Some(key),
+            Column::Account | Column::Counterparty | Column::Amount | Column::TokenId => None,
+        }
+    }
+
     /// Whether a value of this column means the same as a value of `stored`, a column of the same event at the same
     /// position. A hash differs from the value it hashes.
     pub fn is_kept_like(&self, stored: &Self) -> bool {

@@ -3,6 +3,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::event::Aggregate;
+
 /// What a message reports about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,20 @@ impl MessageState {
             Self::Confirmed => "confirmed",
             Self::Retracted => "retracted",
         }
+    }
+}
+
+/// A text that is not a state of a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a state of a message")]
+pub struct UnknownMessageState(String);
+
+impl TryFrom<String> for MessageState {
+    type Error = UnknownMessageState;
+
+    fn try_from(word: String) -> Result<Self, UnknownMessageState> {
+        let all = [Self::Pending, Self::Confirmed, Self::Retracted];
+        all.into_iter().find(|state| state.as_str() == word).ok_or(UnknownMessageState(word))
     }
 }
 
@@ -48,8 +64,8 @@ pub struct Message {
     pub state: MessageState,
     /// Block time, RFC 3339 in UTC.
     pub timestamp: String,
-    /// `user`, `token`, `nft` or `contract`.
-    pub aggregate_type: String,
+    /// The subject.
+    pub aggregate_type: Aggregate,
     /// Address of the wallet or contract.
     pub aggregate_id: Address,
     /// The account of the event, for delivery only: messages with the same account are delivered in order. Not part of
@@ -106,7 +122,7 @@ pub struct Envelope {
     /// As in the message.
     pub message_type: String,
     /// As in the message.
-    pub state: String,
+    pub state: MessageState,
     /// The user that the message is about, if known.
     pub user_id: Option<Uuid>,
     /// The second user, if there is one.
@@ -131,7 +147,16 @@ pub fn amount_formatted(amount: &str, decimals: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::amount_formatted;
+    use super::{MessageState, UnknownMessageState, amount_formatted};
+
+    #[test]
+    fn a_state_is_read_from_its_word_alone() {
+        for state in [MessageState::Pending, MessageState::Confirmed, MessageState::Retracted] {
+            assert_eq!(state.as_str().to_owned().try_into(), Ok(state));
+        }
+        let unknown = "Confirmed".to_owned();
+        assert_eq!(MessageState::try_from(unknown.clone()), Err(UnknownMessageState(unknown)));
+    }
 
     #[test]
     fn amounts_are_exact_in_whole_tokens() {

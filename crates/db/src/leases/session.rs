@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{CHAIN, Epoch, InstanceRow, LeaseRow, LeaseState, LeaseTable};
+use super::{Epoch, InstanceRow, LeaseName, LeaseRow, LeaseState, LeaseTable};
 use crate::convert::{count, int8, unsigned};
 use crate::error::sqlstate;
 use crate::reach::Hosts;
@@ -48,8 +48,8 @@ impl LeaseSession {
     pub async fn renew(
         &mut self,
         wants: &[String],
-        held: &[(String, Epoch)],
-    ) -> Result<Vec<String>, StoreError> {
+        held: &[(LeaseName, Epoch)],
+    ) -> Result<Vec<LeaseName>, StoreError> {
         let names: Vec<&str> = held.iter().map(|(name, _)| name.as_str()).collect();
         let epochs: Vec<i64> =
             held.iter().map(|(_, epoch)| int8("epoch", epoch.0)).collect::<Result<_, _>>()?;
@@ -111,7 +111,7 @@ impl LeaseSession {
     /// A database error; the lease is then as it was, or this instance's without its knowing, and may be taken again.
     pub async fn take(
         &mut self,
-        name: &str,
+        name: &LeaseName,
         seen: u64,
         is_orphan: bool,
     ) -> Result<Option<Epoch>, StoreError> {
@@ -133,7 +133,7 @@ impl LeaseSession {
     async fn try_take(
         &self,
         connection: &mut PgConnection,
-        (name, seen, is_orphan): (&str, u64, bool),
+        (name, seen, is_orphan): (&LeaseName, u64, bool),
     ) -> Result<Option<Epoch>, StoreError> {
         let mut tx = transaction::begin_without_waiting(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
@@ -170,7 +170,7 @@ impl LeaseSession {
     ///
     /// # Errors
     /// A database error.
-    pub async fn release(&mut self, name: &str, epoch: Epoch) -> Result<(), StoreError> {
+    pub async fn release(&mut self, name: &LeaseName, epoch: Epoch) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
             "update leases set expires_at = clock_timestamp() where name = $1 and holder = $2 and epoch = $3",
@@ -207,7 +207,7 @@ impl LeaseSession {
     }
 
     async fn instances(&self, connection: &mut PgConnection) -> Result<Vec<InstanceRow>, StoreError> {
-        let rows: Vec<(String, Vec<String>, bool, i64)> = sqlx::query_as(
+        let rows: Vec<(String, Vec<LeaseName>, bool, i64)> = sqlx::query_as(
             r"
             select i.holder, i.wants, i.since <= clock_timestamp() - make_interval(secs => $1),
                 (extract(epoch from i.expires_at) * 1000000)::bigint
@@ -220,7 +220,7 @@ impl LeaseSession {
         .bind(self.length.as_secs_f64())
         .fetch_all(connection)
         .await?;
-        let row = |(holder, wants, settled, until): (String, Vec<String>, bool, i64)| InstanceRow {
+        let row = |(holder, wants, settled, until): (String, Vec<LeaseName>, bool, i64)| InstanceRow {
             holder,
             wants,
             settled,
@@ -232,7 +232,7 @@ impl LeaseSession {
 
 /// The start of a session of another role is hidden from us; then its number has to do.
 pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
-    let rows: Vec<(String, String, i64, i64, bool)> = sqlx::query_as(
+    let rows: Vec<(LeaseName, String, i64, i64, bool)> = sqlx::query_as(
         r"
         select l.name, l.holder, l.epoch,
             (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::bigint,
@@ -244,7 +244,7 @@ pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, Stor
     )
     .fetch_all(connection)
     .await?;
-    let row = |(name, holder, epoch, left, lives): (String, String, i64, i64, bool)| {
+    let row = |(name, holder, epoch, left, lives): (LeaseName, String, i64, i64, bool)| {
         let left = Duration::from_millis(count(left.max(0)));
         let standing = match (left.is_zero(), lives) {
             (true, _) => LeaseState::Free,
@@ -258,7 +258,7 @@ pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, Stor
 
 /// Ends the session that has the row locked which is to change, that of the chain or of the lease, if for a second its
 /// server has waited for its client: the client is frozen or gone. One that works is waited for.
-async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+async fn evict_frozen(connection: &mut PgConnection, name: &LeaseName) -> Result<(), StoreError> {
     // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
     // end every session that it scans on its way to the right one.
     let evicted: Vec<i32> = sqlx::query_scalar(
@@ -282,7 +282,7 @@ async fn evict_frozen(connection: &mut PgConnection, name: &str) -> Result<(), S
 
 /// Ends what earlier leaders of the chain do beside their commits, be they frozen or not: they can commit nothing any more,
 /// and their rows, locks and half-built indexes are in the way. This instance has not begun.
-async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Result<(), StoreError> {
+async fn evict_beside(connection: &mut PgConnection, name: &LeaseName, id: i64) -> Result<(), StoreError> {
     let evicted: Vec<i32> = sqlx::query_scalar(
         r"
         with beside as materialized (
@@ -299,12 +299,17 @@ async fn evict_beside(connection: &mut PgConnection, name: &str, id: i64) -> Res
     Ok(())
 }
 
-fn log_evicted(lease: &str, evicted: &[i32]) {
+fn log_evicted(lease: &LeaseName, evicted: &[i32]) {
     for pid in evicted {
-        tracing::warn!(lease, pid, "a session that the leader before left inside a transaction was ended");
+        tracing::warn!(
+            lease = lease.as_str(),
+            pid,
+            "a session that the leader before left inside a transaction was ended"
+        );
     }
 }
 
-fn chain_id(name: &str) -> Option<i64> {
-    name.strip_prefix(CHAIN)?.parse().ok()
+/// The chain of a lease as the tables have it.
+fn chain_id(name: &LeaseName) -> Option<i64> {
+    name.chain_id()?.try_into().ok()
 }

@@ -114,6 +114,8 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         if state.held >= self.settings.max_held {
             if state.last > cursor.seq {
                 self.report.waiting();
+            } else {
+                self.report.at(cursor.seq, true);
             }
             return Ok(NextStep::After(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         }

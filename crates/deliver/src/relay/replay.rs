@@ -251,9 +251,9 @@ fn envelopes(messages: Vec<Message>, (first, epoch): (u64, &str)) -> Result<Vec<
         Ok(Arc::new(Envelope {
             seq,
             epoch: epoch.to_owned(),
-            aggregate_type: message.aggregate_type,
+            aggregate_type: message.aggregate_type.as_str().to_owned(),
             message_type: message.message_type,
-            state: message.state.as_str().to_owned(),
+            state: message.state,
             user_id: message.metadata.user_id,
             counterparty_user_id: message.metadata.counterparty_user_id,
             json,

@@ -45,9 +45,12 @@ impl DeliveryReport {
         });
     }
 
-    /// Everything up to `cursor` was delivered before the relay began.
+    /// Delivery begins after `cursor`. Messages count as waiting until a step finds none: the sink may have lost some.
     pub(super) fn opened(&self, cursor: u64) {
-        self.board.sink(&self.sink, |sink| sink.delivered = Some(cursor));
+        self.board.sink(&self.sink, |sink| {
+            sink.delivered = Some(cursor);
+            sink.waiting_since.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Everything up to `cursor` is delivered; with `drained`, no messages wait.
@@ -68,7 +71,7 @@ impl DeliveryReport {
             let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or(0)) + since.elapsed();
             let seen = row.seen_micros.and_then(|at| u64::try_from(at).ok()).map(Duration::from_micros);
             let since_head = seen.map(|seen| now.saturating_sub(seen));
-            metrics::published(&self.sink, (&row.message_type, &row.state), age, since_head);
+            metrics::published(&self.sink, (&row.message_type, row.state.as_str()), age, since_head);
         }
         metrics::repeated(&self.sink, delivered.repeats.len() as u64);
     }
@@ -204,5 +207,22 @@ impl DeliveryReport {
         } else {
             tracing::error!(%sink, errors, suppressed, error = %text, "delivery failed: operator action required; it is retried meanwhile");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_count_as_waiting_until_a_step_finds_none() {
+        let board = Board::default();
+        let report = DeliveryReport::new(board.clone(), "redis");
+        let state =
+            || board.sinks().remove("redis").map(|sink| (sink.delivered, sink.waiting_since.is_some()));
+        report.opened(7);
+        assert_eq!(state(), Some((Some(7), true)), "the sink may have lost messages up to the cursor");
+        report.at(7, true);
+        assert_eq!(state(), Some((Some(7), false)));
     }
 }

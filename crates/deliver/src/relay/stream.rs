@@ -267,7 +267,7 @@ pub(super) fn envelope(row: &OutboxRow) -> Envelope {
         epoch: row.epoch.epoch.clone(),
         aggregate_type: row.aggregate_type.clone(),
         message_type: row.message_type.clone(),
-        state: row.state.clone(),
+        state: row.state,
         user_id: row.user_id,
         counterparty_user_id: row.counterparty_user_id,
         json: row.message.clone(),

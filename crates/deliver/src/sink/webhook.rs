@@ -189,6 +189,7 @@ impl Sink for WebhookSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chainflume_core::domain::MessageState;
 
     #[test]
     fn a_message_keeps_its_id_at_every_try() {
@@ -197,7 +198,7 @@ mod tests {
             epoch: epoch.to_owned(),
             aggregate_type: "user".to_owned(),
             message_type: "user.activated".to_owned(),
-            state: "confirmed".to_owned(),
+            state: MessageState::Confirmed,
             user_id: None,
             counterparty_user_id: None,
             json: json.to_owned(),

@@ -1,4 +1,6 @@
-use crate::call::RpcError;
+use alloy_primitives::{B256, Bloom};
+
+use crate::call::{RpcError, Transport};
 use chainflume_core::domain::BlockRange;
 
 /// General behaviour of a node. The default is a recent go-ethereum without limits.
@@ -29,7 +31,72 @@ pub struct Behaviour {
     /// Whether WebSockets are refused with status 503.
     pub ws_refuse: bool,
     /// Sockets of an earlier generation close.
-    pub(crate) ws_generation: u64,
+    pub(super) ws_generation: u64,
+}
+
+impl Behaviour {
+    /// The error for a batch of calls.
+    pub(crate) fn check_batch(&self) -> Result<(), RpcError> {
+        if self.refuse_batches {
+            return Err(RpcError::new(-32600, "batch requests are not supported"));
+        }
+        Ok(())
+    }
+
+    /// The error for a filter with this many addresses.
+    pub(crate) fn check_addresses(&self, count: u64, range: BlockRange) -> Result<(), RpcError> {
+        self.max_addresses.as_ref().map_or(Ok(()), |cap| cap.check(count, range))
+    }
+
+    /// The error for the logs of this range.
+    pub(crate) fn check_range(&self, range: BlockRange) -> Result<(), RpcError> {
+        self.max_range.as_ref().map_or(Ok(()), |cap| cap.check(range.width(), range))
+    }
+
+    /// Number of logs that the node collects. One log more than allowed shows that the limit is exceeded, and bounds
+    /// the work.
+    pub(crate) fn most_logs(&self) -> usize {
+        let most = |cap: &Cap| usize::try_from(cap.max.saturating_add(1)).unwrap_or(usize::MAX);
+        self.max_logs.as_ref().map_or(usize::MAX, most)
+    }
+
+    /// The error for an answer with this many logs.
+    pub(crate) fn check_logs(&self, count: u64, range: BlockRange) -> Result<(), RpcError> {
+        self.max_logs.as_ref().map_or(Ok(()), |cap| cap.check(count, range))
+    }
+
+    /// The error for a range of logs that ends at block `end`.
+    pub(crate) fn check_end(&self, end: u64, head: u64) -> Result<(), RpcError> {
+        if end > head && self.beyond_head == BeyondHead::Refuse {
+            return Err(RpcError::params("block range extends beyond current head block"));
+        }
+        Ok(())
+    }
+
+    /// Number of newest blocks that the node lacks for calls of this transport.
+    pub(crate) fn lag(&self, transport: Transport) -> u64 {
+        if transport == Transport::Http { self.lag } else { 0 }
+    }
+
+    /// Whether orphaned blocks are returned by hash.
+    pub(crate) fn serves_orphans(&self) -> bool {
+        self.serve_orphans
+    }
+
+    /// Whether WebSockets are refused.
+    pub(crate) fn refuses_sockets(&self) -> bool {
+        self.ws_refuse
+    }
+
+    /// Changes the fields of a header that prove its logs.
+    pub(crate) fn falsify(&self, bloom: &mut Bloom, receipts_root: &mut B256) {
+        if self.wrong_bloom {
+            *bloom = Bloom::ZERO;
+        }
+        if self.wrong_receipts_root {
+            *receipts_root = B256::repeat_byte(0xee);
+        }
+    }
 }
 
 /// The answer about a range that ends above the head.
@@ -72,7 +139,7 @@ impl Cap {
     }
 
     /// The error for a request about `range`; `None` if `asked` is within the limit.
-    pub(crate) fn check(&self, asked: u64, range: BlockRange) -> Result<(), RpcError> {
+    fn check(&self, asked: u64, range: BlockRange) -> Result<(), RpcError> {
         if asked <= self.max {
             return Ok(());
         }

@@ -84,7 +84,7 @@ impl fmt::Debug for Asking {
 pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
 
 impl Edit {
-    pub(crate) fn apply(&self, answer: &mut Value) {
+    pub(super) fn apply(&self, answer: &mut Value) {
         (self.0)(answer);
     }
 }
@@ -192,7 +192,7 @@ pub enum Lie {
 
 impl Lie {
     /// `end` is the last requested block.
-    pub(crate) fn apply(self, logs: &mut Vec<Log>, end: u64) {
+    pub(super) fn apply(self, logs: &mut Vec<Log>, end: u64) {
         let last = logs.last().cloned();
         match (self, last) {
             (Self::DropLogs, _) => logs.clear(),

@@ -129,14 +129,9 @@ impl BlockJson {
         Self { head: HeadJson::new(block), size, transactions, uncles: [] }
     }
 
-    /// A block with wrong fields in its header.
-    pub(super) fn with_faults_of(mut self, node: &Behaviour) -> Self {
-        if node.wrong_bloom {
-            self.head.logs_bloom = Bloom::ZERO;
-        }
-        if node.wrong_receipts_root {
-            self.head.receipts_root = B256::repeat_byte(0xee);
-        }
+    /// The block as a node of this behaviour returns it.
+    pub(super) fn of_node(mut self, node: &Behaviour) -> Self {
+        node.falsify(&mut self.head.logs_bloom, &mut self.head.receipts_root);
         self
     }
 }

@@ -4,7 +4,7 @@ use super::filter::{BlockSelection, Filter};
 use super::view::View;
 use crate::block::Block;
 use crate::call::RpcError;
-use crate::faults::{BeyondHead, Lie};
+use crate::faults::Plan;
 use chainflume_core::domain::{BlockRange, Log};
 
 /// `eth_getLogs`: the correct answer, then the node's limits, then the injected fault.
@@ -12,20 +12,15 @@ pub(super) fn get_logs(
     view: &View<'_>,
     filter: &Filter,
     timed: bool,
-    lies: &[Lie],
+    plan: &Plan,
 ) -> Result<Vec<Log>, RpcError> {
     let asked = asked(view, filter)?;
     let limits = &view.behaviour;
-    if let Some(cap) = &limits.max_addresses {
-        cap.check(filter.addresses.len() as u64, asked.range())?;
+    limits.check_addresses(filter.addresses.len() as u64, asked.range())?;
+    if let LogQuery::Range(range) = &asked {
+        limits.check_range(*range)?;
     }
-    if let (Some(cap), LogQuery::Range(range)) = (&limits.max_range, &asked) {
-        cap.check(range.width(), *range)?;
-    }
-    let most = limits.max_logs.as_ref().map_or(usize::MAX, |cap| {
-        // One log more than allowed shows that the limit is exceeded, and bounds the work.
-        usize::try_from(cap.max.saturating_add(1)).unwrap_or(usize::MAX)
-    });
+    let most = limits.most_logs();
     let mut logs: Vec<Log> = match &asked {
         LogQuery::Block(block) => block.logs(timed).filter(|log| filter.admits(log)).take(most).collect(),
         LogQuery::Range(range) => known(view, *range)?
@@ -35,10 +30,8 @@ pub(super) fn get_logs(
             .take(most)
             .collect(),
     };
-    if let Some(cap) = &limits.max_logs {
-        cap.check(logs.len() as u64, asked.range())?;
-    }
-    lies.iter().for_each(|lie| lie.apply(&mut logs, asked.range().to()));
+    limits.check_logs(logs.len() as u64, asked.range())?;
+    plan.falsify(&mut logs, asked.range().to());
     Ok(logs)
 }
 
@@ -70,8 +63,6 @@ fn asked(view: &View<'_>, filter: &Filter) -> Result<LogQuery, RpcError> {
 
 /// The part of `range` that the node has; `None` if it has none of it.
 fn known(view: &View<'_>, range: BlockRange) -> Result<Option<BlockRange>, RpcError> {
-    if range.to() > view.head && view.behaviour.beyond_head == BeyondHead::Refuse {
-        return Err(RpcError::params("block range extends beyond current head block"));
-    }
+    view.behaviour.check_end(range.to(), view.head)?;
     Ok(BlockRange::new(range.from(), range.to().min(view.head)))
 }

@@ -70,7 +70,7 @@ pub(super) fn call(
         ("eth_getLogs", _) => {
             let filter = Filter::parse(params.get(0)?)?;
             let timed = chain.settings().block_timestamp_in_logs;
-            let logs = get_logs(&View::new(chain, request, plan), &filter, timed, &plan.lies)?;
+            let logs = get_logs(&View::new(chain, request, plan), &filter, timed, plan)?;
             result(&logs.into_iter().map(LogJson::new).collect::<Vec<_>>())
         }
         (method, _) => read(&View::new(chain, request, plan), method, &params, chain.settings()),
@@ -80,8 +80,7 @@ pub(super) fn call(
 fn read(view: &View<'_>, method: &str, params: &Params<'_>, settings: &Settings) -> Answer {
     let timed = settings.block_timestamp_in_logs;
     let block = |block: Option<&Block>| {
-        let json =
-            |block| BlockJson::new(block, params.flag(1), settings.chain_id).with_faults_of(&view.behaviour);
+        let json = |block| BlockJson::new(block, params.flag(1), settings.chain_id).of_node(&view.behaviour);
         result(&block.map(json))
     };
     match method {

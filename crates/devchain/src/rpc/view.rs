@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use super::params::Tag;
 use crate::DevChain;
 use crate::block::Block;
-use crate::call::{Request, RpcError, Transport};
+use crate::call::{Request, RpcError};
 use crate::faults::{Behaviour, Plan};
 use crate::state::DevState;
 
@@ -20,10 +20,10 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(chain: &'a DevChain, request: &Request, plan: &Plan) -> Self {
-        let behaviour = chain.faults().behaviour();
-        let lag = if request.transport == Transport::Http { behaviour.lag } else { 0 };
+        let behaviour = chain.faults.behaviour();
+        let lag = behaviour.lag(request.transport);
         let state = chain.state();
-        let head = state.head().number.saturating_sub(lag).saturating_sub(plan.lag);
+        let head = state.head().number.saturating_sub(lag).saturating_sub(plan.lag());
         Self { state, head, behaviour, finalized_depth: chain.settings().finalized_depth }
     }
 
@@ -47,7 +47,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn by_hash(&self, hash: &B256) -> Option<&Arc<Block>> {
-        let orphan = || self.behaviour.serve_orphans.then(|| self.state.orphan(hash)).flatten();
+        let orphan = || self.behaviour.serves_orphans().then(|| self.state.orphan(hash)).flatten();
         self.state.by_hash(hash).or_else(orphan).filter(|block| block.link.number <= self.head)
     }
 

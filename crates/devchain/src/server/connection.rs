@@ -11,16 +11,16 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A connection that its handler can break.
 #[derive(Clone, Debug)]
-pub(super) struct ServedConnection(CancellationToken);
+pub(crate) struct ServedConnection(CancellationToken);
 
 impl ServedConnection {
     /// Stops all reading and writing at once. Unwritten bytes are lost, including those of the present answer.
-    pub(super) fn break_off(&self) {
+    pub(crate) fn break_off(&self) {
         self.0.cancel();
     }
 
     /// Returns when the connection was broken, by a fault or because the server stops.
-    pub(super) async fn broken(&self) {
+    pub(crate) async fn broken(&self) {
         self.0.cancelled().await;
     }
 }

@@ -6,45 +6,36 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::connection::ServedConnection;
-use super::http::{first_half, padded};
 use crate::DevChain;
 use crate::block::Block;
-use crate::faults::Wire;
 use crate::rpc::{self, HeadJson, Subscriptions};
 
 /// Whether a socket stays open.
-enum Then {
+pub(crate) enum Then {
     GoOn,
     Close,
 }
 
 /// Serves one socket until either side closes it. Calls are answered one after the other.
 pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: ServedConnection) {
-    let mut behaviour = chain.faults().watch();
-    let born = behaviour.borrow().ws_generation;
+    let mut node = chain.faults.watch();
     let mut heads = chain.heads();
     let mut open = Subscriptions::default();
-    loop {
-        let (silent, generation) = {
-            let now = behaviour.borrow_and_update();
-            (now.ws_silent, now.ws_generation)
-        };
-        if generation != born {
-            break;
-        }
+    while !node.is_closed() {
+        let is_silent = node.is_silent();
         let then = tokio::select! {
             () = connection.broken() => Ok(Then::Close),
-            changed = behaviour.changed() => Ok(changed.map_or(Then::Close, |()| Then::GoOn)),
+            is_there = node.changed() => Ok(if is_there { Then::GoOn } else { Then::Close }),
             head = heads.recv() => match head {
                 // Uses the present behaviour of the node: a block mined after the node fell silent is not announced,
                 // however busy this task is.
-                Ok(block) if !behaviour.borrow().ws_silent => announce(&mut socket, &open, &block).await,
+                Ok(block) if !node.is_silent() => announce(&mut socket, &open, &block).await,
                 // Heads that a silent or slow socket missed are lost, as with a real node.
                 Ok(_) | Err(RecvError::Lagged(_)) => Ok(Then::GoOn),
                 Err(RecvError::Closed) => Ok(Then::Close),
             },
             // Not read, so pings get no pongs either.
-            message = socket.recv(), if !silent => answer(&chain, &mut socket, &mut open, message).await,
+            message = socket.recv(), if !is_silent => answer(&chain, &mut socket, &mut open, message).await,
         };
         if !matches!(then, Ok(Then::GoOn)) {
             break;
@@ -78,14 +69,11 @@ async fn answer(
         return Ok(Then::GoOn);
     };
     let (text, then) = match reply.wire {
-        None => (body, Then::GoOn),
-        Some(Wire::Close | Wire::Status { .. }) => return Ok(Then::Close),
-        Some(Wire::Hang) => return Ok(Then::GoOn),
-        Some(Wire::Truncate) => (first_half(&body), Then::GoOn),
-        Some(Wire::CutOff) => (first_half(&body), Then::Close),
-        Some(Wire::Html(page)) => (page, Then::GoOn),
-        Some(Wire::Oversize(bytes)) => (padded(&body, bytes), Then::GoOn),
+        None => (Some(body), Then::GoOn),
+        Some(fault) => fault.over_socket(&body),
     };
-    socket.send(Message::Text(text.into())).await?;
+    if let Some(text) = text {
+        socket.send(Message::Text(text.into())).await?;
+    }
     Ok(then)
 }

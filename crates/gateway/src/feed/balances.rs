@@ -23,7 +23,7 @@ impl Feed {
             if !message["metadata"]["chainId"].is_null() {
                 wallets.extend(named.into_iter().map(str::to_owned));
             }
-            if changes_balances(&row.message_type, &row.state) {
+            if changes_balances(&row.message_type, row.state.as_str()) {
                 wanted.extend(changed_balances(&message));
             }
         }

@@ -53,7 +53,7 @@ impl Feed {
         let Some(rows) = self.outbox.read_after(newest.clone(), BATCH).await? else {
             tracing::warn!(
                 seq = newest.seq,
-                "the database is of another history than before; clients are told of a gap"
+                "the database is of another history than before; clients are notified of a gap"
             );
             self.begin_again(Reason::Epoch).await?;
             return Ok(true);
@@ -62,7 +62,7 @@ impl Feed {
         if first.missed(newest.seq) > 0 {
             tracing::warn!(
                 seq = newest.seq,
-                "messages were deleted before clients had them; clients are told of a gap"
+                "messages were deleted before clients had them; clients are notified of a gap"
             );
             self.begin_again(Reason::Retention).await?;
             return Ok(true);

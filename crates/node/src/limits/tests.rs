@@ -49,7 +49,7 @@ fn facts() -> PathBuf {
 }
 
 #[test]
-fn real_answers_of_providers_are_told_apart() {
+fn real_answers_of_providers_are_distinguished() {
     let Ok(text) = std::fs::read_to_string(facts()) else {
         eprintln!("skipped: {} is not here", facts().display());
         return;
@@ -308,7 +308,7 @@ fn out_of_time() {
 }
 
 #[test]
-fn what_says_nothing_is_no_limit() {
+fn an_answer_without_a_limit_is_no_limit() {
     check(&[
         ("no backend is currently healthy to serve traffic", "other"),
         ("limit exceeded", "other"),

@@ -212,8 +212,8 @@ impl Node {
         longer(count(filter.topic0.as_ref()), most.topics).then(|| split_topics(filter))?
     }
 
-    /// The halves of a filter that has just been refused for its lists. Which of the two is meant not every node
-    /// says; the longer one is taken to be, and its half is what is asked for from now on.
+    /// The halves of a filter that has just been refused for its lists. Not every node names which of the two is
+    /// meant; the longer one is taken, and its half is what is asked for from now on.
     fn learn_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
         let (addresses, topics) = (count(filter.addresses.as_ref()), count(filter.topic0.as_ref()));
         let mut most = self.lists.lock().unwrap_or_else(PoisonError::into_inner);

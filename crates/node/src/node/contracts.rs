@@ -11,7 +11,7 @@ use crate::rpc::RpcCall;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
 /// Widths of the questions for the newest logs, in blocks: a busy contract shows itself in ten, and free plans answer no more than
-/// that; a quiet one has a log in a thousand or is told of as silent.
+/// that; a quiet one has a log in a thousand or is reported as silent.
 const WIDTHS: [u64; 3] = [10, 100, 1_000];
 
 impl Node {
@@ -25,7 +25,7 @@ impl Node {
         let answers = self.rpc.ask_all::<String>(&questions).await?;
         let mut without = Vec::new();
         for (contract, answer) in contracts.iter().zip(answers) {
-            // A node that says nothing of it proves nothing.
+            // A node without an answer proves nothing.
             if answer?.is_some_and(|code| code == "0x") {
                 without.push(*contract);
             }

@@ -1,4 +1,4 @@
-//! What a header says of its logs, held against the logs a node answers. A header is chained by its hash to all others;
+//! Compares what a header proves about its logs with the logs that a node returns. A header is chained by its hash to all others;
 //! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
 
 mod bloom;
@@ -178,8 +178,8 @@ impl Node {
         self.logs_in(wire, filter, blocks).map(Some)
     }
 
-    /// Goes on without the checks this node fails again and again: nobody else is there who would pass them, so they say
-    /// something of the chain's headers, or of the check, and not of its logs.
+    /// Goes on without the checks this node fails again and again: no other provider would pass them, so the cause
+    /// is in the chain's headers or in the check, and not in the logs.
     pub(crate) fn give_up_worn_checks(&self) {
         for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
             if check.is_on() && check.is_worn() {
@@ -218,7 +218,7 @@ pub(crate) struct CheckedBlock {
     pub doubt: Option<Doubt>,
 }
 
-/// What a header speaks of and the answer does not, or that the header says nothing of it either way.
+/// What a header proves and the answer lacks, or that the header proves nothing either way.
 pub(crate) struct Doubt {
     doubted: BTreeSet<DoubtSubject>,
     bloom: Bloom,

@@ -14,19 +14,19 @@ pub(crate) struct Genesis(Mutex<GenesisState>);
 #[derive(Default)]
 struct GenesisState {
     by_provider: BTreeMap<String, B256>,
-    /// With who says so.
+    /// With its origin.
     settled: Option<(B256, &'static str)>,
 }
 
 impl Genesis {
-    /// Notes what a provider says.
+    /// Records the answer of a provider.
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`] where another one is settled.
     pub(crate) fn record(&self, provider: &str, found: B256) -> Result<(), ChainError> {
-        let mut told = self.lock();
-        told.by_provider.insert(provider.to_owned(), found);
-        told.check(provider)
+        let mut known = self.lock();
+        known.by_provider.insert(provider.to_owned(), found);
+        known.check(provider)
     }
 
     /// Whether a provider returned another one than was agreed on.
@@ -48,20 +48,20 @@ impl Genesis {
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
     pub(crate) fn agree_on(&self, stored: Option<B256>) -> Result<(), ChainError> {
-        let mut told = self.lock();
-        if told.settled.is_some() {
+        let mut known = self.lock();
+        if known.settled.is_some() {
             return Ok(());
         }
         if let Some(stored) = stored {
-            told.settled = Some((stored, "the database stores"));
+            known.settled = Some((stored, "the database stores"));
             return Ok(());
         }
-        let mut all = told.by_provider.values();
+        let mut all = known.by_provider.values();
         let Some(first) = all.next().copied() else { return Ok(()) };
         if all.any(|other| *other != first) {
-            return Err(told.differ());
+            return Err(known.differ());
         }
-        told.settled = Some((first, "all providers agreed before anything was stored"));
+        known.settled = Some((first, "all providers agreed before anything was stored"));
         Ok(())
     }
 
@@ -87,8 +87,10 @@ impl GenesisState {
     }
 
     fn differ(&self) -> ChainError {
-        let says = |(provider, hash): (&String, &B256)| format!("{provider} says {hash}");
-        ChainError::GenesisDiffers { said: self.by_provider.iter().map(says).collect::<Vec<_>>().join(", ") }
+        let answer = |(provider, hash): (&String, &B256)| format!("{provider} has {hash}");
+        ChainError::GenesisDiffers {
+            answers: self.by_provider.iter().map(answer).collect::<Vec<_>>().join(", "),
+        }
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     const OURS: B256 = B256::repeat_byte(1);
     const OTHER: B256 = B256::repeat_byte(2);
 
-    fn told(all: &[(&str, B256)]) -> Genesis {
+    fn genesis_of(all: &[(&str, B256)]) -> Genesis {
         let genesis = Genesis::default();
         for (provider, hash) in all {
             genesis.record(provider, *hash).expect("nothing is settled");
@@ -108,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn an_agreed_genesis_stands_and_a_later_contradiction_is_wrong() {
-        let genesis = told(&[("one", OURS), ("other", OURS)]);
+    fn an_agreed_genesis_stays_and_a_later_contradiction_is_wrong() {
+        let genesis = genesis_of(&[("one", OURS), ("other", OURS)]);
         genesis.agree_on(None).expect("they agree");
         assert_eq!(genesis.settled(), Some(OURS));
         let wrong = genesis.record("late", OTHER).expect_err("it is another").to_string();
@@ -119,9 +121,9 @@ mod tests {
 
     #[test]
     fn where_they_differ_nothing_is_settled_and_each_is_named() {
-        let genesis = told(&[("one", OURS), ("other", OTHER)]);
+        let genesis = genesis_of(&[("one", OURS), ("other", OTHER)]);
         let error = genesis.agree_on(None).expect_err("they differ").to_string();
-        assert!(error.contains(&format!("one says {OURS}, other says {OTHER}")), "{error}");
+        assert!(error.contains(&format!("one has {OURS}, other has {OTHER}")), "{error}");
         assert_eq!(genesis.settled(), None);
         // The one that was wrong is corrected.
         genesis.record("other", OURS).expect("nothing is settled");
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_needs_no_agreement() {
-        let genesis = told(&[("one", OTHER), ("other", OURS)]);
+        let genesis = genesis_of(&[("one", OTHER), ("other", OURS)]);
         genesis.agree_on(Some(OURS)).expect("it is known");
         assert!(genesis.check("one").is_err() && genesis.check("other").is_ok());
     }

@@ -25,7 +25,7 @@ impl IdentifiedHeader {
         self.seal.block
     }
 
-    /// Whether its bloom says that the block has no log of this contract, or none with this first topic.
+    /// Whether its bloom proves that the block has no log of this contract, or none with this first topic.
     pub fn excludes(&self, address: &Address, topic0: Option<&B256>) -> bool {
         let excludes = |item: &[u8]| self.seal.bloom.is_some_and(|bloom| !bloom_holds(&bloom, item));
         self.bloom_counts

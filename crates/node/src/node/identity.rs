@@ -47,7 +47,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether it has shown that it is on this chain. Before, nothing it says is to be stored.
+    /// Whether it has shown that it is on this chain. Before, none of its answers is stored.
     ///
     /// # Errors
     /// That it has not yet.
@@ -59,7 +59,7 @@ impl Node {
         Err(ChainError::Unreachable { host: self.host().to_owned(), reason })
     }
 
-    /// Whether what it last said of block 0 is what is settled now.
+    /// Whether its last answer about block 0 is the settled one.
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
@@ -86,7 +86,7 @@ impl Node {
         })
     }
 
-    /// As [`Self::show`], with what the headers say of their logs, and whether block 0 was shown.
+    /// As [`Self::show`], with the evidence of the headers about their logs, and whether block 0 was shown.
     pub(crate) async fn show_seals(
         &self,
         numbers: &[u64],

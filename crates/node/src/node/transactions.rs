@@ -15,7 +15,7 @@ const TRANSACTION: &str = "eth_getTransactionByHash";
 /// The method for nonces.
 const NONCE: &str = "eth_getTransactionCount";
 
-/// What a block says of a transaction in it.
+/// What a block contains of a transaction in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionReceipt {
     /// The block.
@@ -98,7 +98,7 @@ impl Node {
         answers.into_iter().zip(hashes).map(read).collect()
     }
 
-    /// How many transactions of each account are mined up to a block; `None` where the node does not say.
+    /// How many transactions of each account are mined up to a block; `None` where the node does not know.
     ///
     /// # Errors
     /// Why the node cannot be asked.

@@ -7,7 +7,7 @@ use crate::settings::Work;
 use chainflume_core::domain::{BlockRange, LogFilter};
 
 impl Node {
-    /// These blocks could not be read. Says nothing of whose fault that is.
+    /// These blocks could not be read. The cause may be the node or the blocks.
     pub fn could_not_read(&self, work: Work, filter: &LogFilter, range: BlockRange) {
         self.failed.set(work, Some(FailedRead { filter: filter.clone(), range }));
     }

@@ -1,4 +1,4 @@
-//! What one provider says, weighed against the others.
+//! Compares the answers of one provider with those of the others.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,9 +40,9 @@ impl Pool {
         let Some(doubt) = doubt else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
         // It may lack the block, or the same logs. One that hangs is no help: the block is waiting.
-        let patience = self.shared.settings.failover.probe_timeout;
+        let limit = self.shared.settings.failover.probe_timeout;
         if let Some(other) = self.another(node)
-            && let Ok(second) = probing(patience, other.with_logs(filter, answered.block)).await
+            && let Ok(second) = probing(limit, other.with_logs(filter, answered.block)).await
             && let Some(second) = node.outdone(&answered, &doubt, second)
         {
             return Ok(second);
@@ -59,7 +59,7 @@ impl Pool {
         (0..facts.len()).filter(other).any(passes)
     }
 
-    /// Settles which block 0 is the chain's: as it was `stored` in an earlier life, or as all providers say that are there.
+    /// Settles which block 0 is the chain's: as it was `stored` in an earlier life, or as all available providers answer.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`] where they disagree and nothing is stored, [`ChainError::WrongGenesis`] where the
@@ -68,10 +68,10 @@ impl Pool {
         let (genesis, members) = (&self.shared.kin.genesis, &self.shared.members);
         if genesis.settled().is_none() {
             if stored.is_none() && self.has_several() {
-                // Whoever is away now is compared when it comes back.
-                let patience = self.shared.settings.failover.probe_timeout;
+                // A provider that is away now is compared when it comes back.
+                let limit = self.shared.settings.failover.probe_timeout;
                 let there = members.iter().filter(|member| !member.node.rpc.health.snapshot().failing);
-                join_all(there.map(|member| probing(patience, member.node.check_chain()))).await;
+                join_all(there.map(|member| probing(limit, member.node.check_chain()))).await;
             }
             genesis.agree_on(stored)?;
         }
@@ -88,10 +88,10 @@ impl Pool {
 
     /// Whether a provider of new blocks has this block by now. One that has it contradicts nothing, and is asked again.
     pub async fn agrees_on(&self, ours: BlockId) -> bool {
-        let patience = self.shared.settings.request_timeout;
+        let limit = self.shared.settings.request_timeout;
         let live = self.shared.members.iter().filter(|member| member.does(ProviderRole::Live));
         let looks = live.map(async |member| {
-            let shown = probing(patience, member.node.show(&[ours.number])).await;
+            let shown = probing(limit, member.node.show(&[ours.number])).await;
             let agrees =
                 shown.is_ok_and(|shown| shown.blocks.iter().flatten().any(|block| block.hash == ours.hash));
             if agrees {

@@ -11,7 +11,7 @@ pub(super) struct ProviderFacts {
     pub fit: bool,
     /// Whether its answers fail just now.
     pub failing: bool,
-    /// Its newest block, as it said itself.
+    /// Its newest block, as it reports it itself.
     pub head: Option<u64>,
     /// In how many rounds in a row it has lagged behind the others.
     pub rounds_behind: u32,
@@ -76,7 +76,7 @@ impl SwitchReason {
 
 /// A provider behind in this many rounds is behind: in one it may just have been asked a moment earlier.
 const ROUNDS: u32 = 3;
-/// Nobody is left for being slow who answers within this time: there is nothing to be won.
+/// A provider that answers within this time is not left for being slow: nothing would be won.
 const SLOW: Duration = Duration::from_secs(1);
 /// And only for one who answers in a fraction of the time, or two of a kind would be swapped for ever.
 const TIMES: u32 = 4;
@@ -91,7 +91,7 @@ pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules
         *index != in_use && fact.fit && !fact.failing
     };
     let near = |index: &usize| usable(index) && lag(*index) <= rules.max_lag;
-    // One that has not said its head to the last probe is the last to be tried: each try costs seconds.
+    // One whose head the last probe did not get is the last to be tried: each try costs seconds.
     let best = |index: &usize| (facts[*index].head.is_none(), facts[*index].priority, facts[*index].latency);
     if !now.fit || now.failing {
         // One that lags gives late answers and no wrong ones; that is more than none.
@@ -195,7 +195,7 @@ mod tests {
             ("the preferred one is back", 1, &[first, second], Switch(0, Return)),
             ("it is back for a moment", 1, &[young(first), second], Stay),
             ("it is back and lags", 1, &[well(0, 90), second], Stay),
-            ("it is back and has said no head yet", 1, &[unheard(young(first)), second], Stay),
+            ("it is back and its head is not known yet", 1, &[unheard(young(first)), second], Stay),
             ("a slow one of equals", 0, &[slow(well(0, 100)), well(0, 100)], Switch(1, Slow)),
             ("a slow one that is preferred", 0, &[slow(first), second], Stay),
             ("two slow ones", 0, &[slow(well(0, 100)), slow(well(0, 100))], Stay),

@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_millis(200);
 /// While something stays wrong each look comes half as late again after the one before, up to this: there may be no other
 /// for hours, and one that comes back is to be taken within seconds.
 const AT_LAST: Duration = Duration::from_secs(5);
-/// Whoever is asked about new blocks and has answered nothing for so long is asked for its head. Between two blocks nothing
+/// A provider that is asked about new blocks and has answered nothing for this long is asked for its head. Between two blocks nothing
 /// else is, so that one that hangs would be found by the next block alone.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ enum Urgency {
 }
 
 impl PoolShared {
-    /// Probes all and switches, for ever. Whoever failed is asked again beside that: it may take its time.
+    /// Probes all and switches, for ever. A provider that failed is asked again beside that: it may take its time.
     pub(super) async fn watch_over(self: Arc<Self>, turns: Turns) {
         let readmissions = join_all(self.members.iter().map(|member| self.readmissions(member)));
         tokio::join!(self.rounds(&turns), readmissions);
@@ -42,7 +42,7 @@ impl PoolShared {
     /// Rounds of looks, for ever: at the interval, and when one fails.
     async fn rounds(&self, turns: &Turns) {
         self.look_at_all().await;
-        // Whoever waits for a provider of history to be checked looks again.
+        // A caller that waits for a provider of history to be checked looks again.
         self.in_use.send_modify(|_| {});
         let mut gap = SOON;
         loop {
@@ -151,7 +151,7 @@ impl PoolShared {
             return Ok(head.number);
         }
         node.rpc.health.cleared();
-        // Whoever works with it is the better judge of that.
+        // The reader that works with it judges that better.
         if !self.is_used(member) || health.stale {
             member.again.notify_one();
         }

@@ -40,7 +40,7 @@ pub(super) async fn all(
     task: TakeoverTask,
 ) -> Result<(), String> {
     let urgent = matches!(task.why, SwitchReason::Failing | SwitchReason::Behind);
-    let patience = if urgent { settings.failover.probe_timeout } else { settings.request_timeout };
+    let limit = if urgent { settings.failover.probe_timeout } else { settings.request_timeout };
     let asks = async {
         node.check_chain().await.map_err(|error| error.to_string())?;
         let head = node.head().await.map_err(|error| error.to_string())?;
@@ -51,7 +51,7 @@ pub(super) async fn all(
         }
         again(node, task.work, &unread).await.map_err(|error| error.to_string())
     };
-    probing(patience, asks).await?;
+    probing(limit, asks).await?;
     if urgent {
         return Ok(());
     }

@@ -19,7 +19,7 @@ pub struct ProviderState {
     pub history: bool,
     /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: &'static str,
-    /// Its newest block, as it last said to a probe.
+    /// Its newest block, as a probe last read it.
     pub head: Option<u64>,
     /// Blocks the others have and it lacks.
     pub behind: u64,

@@ -16,7 +16,7 @@ use crate::error::ChainError;
 use crate::limits::RefusalKind;
 use crate::wire::{RpcResponse, RpcResponses};
 
-/// An answer before it is known what it should be; `None` where the node says `null`.
+/// An answer before it is known what it should be; `None` where the node answers `null`.
 pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Rpc {
@@ -45,7 +45,7 @@ impl Rpc {
         self.batches.alone();
     }
 
-    /// Lets the next calls that belong together be a batch again, unless the node has said that it takes none.
+    /// Lets the next calls that belong together be a batch again, unless the node has answered that it takes none.
     pub(crate) fn try_batches(&self) {
         self.batches.try_again();
     }

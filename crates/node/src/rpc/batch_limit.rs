@@ -10,7 +10,7 @@ const TRY_EVERY: u64 = 128;
 pub(super) struct BatchLimit {
     /// Now; halved by failures, doubled by answers.
     now: AtomicU64,
-    /// What the node said, or what was found.
+    /// From the answer of the node, or as found.
     cap: AtomicU64,
     /// How often they were asked one by one.
     alone: AtomicU64,
@@ -23,7 +23,7 @@ impl Default for BatchLimit {
 }
 
 impl BatchLimit {
-    /// What the node said, or what was found; `None` where nothing was.
+    /// From the answer of the node, or as found; `None` where nothing was.
     pub(super) fn cap(&self) -> Option<u64> {
         Some(self.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MOST)
     }

@@ -52,7 +52,7 @@ pub(super) enum BodyError {
 
 impl Body {
     /// Reads at most `limit` bytes, counted after decompression and while they come: what a header promises, or
-    /// how small a body is on the wire, binds nobody. Waits where other answers have the bytes that are allowed at once.
+    /// how small a body is on the wire, is not a guarantee. Waits where other answers have the bytes that are allowed at once.
     pub(super) async fn read(
         mut response: Response,
         (limit, mut share): (usize, AnswerBytes),

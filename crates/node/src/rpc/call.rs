@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 pub(crate) struct RpcCall {
     pub method: &'static str,
     pub params: Value,
-    /// Blocks it spans, for what the node says about ranges.
+    /// Blocks it spans, for refusals about ranges.
     pub width: Option<u64>,
 }
 
@@ -13,7 +13,7 @@ impl RpcCall {
         Self { method, params, width: None }
     }
 
-    /// Bytes that an answer has at most, where the question says so. A header with the hashes of ten thousand transactions has
+    /// Bytes that an answer has at most, where the question limits them. A header with the hashes of ten thousand transactions has
     /// 700 KiB; what a node sends beyond that is no header, and is not read to the end.
     fn max_bytes(&self) -> Option<usize> {
         let small =

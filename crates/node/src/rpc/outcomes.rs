@@ -3,7 +3,7 @@
 use super::call::RpcCall;
 use crate::error::ChainError;
 
-/// What an answer says of the single calls of its request.
+/// The results of the single calls of a request.
 pub(super) trait Outcomes {
     /// Why this call was not answered, if the request as a whole was.
     fn error_of(&self, _call: usize) -> Option<&ChainError> {

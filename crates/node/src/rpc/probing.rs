@@ -7,11 +7,11 @@ tokio::task_local! {
 
 /// Makes the requests inside those of a probe: each takes so long at most, and none of them waits behind the work whose trouble
 /// they are to look into. It is no argument of each question, since what a probe asks is what the work asks.
-pub async fn probing<T>(patience: Duration, asks: impl Future<Output = T>) -> T {
-    PROBE.scope(patience, asks).await
+pub async fn probing<T>(limit: Duration, asks: impl Future<Output = T>) -> T {
+    PROBE.scope(limit, asks).await
 }
 
 /// How long the requests of the probe that this runs in may take.
-pub(super) fn patience() -> Option<Duration> {
-    PROBE.try_with(|patience| *patience).ok()
+pub(super) fn probe_limit() -> Option<Duration> {
+    PROBE.try_with(|limit| *limit).ok()
 }

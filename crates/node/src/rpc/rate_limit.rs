@@ -1,4 +1,4 @@
-//! How fast an endpoint is asked: within what its operator says it allows, and as slowly as itself demands.
+//! How fast an endpoint is asked: within the configured limits, and as slowly as it demands itself.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use crate::settings::RateLimitSettings;
 
 /// A longer pause is not waited for here: the caller may have other work, or another node.
 const MOMENT: Duration = Duration::from_secs(2);
-/// The pause where a node says that it was too much and not for how long: most count requests by the second.
+/// The pause where a node answers that it was too much, without a time: most count requests by the second.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A node may ask for patience, not for an outage.
+/// The longest pause that a node may ask for: a longer one would be an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 pub(super) struct RateLimiter {
@@ -186,12 +186,12 @@ impl RateState {
 }
 
 impl Permit<'_> {
-    /// The node answered, whatever it said.
+    /// The node answered.
     pub(super) fn answered(self) {
         self.pace.lock().answered(self.pace);
     }
 
-    /// The node said that it was too much.
+    /// The node answered that it was too much.
     pub(super) fn limited(self, retry_after: Option<Duration>) {
         self.pace.lock().limited(self.began, retry_after, Instant::now());
     }
@@ -298,14 +298,14 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_gets_its_place_and_a_long_wait_is_refused() {
         let pace = pace(None, None, 1);
-        let Ok(first) = pace.enter(1, 0).await else { panic!("nobody is there") };
+        let Ok(first) = pace.enter(1, 0).await else { panic!("no question is on its way") };
         let second = pace.enter(1, 0);
         let third = async {
             tokio::task::yield_now().await;
             first.answered();
         };
         let (second, ()) = tokio::join!(second, third);
-        let Ok(second) = second else { panic!("nobody closed it") };
+        let Ok(second) = second else { panic!("it is open") };
         second.limited(Some(Duration::from_secs(40)));
         assert!(pace.enter(1, 0).await.err().expect("closed") > Duration::from_secs(39));
     }

@@ -9,7 +9,7 @@ use super::Rpc;
 use crate::error::ChainError;
 
 impl Rpc {
-    /// Ends what is on its way: another provider is asked from now on. Whoever waits for an answer asks there.
+    /// Ends what is on its way: another provider is asked from now on. A caller that waits for an answer asks there.
     pub(crate) fn leave(&self) {
         self.departures.cancel();
     }
@@ -47,10 +47,10 @@ impl Rpc {
     /// The answer to a request of a probe.
     pub(super) async fn brief<T>(
         &self,
-        (method, patience): (&'static str, Duration),
+        (method, limit): (&'static str, Duration),
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
-        let too_late = || ChainError::Timeout { host: self.host.clone(), method, after: patience };
-        timeout(patience, request).await.unwrap_or_else(|_| Err(too_late()))
+        let too_late = || ChainError::Timeout { host: self.host.clone(), method, after: limit };
+        timeout(limit, request).await.unwrap_or_else(|_| Err(too_late()))
     }
 }

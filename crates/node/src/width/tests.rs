@@ -15,8 +15,8 @@ struct FakeLimits {
     cap: u64,
     /// Most bytes; `None` for any.
     bytes: Option<u64>,
-    /// What it says about the cap.
-    says: FakeAnswer,
+    /// How it answers about the cap.
+    answer: FakeAnswer,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +68,9 @@ fn against(
     (before, after, calls)
 }
 
-/// Refuses until something narrower is asked; tells how often.
+/// Refuses until something narrower is asked; returns how often.
 fn refuse(width: &mut Width, limits: FakeLimits, asked: u64) -> usize {
-    let hint = match limits.says {
+    let hint = match limits.answer {
         FakeAnswer::No => None,
         FakeAnswer::Cap => Some(limits.cap),
         FakeAnswer::CapAndOne => Some(limits.cap + 1),
@@ -89,7 +89,7 @@ const CAPS: [u64; 16] =
 
 #[test]
 fn any_cap_is_found_in_a_dozen_refusals_and_then_rarely_met() {
-    for says in [
+    for answer in [
         FakeAnswer::No,
         FakeAnswer::Cap,
         FakeAnswer::CapAndOne,
@@ -100,8 +100,8 @@ fn any_cap_is_found_in_a_dozen_refusals_and_then_rarely_met() {
         for cap in CAPS {
             let mut width = Width::new(&settings(1000, 1_000_000), None);
             let (before, after, calls) =
-                against(&mut width, FakeLimits { cap, bytes: None, says }, 1000, |_| 0);
-            let case = format!("cap {cap} {says:?}: {before} before, {after} of {calls} after");
+                against(&mut width, FakeLimits { cap, bytes: None, answer }, 1000, |_| 0);
+            let case = format!("cap {cap} {answer:?}: {before} before, {after} of {calls} after");
             assert!(before <= 12, "{case}");
             assert!(after * 100 < calls, "{case}");
             let (found, _) = width.learnt().expect("it answered");
@@ -151,7 +151,7 @@ fn a_hint_that_creeps_is_believed_once() {
 
 #[test]
 fn what_was_learnt_is_where_the_next_life_begins() {
-    let limits = FakeLimits { cap: 2000, bytes: None, says: FakeAnswer::No };
+    let limits = FakeLimits { cap: 2000, bytes: None, answer: FakeAnswer::No };
     let mut width = Width::new(&settings(1000, 100_000), None);
     against(&mut width, limits, 3000, |_| 0);
     let mut again = Width::new(&settings(1000, 100_000), width.learnt());
@@ -163,8 +163,8 @@ fn what_was_learnt_is_where_the_next_life_begins() {
 #[test]
 fn a_limit_that_is_lifted_is_noticed() {
     let mut width = Width::new(&settings(1000, 100_000), None);
-    against(&mut width, FakeLimits { cap: 500, bytes: None, says: FakeAnswer::Cap }, 1000, |_| 0);
-    let lifted = FakeLimits { cap: u64::MAX, bytes: None, says: FakeAnswer::No };
+    against(&mut width, FakeLimits { cap: 500, bytes: None, answer: FakeAnswer::Cap }, 1000, |_| 0);
+    let lifted = FakeLimits { cap: u64::MAX, bytes: None, answer: FakeAnswer::No };
     against(&mut width, lifted, 5000, |_| 0);
     assert_eq!(width.now(), 100_000);
 }
@@ -172,7 +172,7 @@ fn a_limit_that_is_lifted_is_noticed() {
 #[test]
 fn an_answer_of_even_density_is_not_too_large_again_and_again() {
     let mut width = Width::new(&settings(1000, 10_000), None);
-    let limits = FakeLimits { cap: u64::MAX, bytes: Some(300_000), says: FakeAnswer::No };
+    let limits = FakeLimits { cap: u64::MAX, bytes: Some(300_000), answer: FakeAnswer::No };
     let (before, after, calls) = against(&mut width, limits, 2000, |_| 1000);
     assert_eq!(before, 2);
     assert!(after * 100 < calls, "{after} of {calls}");
@@ -226,7 +226,7 @@ proptest! {
         bytes in proptest::option::of(1000..1_000_000u64),
         initial in 1..1_000_000u64,
         dense in 0..2000u64,
-        says in prop_oneof![
+        answer in prop_oneof![
             Just(FakeAnswer::No), Just(FakeAnswer::Cap), Just(FakeAnswer::CapAndOne), Just(FakeAnswer::Asked), Just(FakeAnswer::Nonsense),
             any::<u64>().prop_map(FakeAnswer::Number), (0..10_000u64).prop_map(FakeAnswer::Number),
         ],
@@ -234,7 +234,7 @@ proptest! {
         let mut width = Width::new(&settings(initial, 1_000_000), None);
         // A single block must fit, else it is for the filter to be split.
         let bytes = bytes.map(|most| most.max(dense));
-        let limits = FakeLimits { cap, bytes, says };
+        let limits = FakeLimits { cap, bytes, answer };
         let (before, after, calls) = against(&mut width, limits, 2000, |round| if round % 300 < 150 { dense } else { 1 });
         prop_assert!(before <= 12, "{before} refusals before any answer");
         prop_assert!(calls > 1000, "{calls} calls");
@@ -247,7 +247,7 @@ proptest! {
 #[test]
 fn a_width_grows_again_after_a_limit_in_flight_is_lifted() {
     let mut width = Width::new(&settings(1_000, 10_000), None);
-    let free = FakeLimits { cap: 10_000, bytes: None, says: FakeAnswer::No };
+    let free = FakeLimits { cap: 10_000, bytes: None, answer: FakeAnswer::No };
     against(&mut width, free, 20, |_| 1);
     assert_eq!(width.now(), 10_000);
     // Sixteen questions are on their way when a limit comes.

@@ -96,7 +96,7 @@ fn numbers_that_do_not_fit_are_an_answer_that_cannot_be_read() {
 }
 
 #[test]
-fn a_header_is_taken_whatever_is_said_of_its_logs() {
+fn a_header_is_taken_whatever_it_proves_about_its_logs() {
     let header = json!({ "number": "0x1", "hash": B256::ZERO, "parentHash": B256::ZERO, "timestamp": "0x1" });
     for field in ["logsBloom", "receiptsRoot"] {
         for value in odd().into_iter().chain([Value::Null]) {
@@ -116,7 +116,7 @@ fn receipt() -> Value {
 }
 
 #[test]
-fn odd_fields_of_somebody_elses_receipt_hide_no_log_of_ours() {
+fn odd_fields_of_another_receipt_hide_no_log_of_ours() {
     let ours = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
     let logs = |receipt: Value| {
         let receipt: WireReceipt = serde_json::from_value(receipt).expect("any receipt");

@@ -27,7 +27,7 @@ impl House {
     }
 }
 
-/// Waits until `is` holds, on the paused clock, for at most a minute of real time.
+/// Waits until `is` holds, for at most a minute.
 async fn until(is: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !is() {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::Outbox;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin};
-use chainflume_db::{Epoch, StoreError, sink_lease};
+use chainflume_db::{Epoch, LeaseName, StoreError};
 
 /// What came of a round of tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Outbox {
 
 /// No instance can take the sink's lease from here on until the transaction ends.
 async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> {
-    let lease = sink_lease(sink);
+    let lease = LeaseName::sink(sink);
     let is_led = sqlx::query("select from leases where name = $1 and epoch = $2 for share")
         .bind(&lease)
         .bind(int8("epoch", epoch.number())?)
@@ -248,7 +248,7 @@ async fn set_pace(tx: &mut Tx, sink: &str, pace: &SinkPacing) -> Result<(), Stor
     Ok(())
 }
 
-/// PostgreSQL's text holds no NUL, and a reason may quote what a receiver said.
+/// PostgreSQL's text holds no NUL, and a reason may quote a receiver.
 fn text(reason: &str) -> String {
     reason.replace('\0', "\u{fffd}")
 }

@@ -26,7 +26,7 @@ pub struct DoubtedEvents {
 }
 
 impl ChainStore {
-    /// The same, told which contracts each source follows: stored events of others are no difference.
+    /// The same, for these contracts of each source: stored events of other contracts are no difference.
     #[must_use]
     pub fn following(self, contracts: BTreeMap<String, AddressSet>) -> Self {
         Self { contracts: Arc::new(contracts), ..self }

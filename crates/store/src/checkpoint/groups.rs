@@ -1,4 +1,4 @@
-//! How checkpoints move. Sources that stand at the same block and move together share a row of `source_groups`, so that a block at
+//! How checkpoints move. Sources that are at the same block and move together share a row of `source_groups`, so that a block at
 //! the head moves one row. A writer knows its sources; that they are the sources of the row is compared by a digest of their names.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fn digest<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
     digest.finalize().to_vec()
 }
 
-/// Where all of these stand, and the digest of their names; `None` where they do not stand at one block.
+/// The block of all of these, and the digest of their names; `None` if they are at different blocks.
 fn as_group(expected: &[Checkpoint]) -> Option<(BlockId, Vec<u8>)> {
     let at = expected.first()?.at?;
     let together = expected.iter().all(|checkpoint| checkpoint.at == Some(at));
@@ -83,7 +83,7 @@ async fn move_group(
     Ok(moved.rows_affected() == 1)
 }
 
-/// Moves each source into a new group, if it stands where expected. Groups without sources go.
+/// Moves each source into a new group, if it is where expected. Groups without sources go.
 async fn regroup(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -160,35 +160,35 @@ pub(crate) async fn renamed(tx: &mut Tx, source: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Conflict unless every one of these sources stands where expected: the compare without the set.
+/// Conflict unless every one of these sources is where expected: the compare without the set.
 pub(crate) async fn check(tx: &mut Tx, chain: &OpenChain, expected: &[Checkpoint]) -> Result<(), StoreError> {
     if let Some((at, members)) = as_group(expected) {
         let sql = r"
             select exists (select from source_groups
             where chain_id = $1 and block_number = $2 and block_hash = $3 and members = $4)
         ";
-        let stands: bool = sqlx::query_scalar(sql)
+        let is_there: bool = sqlx::query_scalar(sql)
             .bind(chain.id)
             .bind(int8("block number", at.number)?)
             .bind(at.hash.as_slice())
             .bind(members)
             .fetch_one(&mut **tx)
             .await?;
-        if stands {
+        if is_there {
             return Ok(());
         }
     }
     let stored = read(tx, chain).await?;
     let stored: BTreeMap<&str, Option<BlockId>> =
         stored.iter().map(|checkpoint| (checkpoint.source.as_str(), checkpoint.at)).collect();
-    let stands = |expected: &Checkpoint| stored.get(expected.source.as_str()) == Some(&expected.at);
-    match expected.iter().all(stands) {
+    let is_there = |expected: &Checkpoint| stored.get(expected.source.as_str()) == Some(&expected.at);
+    match expected.iter().all(is_there) {
         true => Ok(()),
         false => Err(moved_on()),
     }
 }
 
-/// Takes every checkpoint above `to` back to it, after checking that all stand where expected. Sources
+/// Takes every checkpoint above `to` back to it, after checking that all are where expected. Sources
 /// that are no longer configured go along. A source that begins above `to` has nothing left and so no
 /// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
 pub(crate) async fn rewind(

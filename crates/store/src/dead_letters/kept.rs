@@ -47,7 +47,7 @@ pub enum DeadLetterSubject {
     },
 }
 
-/// Where a log stands.
+/// The place of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRef {
     /// EIP-155.
@@ -61,7 +61,7 @@ pub struct LogRef {
 }
 
 impl StoredDeadLetter {
-    /// Where its log stands; `None` for a delivery.
+    /// The place of its log; `None` for a delivery.
     pub fn of_log(&self) -> Option<&LogRef> {
         match &self.about {
             DeadLetterSubject::Log(log) => Some(log),

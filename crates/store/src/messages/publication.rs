@@ -61,7 +61,7 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// That events are confirmed, with all it takes to say so: writing it down needs no database.
+/// The confirmation of events, with everything that its messages need: composing them needs no database.
 pub(in super::super) struct Confirmation<'a> {
     /// What is taken back goes first: another event may be confirmed at its place.
     gone: Vec<Message>,

@@ -1,14 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::super::events::Stored;
 use super::super::open::OpenChain;
-use super::event::{EventRef, EventUsers, VERSION, event_id, metadata, timestamp};
-use chainflume_core::domain::{Aggregate, Message, MessageState, Projection, amount_formatted};
+use super::event::EventRef;
+use chainflume_core::domain::{Message, MessageState, Projection};
+use chainflume_core::messages::{UserChange, UserState};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count};
 use chainflume_db::transaction::Tx;
@@ -49,12 +48,10 @@ pub(super) async fn before(
         true => BTreeSet::new(),
         false => users(tx, causes.keys())
             .await?
-            .into_values()
-            .filter(UserRow::is_active)
-            .map(|u| u.wallet)
+            .into_iter()
+            .filter_map(|(wallet, user)| user.is_active().then_some(wallet))
             .collect(),
     };
-    let active = active.iter().map(|wallet: &Vec<u8>| address(wallet)).collect::<Result<_, _>>()?;
     Ok(Stakers { causes, active })
 }
 
@@ -80,7 +77,7 @@ impl Stakers {
             };
             let state = MessageState::Confirmed;
             let change = UserChange { wallet: *wallet, user: Some(user), message_type, state };
-            messages.push(message(chain, &refs[*cause], change)?);
+            messages.push(change.message(&refs[*cause].subject(chain)?));
         }
         Ok(messages)
     }
@@ -123,7 +120,7 @@ pub(in super::super) async fn are_active(
     wallets: &[StakedWallet],
 ) -> Result<Vec<bool>, StoreError> {
     let users = users(tx, wallets.iter().map(|staked| &staked.wallet)).await?;
-    Ok(wallets.iter().map(|staked| users.get(&staked.wallet).is_some_and(UserRow::is_active)).collect())
+    Ok(wallets.iter().map(|staked| users.get(&staked.wallet).is_some_and(UserState::is_active)).collect())
 }
 
 /// One message a user that changed: when its last stake was taken back, the activation is retracted, unless it lay before what is
@@ -146,74 +143,15 @@ pub(in super::super) async fn publish_taken_back(
             _ => ("user.updated", MessageState::Confirmed, last),
         };
         let change = UserChange { wallet: staked.wallet, user, message_type, state };
-        messages.push(message(chain, &EventRef::of(cause), change)?);
+        messages.push(change.message(&EventRef::of(cause).subject(chain)?));
     }
     append(tx, chain.id, drafts(messages)?, None).await
-}
-
-impl UserRow {
-    fn is_active(&self) -> bool {
-        self.staked_at.is_some()
-    }
-}
-
-/// What changed of a user.
-struct UserChange<'a> {
-    wallet: Address,
-    /// The user's row, where there is one.
-    user: Option<&'a UserRow>,
-    message_type: &'a str,
-    state: MessageState,
-}
-
-fn message(chain: &OpenChain, cause: &EventRef<'_>, change: UserChange<'_>) -> Result<Message, StoreError> {
-    let UserChange { wallet, user, message_type, state } = change;
-    let described = chain.described(cause.kind_id)?;
-    let causation = event_id(chain, cause.event);
-    let users = EventUsers { first: user.map(|user| user.id), second: None };
-    let mut metadata = metadata(chain, described, cause.event, (0, users));
-    metadata.causation_id = Some(causation);
-    Ok(Message {
-        id: derived(causation, message_type),
-        seq: 0,
-        version: VERSION,
-        message_type: message_type.to_owned(),
-        state,
-        timestamp: timestamp(cause.event.block_time),
-        aggregate_type: Aggregate::User.as_str().to_owned(),
-        aggregate_id: wallet,
-        account: Some(wallet),
-        payload: payload(user, described.decimals),
-        metadata,
-        replay: false,
-    })
-}
-
-fn payload(user: Option<&UserRow>, decimals: Option<u8>) -> Map<String, Value> {
-    let mut payload = Map::new();
-    let (amount, status) = user.map_or(("0", "registered"), |user| (&*user.stake_amount, &*user.status));
-    payload.insert("stakeAmount".to_owned(), amount.into());
-    if let Some(decimals) = decimals {
-        payload.insert("stakeAmountFormatted".to_owned(), amount_formatted(amount, decimals).into());
-    }
-    let staked_at = user.and_then(|user| user.staked_at).map(|at| timestamp(count(at)));
-    payload.insert("stakedAt".to_owned(), staked_at.map_or(Value::Null, Value::from));
-    payload.insert("status".to_owned(), status.into());
-    payload
-}
-
-/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of its type; what is taken back has the id it had.
-fn derived(causation: Uuid, message_type: &str) -> Uuid {
-    let digest = Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type).finalize();
-    let bits = digest.iter().take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte));
-    let kept = bits & !(0xf << 76) & !(0b11 << 62);
-    Uuid::from_u128(kept | 0x8 << 76 | 0b10 << 62)
 }
 
 async fn users(
     tx: &mut Tx,
     wallets: impl Iterator<Item = &Address>,
-) -> Result<BTreeMap<Address, UserRow>, StoreError> {
+) -> Result<BTreeMap<Address, UserState>, StoreError> {
     let wallets: Vec<&[u8]> = wallets.map(|wallet| wallet.as_slice()).collect();
     let rows: Vec<UserRow> = sqlx::query_as(
         r"
@@ -224,5 +162,10 @@ async fn users(
     .bind(wallets)
     .fetch_all(&mut **tx)
     .await?;
-    rows.into_iter().map(|user| Ok((address(&user.wallet)?, user))).collect()
+    let user = |row: UserRow| {
+        let UserRow { id, wallet, stake_amount, staked_at, status } = row;
+        let staked_at = staked_at.map(count);
+        Ok((address(&wallet)?, UserState { id, stake_amount, staked_at, status }))
+    };
+    rows.into_iter().map(user).collect()
 }

@@ -89,7 +89,7 @@ const WITHOUT_STAKE: &str = r"
         and not exists (select from stakes s where s.account = u.wallet)
 ";
 
-/// Removes rows the chain created and no longer stands behind. Where an application's own table refers to
+/// Removes rows that the chain created and that no event supports any more. Where an application's own table refers to
 /// one of them, it became the application's: it is kept without a stake, since a reorg that cannot be undone
 /// would stop the chain.
 async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {

@@ -255,9 +255,9 @@ async fn sources_at_one_block_share_a_row_that_moves_alone() {
     };
     chain.advance(&of(["vault", "token"], 2, 3)).await.expect("advances");
     assert_eq!(groups(&store).await.0, ["2: misc nft", "3: token vault"]);
-    let all = advance(&chain, Some(block(2, 0)), block(4, 0), vec![]).await.expect_err("two stand elsewhere");
+    let all = advance(&chain, Some(block(2, 0)), block(4, 0), vec![]).await.expect_err("two are elsewhere");
     assert!(all.is_conflict(), "{all}");
-    let other = chain.advance(&of(["vault", "nft"], 2, 4)).await.expect_err("one stands elsewhere");
+    let other = chain.advance(&of(["vault", "nft"], 2, 4)).await.expect_err("one is elsewhere");
     assert!(other.is_conflict(), "{other}");
     chain.advance(&of(["misc", "nft"], 2, 3)).await.expect("advances");
     advance(&chain, Some(block(3, 0)), block(4, 0), vec![]).await.expect("advances");

@@ -40,7 +40,7 @@ pub(super) fn truth() -> (Vec<Event>, Vec<Event>) {
     (token, vault)
 }
 
-/// A chain that was told lies about: what is missing, what differs and what never was.
+/// A chain with wrong events: what is missing, what differs and what never was.
 pub(super) async fn deceived(store: &Store) -> ChainStore {
     let chain = open(store).await;
     let [one, two, three] = blocks();
@@ -100,11 +100,11 @@ async fn a_comparison_names_every_place_and_changes_nothing() {
 async fn every_table_after_a_repair_is_that_of_an_honest_chain() {
     let store = store().await;
     let chain = deceived(&store).await;
-    let told: u64 = texts(&store, "select max(seq)::text from outbox").await[0].parse().expect("a number");
+    let last: u64 = texts(&store, "select max(seq)::text from outbox").await[0].parse().expect("a number");
     let (token, vault) = truth();
     repair(&chain, &read("token", 0, token.clone())).await.expect("repairs");
     assert_eq!(
-        types(&store, told).await,
+        types(&store, last).await,
         [
             "retracted erc20.approval",
             "retracted erc20.mint",
@@ -114,7 +114,7 @@ async fn every_table_after_a_repair_is_that_of_an_honest_chain() {
             "confirmed erc20.transfer",
         ]
     );
-    // Nobody may go on with what was read before.
+    // No writer may go on with what it read before.
     let stale = repair(&chain, &read("vault", 0, vault.clone())).await;
     assert!(stale.expect_err("refused").is_conflict());
     repair(&chain, &read("vault", 1, vault.clone())).await.expect("repairs");
@@ -158,8 +158,8 @@ async fn what_is_not_proven_stays_and_what_is_missing_is_added() {
 async fn what_a_source_does_not_follow_any_more_is_no_difference() {
     let store = store().await;
     let chain = deceived(&store).await;
-    let nobody = AddressSet::Only([Address::repeat_byte(0x99)].into());
-    let chain = chain.following([("token".to_owned(), nobody)].into());
+    let stranger = AddressSet::Only([Address::repeat_byte(0x99)].into());
+    let chain = chain.following([("token".to_owned(), stranger)].into());
     let nothing = read("token", 0, vec![]);
     let found = chain.compare(&nothing).await.expect("compares");
     assert!(found.agrees());

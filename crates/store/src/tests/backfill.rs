@@ -54,7 +54,7 @@ async fn a_backfill_inserts_what_is_missing_once() {
 }
 
 #[tokio::test]
-async fn what_differs_is_told_and_left_alone() {
+async fn differences_are_reported_and_left_alone() {
     let store = store().await;
     let chain = open(&store).await;
     let one = block(1, 0);
@@ -97,24 +97,24 @@ async fn a_backfill_below_the_start_extends_the_source() {
     let mut record = record();
     record.sources[0].start_block = 5;
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(said(&chain), [""; 0]);
+    assert_eq!(differences(&chain), [""; 0]);
     chain.follow().await.expect("follows");
     advance(&chain, None, block(9, 0), vec![]).await.expect("advances");
 
     record.sources[0].start_block = 2;
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(said(&chain), ["source vault reads the past of all it follows: blocks 2 to 4, 3 left"]);
+    assert_eq!(differences(&chain), ["source vault reads the past of all it follows: blocks 2 to 4, 3 left"]);
     let below = vec![event(block(3, 0), 0, staked(1, 4))];
     let items = record.sources[0].follows.clone();
-    let read = Read { items, refs: vec![], told: true };
+    let read = Read { items, refs: vec![], published: true };
     chain.fill(&backfill("vault", (2, 4), below), &read).await.expect("backfills");
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
-    assert_eq!(said(&chain), [""; 0]);
+    assert_eq!(differences(&chain), [""; 0]);
     let rewound = rewind(&chain, block(3, 0)).await.expect("rewinds");
     assert_eq!(rewound.checkpoints, all_at(Some(block(3, 0))));
     assert_eq!(texts(&store, "select stake_amount::text from users").await, ["4"]);
 }
 
-fn said(chain: &ChainStore) -> Vec<String> {
+fn differences(chain: &ChainStore) -> Vec<String> {
     chain.comparison().differences().map(ToString::to_string).collect()
 }

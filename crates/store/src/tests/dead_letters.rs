@@ -88,7 +88,7 @@ async fn an_event_resolves_the_letter_of_its_place_even_a_stored_one() {
     let step = backfill(block(2, 0), vec![stored]);
     chain.backfill(&step).await.expect("backfills");
     assert_eq!(open_ones(&store).await, [letters[0].id, letters[1].id]);
-    // A letter that came later, from whoever still reads with an old ABI.
+    // A letter that came later, from an instance that still reads with an old ABI.
     execute(&store, "update dead_letters set resolved_at = null where block_number = 2").await;
     chain.backfill(&step).await.expect("backfills");
     assert_eq!(open_ones(&store).await, [letters[0].id, letters[1].id]);
@@ -121,6 +121,6 @@ async fn events_of_later_kinds_are_retracted_like_others() {
     fact.kind = chainflume_core::domain::KindIndex(newer.len() - 1);
     command.backfill(&backfill(two, vec![event(two, 0, fact)])).await.expect("backfills");
     assert_eq!(rewind(&daemon, one).await.expect("rewinds").events, 1);
-    let told = texts(&store, "select type || ' ' || state from outbox order by seq").await;
-    assert_eq!(told, ["contract.sync confirmed", "contract.sync retracted"]);
+    let published = texts(&store, "select type || ' ' || state from outbox order by seq").await;
+    assert_eq!(published, ["contract.sync confirmed", "contract.sync retracted"]);
 }

@@ -50,12 +50,12 @@ async fn emptying_by_any_page_size_leaves_no_trace_of_the_source() {
     for (source, page) in [("vault", 1), ("token", 4), ("token", 100), ("nft", 2), ("misc", 5)] {
         let (store, never) = (filled(None).await, filled(Some(source)).await);
         let before = count(&store, "events").await;
-        let mut told = Vec::new();
-        let emptied = store.empty_source(&emptying(source, false, page), |done| told.push(done)).await;
+        let mut reported = Vec::new();
+        let emptied = store.empty_source(&emptying(source, false, page), |done| reported.push(done)).await;
         let left = count(&store, "events").await;
         assert_eq!(emptied.expect("it is emptied"), Some(DeletedRows { events: before - left, pending: 0 }));
-        assert_eq!(told.last(), Some(&(before - left)));
-        assert!(told.len() > 1 || page == 100, "{source}: {told:?}");
+        assert_eq!(reported.last(), Some(&(before - left)));
+        assert!(reported.len() > 1 || page == 100, "{source}: {reported:?}");
         assert_eq!(dump(&store).await, dump(&never).await, "{source} in pages of {page}");
         assert_eq!(count(&store, "orphaned_events").await, 0);
         assert_eq!(texts(&store, "select events::text from reorgs").await, [(before - left).to_string()]);
@@ -92,11 +92,11 @@ async fn a_source_deleted_in_part_is_not_followed_until_it_is_gone() {
     let (store, never) = (filled(None).await, filled(Some("token")).await);
     let leader = open(&store).await;
     interrupted(&store, "token").await;
-    // Whoever read before goes on with nothing.
+    // A writer that read before cannot go on.
     let (at, next) = (Some(block(TOP, 0)), block(TOP + 1, 0));
     let went_on = advance(&leader, at, next, vec![]).await;
     assert!(went_on.expect_err("its checkpoint is gone").is_conflict());
-    // Whoever opens the chain now sees what is left, and does not take it for whole.
+    // A later opening sees what is left, and does not take it for whole.
     let chain = store.open_chain(&record(), &kinds()).await.expect("the chain opens");
     let why = chain.follow().await.expect("compares").courses[1].hindrance().unwrap_or_default();
     assert!(
@@ -155,9 +155,9 @@ async fn a_chain_that_is_forgotten_leaves_the_others_as_they_are() {
     let kept = store.kept_chains().await.expect("reads");
     let kept = kept.into_iter().find(|kept| kept.chain_id == CHAIN).expect("it is stored");
     assert_eq!((kept.name.as_str(), kept.sources.len(), kept.tip, kept.events), ("sepolia", 4, Some(5), 30));
-    let mut told = 0;
-    let emptied = store.forget_chain(&kept, 7, |done| told = done).await.expect("it is forgotten");
-    assert_eq!((emptied, told), (Some(DeletedRows { events: 30, pending: 0 }), 30));
+    let mut reported = 0;
+    let emptied = store.forget_chain(&kept, 7, |done| reported = done).await.expect("it is forgotten");
+    assert_eq!((emptied, reported), (Some(DeletedRows { events: 30, pending: 0 }), 30));
     assert_eq!(dump(&store).await, dump(&never).await);
     for table in ["chains", "reorgs", "orphaned_events", "pending_events", "blocks", "dead_letters"] {
         assert_eq!(count(&store, &format!("{table} where chain_id = {CHAIN}")).await, 0, "{table}");

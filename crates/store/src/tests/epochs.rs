@@ -10,7 +10,7 @@ async fn epochs(store: &Store) -> Vec<(u64, String)> {
 }
 
 /// Commits a message about block `number`.
-async fn say(store: &Store, number: u64) {
+async fn publish(store: &Store, number: u64) {
     let chain = open(store).await;
     let held = chain.held().await.expect("reads");
     let (from, at) = (held.checkpoints[0].at, block(number, 0));
@@ -21,7 +21,7 @@ async fn numbers(store: &Store) -> Vec<(u64, String)> {
     let rows = store.outbox().read_after(0, 100).await.expect("reads").expect("of this history");
     for row in &rows {
         let message: serde_json::Value = serde_json::from_str(&row.message).expect("json");
-        assert_eq!(message["seq"].as_u64(), Some(row.seq), "the message says its number");
+        assert_eq!(message["seq"].as_u64(), Some(row.seq), "the message has its number");
     }
     rows.into_iter().map(|row| (row.seq, row.epoch.epoch)).collect()
 }
@@ -30,8 +30,8 @@ async fn numbers(store: &Store) -> Vec<(u64, String)> {
 async fn a_moved_database_begins_an_epoch_with_its_next_number() {
     let url = testing::database().await;
     let store = connect(&url).await;
-    say(&store, 1).await;
-    say(&store, 2).await;
+    publish(&store, 1).await;
+    publish(&store, 2).await;
     let [(1, first)] = &epochs(&store).await[..] else { panic!("one epoch, from the first number on") };
     assert!(first.len() == 12 && first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
     store.close().await;
@@ -40,7 +40,7 @@ async fn a_moved_database_begins_an_epoch_with_its_next_number() {
     for url in &copies {
         let store = connect(url).await;
         assert_eq!(epochs(&store).await, [(1, first.clone())], "a look changes nothing");
-        say(&store, 3).await;
+        publish(&store, 3).await;
         let [(1, kept), (3, fresh)] = &epochs(&store).await[..] else { panic!("a new one from 3 on") };
         assert_eq!(kept, first);
         let expected = [(1, first.clone()), (2, first.clone()), (3, fresh.clone())];
@@ -58,14 +58,14 @@ async fn a_moved_database_begins_an_epoch_with_its_next_number() {
     }
     assert_ne!(found[0], found[1], "two copies go their own ways");
     let store = connect(&url).await;
-    say(&store, 3).await;
+    publish(&store, 3).await;
     assert_eq!(epochs(&store).await, [(1, first.clone())], "the place is the same");
 }
 
 #[tokio::test]
 async fn tables_that_were_restored_in_place_are_another_place() {
     let store = store().await;
-    say(&store, 1).await;
+    publish(&store, 1).await;
     let before = epochs(&store).await;
     // As a dump that is restored into the same database.
     for sql in [
@@ -75,7 +75,7 @@ async fn tables_that_were_restored_in_place_are_another_place() {
     ] {
         sqlx::query(sql).execute(&store.pool).await.expect("runs");
     }
-    say(&store, 2).await;
+    publish(&store, 2).await;
     let after = epochs(&store).await;
     assert_eq!((after.len(), &after[0], after[1].0), (2, &before[0], 2));
 }
@@ -84,8 +84,8 @@ async fn tables_that_were_restored_in_place_are_another_place() {
 async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
     let url = testing::database().await;
     let store = connect(&url).await;
-    say(&store, 1).await;
-    say(&store, 2).await;
+    publish(&store, 1).await;
+    publish(&store, 2).await;
     let old = epochs(&store).await[0].1.clone();
     for sink in ["redis", "webhook:behind", "replay replay:"] {
         store.outbox().set_sink_cursor(sink, 2).await.expect("notes");
@@ -93,7 +93,7 @@ async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
     store.close().await;
     let store = connect(&testing::copy(&url).await).await;
     for number in 3..=5 {
-        say(&store, number).await;
+        publish(&store, number).await;
     }
     for (sink, cursor) in [("webhook:ahead", 4), ("replay replay:", 4)] {
         store.outbox().set_sink_cursor(sink, cursor).await.expect("notes");
@@ -121,6 +121,6 @@ async fn an_adoption_moves_what_a_sink_lacks_behind_what_it_holds() {
         (0, 12),
         "and once is enough"
     );
-    say(&store, 6).await;
+    publish(&store, 6).await;
     assert_eq!(numbers(&store).await.last(), Some(&(13, fresh)));
 }

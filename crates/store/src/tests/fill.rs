@@ -25,8 +25,8 @@ fn approvals() -> Vec<FollowedEvent> {
         .collect()
 }
 
-fn read(told: bool) -> Read {
-    Read { items: approvals(), refs: vec![], told }
+fn read(published: bool) -> Read {
+    Read { items: approvals(), refs: vec![], published }
 }
 
 /// `token` was filled with a transfer in each block, and gets approvals now, whose past is not read.
@@ -57,31 +57,31 @@ async fn messages(store: &Store, state: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_added_and_told_and_counts_as_filled() {
+async fn missing_events_are_added_and_published_and_count_as_filled() {
     let (store, chain) = with_a_gap().await;
-    let told = messages(&store, "confirmed").await;
+    let published = messages(&store, "confirmed").await;
     let filled =
         chain.fill(&backfill((1, 3), vec![approved(3), approved(2)]), &read(true)).await.expect("fills");
     assert_eq!((filled.missing.len(), filled.present, filled.differing.len()), (2, 0, 0));
-    let more = messages(&store, "confirmed").await.split_off(told.len());
+    let more = messages(&store, "confirmed").await.split_off(published.len());
     assert_eq!(more, ["erc20.approval 2", "erc20.approval 3"]);
     assert_eq!(gaps(&chain).await, [(4, TIP)]);
     assert_eq!(texts(&store, "select amount::text from token_allowances").await, ["3"]);
-    // Once more: it was there, and nothing is told again.
+    // Once more: it was there, and no message is published again.
     let again =
         chain.fill(&backfill((1, 3), vec![approved(2), approved(3)]), &read(true)).await.expect("fills");
     assert_eq!((again.missing.len(), again.present), (0, 2));
-    assert_eq!(messages(&store, "confirmed").await.len(), told.len() + 2);
+    assert_eq!(messages(&store, "confirmed").await.len(), published.len() + 2);
 }
 
 #[tokio::test]
 async fn what_is_added_without_a_word_is_taken_back_without_one() {
     for by_removal in [false, true] {
         let (store, chain) = with_a_gap().await;
-        let told = messages(&store, "confirmed").await;
+        let published = messages(&store, "confirmed").await;
         let events = (1..=4).map(approved).collect();
         let filled = chain.fill(&backfill((1, 4), events), &read(false)).await.expect("fills");
-        assert_eq!((filled.missing.len(), messages(&store, "confirmed").await), (4, told));
+        assert_eq!((filled.missing.len(), messages(&store, "confirmed").await), (4, published));
         chain.fill(&backfill((5, 5), vec![approved(5)]), &read(true)).await.expect("fills");
         assert_eq!(gaps(&chain).await, []);
         let quiet = "select concat_ws('-', from_block, to_block) from followed where quiet order by 1";

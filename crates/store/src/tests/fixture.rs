@@ -77,7 +77,7 @@ pub(super) fn record() -> ChainRecord {
     }
 }
 
-/// What a source listens for, as its kinds say: of any contract, which another number of topics tells from other sources'.
+/// What a source listens for, by its kinds: of any contract, distinguished from other sources by the number of topics.
 fn follows(source: &str) -> Vec<FollowedEvent> {
     let topics = SOURCES.iter().position(|name| *name == source).unwrap_or(0);
     let mut signatures: Vec<String> =
@@ -280,7 +280,7 @@ pub(super) async fn advance(
     chain.advance(&step(from, to, events)).await
 }
 
-/// Rewinds from wherever the chain stands.
+/// Rewinds from the present tip of the chain.
 pub(super) async fn rewind(chain: &ChainStore, to: BlockId) -> Result<Rewound, StoreError> {
     let expected = chain.held().await?.checkpoints;
     chain.rewind(&Rewind { expected, to, by_operator: false }).await

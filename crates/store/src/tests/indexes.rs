@@ -40,7 +40,7 @@ async fn indexes_stay_where_there_are_events_or_another_chain() {
     assert_eq!(indexes(&store).await, all);
 }
 
-/// A chain that was told lies is compared, repaired and rewound: what each found, what was told, and what is left.
+/// A chain with wrong events is compared, repaired and rewound: what each found, what was published, and what is left.
 async fn mended(deferred: bool) -> Vec<String> {
     let store = store().await;
     if deferred {

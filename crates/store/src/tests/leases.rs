@@ -3,19 +3,19 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::{Backfill, ChainStore, Pending, ProvenBlocks, Rewind, Store};
 use chainflume_core::domain::BlockRange;
-use chainflume_db::{Epoch, LeaseSession, LeaseState, StoreError, chain_lease};
+use chainflume_db::{Epoch, LeaseName, LeaseSession, LeaseState, StoreError};
 use chainflume_outbox::RoundOutcome;
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn lease() -> String {
-    chain_lease(CHAIN)
+fn lease() -> LeaseName {
+    LeaseName::chain(CHAIN)
 }
 
-/// A session that has said that it lives.
+/// A session that has registered itself.
 async fn session(store: &Store, holder: &str, length: Duration) -> LeaseSession {
     let mut session = store.lease_session(holder.to_owned(), length);
-    session.renew(&[lease()], &[]).await.expect("renews");
+    session.renew(&[lease().to_string()], &[]).await.expect("renews");
     session
 }
 
@@ -60,13 +60,13 @@ async fn a_lease_is_held_until_its_end_or_until_it_is_given_back() {
     while standing(&mut b).await.2 != LeaseState::Free {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [lease()], "nobody took it");
+    assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [lease()], "no instance took it");
     assert_eq!(standing(&mut b).await, ("a".to_owned(), 1, LeaseState::Held));
     a.release(&lease(), first).await.expect("gives back");
     let second = b.take(&lease(), 1, false).await.expect("answers").expect("it is free");
     assert_eq!(second.number(), 2);
-    assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [""; 0], "it is another's");
-    a.release(&lease(), first).await.expect("says nothing");
+    assert!(a.renew(&[], &[(lease(), first)]).await.expect("renews").is_empty(), "it is another's");
+    a.release(&lease(), first).await.expect("does nothing");
     assert_eq!(standing(&mut a).await, ("b".to_owned(), 2, LeaseState::Held));
 }
 
@@ -146,16 +146,16 @@ async fn blocks_a_leader_wrote_ahead_do_not_hinder_the_next_leader() {
     let step = step(None, one, vec![event(one, 0, staked(1, 1))]);
     let staged = old.stage(&step.events).await.expect("leads").expect("a connection is spare");
     let new = led(&store, &mut b, 1).await;
-    new.advance(&step).await.expect("it waits for nobody");
+    new.advance(&step).await.expect("it waits for no other session");
     let error = old.advance_staged(&step, Some(staged)).await.expect_err("its session was ended");
     assert!(error.is_transient(), "{error}");
     assert_eq!(texts(&store, "select stake_amount::text from users").await, ["1"]);
 }
 
 #[tokio::test]
-async fn a_courier_frozen_inside_its_transaction_is_thrown_out() {
+async fn a_relay_frozen_inside_its_transaction_is_thrown_out() {
     let store = store().await;
-    let name = chainflume_db::sink_lease("webhook:crm");
+    let name = chainflume_db::LeaseName::sink("webhook:crm");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     a.take(&name, 0, false).await.expect("answers").expect("it is free");
     let mut frozen = store.pool.begin().await.expect("begins");
@@ -167,9 +167,9 @@ async fn a_courier_frozen_inside_its_transaction_is_thrown_out() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_noted_by_whoever_leads_the_sink() {
+async fn a_cursor_is_noted_by_the_leader_of_the_sink() {
     let store = store().await;
-    let name = chainflume_db::sink_lease("redis");
+    let name = chainflume_db::LeaseName::sink("redis");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     let first = a.take(&name, 0, false).await.expect("answers").expect("it is free");
     store.outbox().note_sink_cursor("redis", 7, Some(first)).await.expect("leads");

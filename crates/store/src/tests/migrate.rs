@@ -52,7 +52,7 @@ async fn a_password_never_shows() {
     for url in ["postgres://me:hunter2@127.0.0.1:1/db", "postgres://me:hunter2@host:port/db", "hunter2"] {
         let settings =
             Settings { url: url.to_owned(), max_connections: 1, acquire_timeout: Duration::from_secs(5) };
-        let error = Store::connect(&settings).await.expect_err("nobody is there");
+        let error = Store::connect(&settings).await.expect_err("no server is there");
         let shown = format!("{settings:?} {error} {error:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(error.is_transient(), matches!(error, StoreError::Connect { .. }));

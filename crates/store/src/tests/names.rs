@@ -55,7 +55,7 @@ fn payload(names: [&str; 5], n: u64) -> Value {
 async fn payloads(store: &Store) -> Vec<(String, Value)> {
     let rows = store.outbox().read_after(0, 1_000).await.expect("reads").expect("the position is ours");
     let read = |text: &str| -> Value { serde_json::from_str(text).expect("json") };
-    rows.iter().map(|row| (row.state.clone(), read(&row.message)["payload"].clone())).collect()
+    rows.iter().map(|row| (row.state.as_str().to_owned(), read(&row.message)["payload"].clone())).collect()
 }
 
 async fn stored(chain: &ChainStore, from: Option<BlockId>, n: u64) -> BlockId {
@@ -98,15 +98,15 @@ async fn a_renamed_argument_is_published_under_its_new_name() {
     let second = opened(&store, &named(SECOND)).await;
     stored(&second, Some(two), 3).await;
     rewind(&second, one).await.expect("rewinds");
-    let said = |state: &str, names, n| (state.to_owned(), payload(names, n));
+    let message = |state: &str, names, n| (state.to_owned(), payload(names, n));
     assert_eq!(
         payloads(&store).await,
         [
-            said("confirmed", FIRST, 1),
-            said("confirmed", FIRST, 2),
-            said("confirmed", SECOND, 3),
-            said("retracted", SECOND, 3),
-            said("retracted", SECOND, 2),
+            message("confirmed", FIRST, 1),
+            message("confirmed", FIRST, 2),
+            message("confirmed", SECOND, 3),
+            message("retracted", SECOND, 3),
+            message("retracted", SECOND, 2),
         ]
     );
     let mut step = step(Some(one), block(5, 1), vec![]);
@@ -221,9 +221,9 @@ async fn declarations_that_hash_other_arguments_stay_apart() {
     let chain = opened(&store, &declared(&[("y", true)])).await;
     assert_eq!(texts(&store, "select y_hash::text from misc_note_true where log_index = 1").await, ["\\xff"]);
     rewind(&chain, block(0, 0)).await.expect("rewinds");
-    let said: Vec<Value> = payloads(&store).await.into_iter().map(|(_, payload)| payload).collect();
+    let message: Vec<Value> = payloads(&store).await.into_iter().map(|(_, payload)| payload).collect();
     assert_eq!(
-        said,
+        message,
         [json!({"x": "text"}), json!({"x_hash": "0xff"}), json!({"y_hash": "0xff"}), json!({"x": "text"})]
     );
 }

@@ -20,13 +20,19 @@ async fn lines(store: &Store) -> Vec<String> {
             (&message["state"], &message["aggregateType"]),
             (&json!(row.state), &json!(row.aggregate_type))
         );
-        format!("{} {} {} {}", row.seq, row.message_type, row.state, message["metadata"]["blockNumber"])
+        format!(
+            "{} {} {} {}",
+            row.seq,
+            row.message_type,
+            row.state.as_str(),
+            message["metadata"]["blockNumber"]
+        )
     };
     outbox(store).await.into_iter().map(line).collect()
 }
 
 #[tokio::test]
-async fn a_message_tells_the_event_its_user_and_its_place() {
+async fn a_message_has_the_event_its_user_and_its_place() {
     let store = store().await;
     let chain = open(&store).await;
     let at = block(2, 0);
@@ -136,8 +142,8 @@ async fn a_reorg_retracts_newest_first_then_publishes_the_new_branch() {
         .iter()
         .map(|row| serde_json::from_str::<Value>(&row.message).expect("json")["id"].clone())
         .collect();
-    let told = [&ids[2], &ids[3], &ids[4], &ids[5]];
-    assert_eq!(told, [&ids[9], &ids[8], &ids[7], &ids[10]], "what is taken back has the id it was told with");
+    let published = [&ids[2], &ids[3], &ids[4], &ids[5]];
+    assert_eq!(published, [&ids[9], &ids[8], &ids[7], &ids[10]], "a retraction has the id of its message");
 }
 
 /// A chain that is announced from the head on that is seen first.
@@ -150,7 +156,7 @@ async fn open_from_head(store: &Store) -> ChainStore {
 }
 
 #[tokio::test]
-async fn what_lies_before_the_head_that_was_seen_first_is_not_told() {
+async fn events_below_the_first_head_are_not_published() {
     let store = store().await;
     let chain = open_from_head(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
@@ -164,7 +170,7 @@ async fn what_lies_before_the_head_that_was_seen_first_is_not_told() {
 }
 
 #[tokio::test]
-async fn an_activation_that_nobody_was_told_of_is_not_retracted() {
+async fn an_activation_that_was_not_published_is_not_retracted() {
     let store = store().await;
     let chain = open_from_head(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
@@ -251,7 +257,7 @@ async fn a_commit_wakes_the_listener() {
     tokio::time::timeout(Duration::from_secs(5), listener.changed())
         .await
         .expect("in time")
-        .expect("is told");
+        .expect("publishes");
 }
 
 #[tokio::test]
@@ -331,7 +337,7 @@ async fn durable_as(table: &str, setting: &str) -> Store {
 }
 
 #[tokio::test]
-async fn what_is_told_waits_for_the_disk_even_in_history() {
+async fn published_messages_wait_for_the_disk_even_in_history() {
     let store = durable("outbox").await;
     let chain = open(&store).await;
     let at = block(1, 0);

@@ -48,19 +48,19 @@ async fn a_pending_event_is_published_once_and_changes_no_table() {
     let of_two = vec![event(two, 0, staked(9, 5)), event(two, 1, note("{}"))];
     let of_three = vec![event(three, 0, note(r#"{"number":"7"}"#))];
     let both = [of_two.clone(), of_three.clone()].concat();
-    assert_eq!(announce(&chain, Some(one), &[two], of_two.clone()).await.expect("tells"), 2);
-    assert_eq!(announce(&chain, Some(one), &[two, three], both.clone()).await.expect("tells"), 1);
-    assert_eq!(announce(&chain, Some(one), &[two, three], both).await.expect("tells"), 0);
+    assert_eq!(announce(&chain, Some(one), &[two], of_two.clone()).await.expect("publishes"), 2);
+    assert_eq!(announce(&chain, Some(one), &[two, three], both.clone()).await.expect("publishes"), 1);
+    assert_eq!(announce(&chain, Some(one), &[two, three], both).await.expect("publishes"), 0);
     assert_eq!(dump(&store).await, before);
     let held = chain.held().await.expect("reads");
-    let told = |source: &str, block| PendingBlock { source: source.to_owned(), block };
-    assert_eq!(held.pending, [told("misc", two), told("vault", two), told("misc", three)]);
+    let published = |source: &str, block| PendingBlock { source: source.to_owned(), block };
+    assert_eq!(held.pending, [published("misc", two), published("vault", two), published("misc", three)]);
 
     let mut step = step(Some(one), two, of_two);
     step.head = 4;
     assert_eq!(chain.advance(&step).await.expect("advances").retracted, 0);
     let held = chain.held().await.expect("reads");
-    assert_eq!(held.pending, [told("misc", three)]);
+    assert_eq!(held.pending, [published("misc", three)]);
     assert_eq!(
         lines(&store).await,
         [
@@ -84,13 +84,13 @@ async fn a_reorg_above_confirmed_retracts_pending_newest_first_only() {
     advance(&chain, None, one, vec![event(one, 0, note("{}"))]).await.expect("advances");
     let before = dump(&store).await;
     let events = vec![event(two, 0, note("{}")), event(three, 0, note("{}")), event(three, 1, note("{}"))];
-    announce(&chain, Some(one), &[two, three], events).await.expect("tells");
+    announce(&chain, Some(one), &[two, three], events).await.expect("publishes");
     let rewound = rewind(&chain, two).await.expect("rewinds");
     assert_eq!((rewound.retracted, rewound.events, rewound.depth), (2, 0, 0));
     let other = block(3, 1);
-    announce(&chain, Some(one), &[two, other], vec![event(other, 0, note("{}"))]).await.expect("tells");
+    announce(&chain, Some(one), &[two, other], vec![event(other, 0, note("{}"))]).await.expect("publishes");
     rewind(&chain, two).await.expect("rewinds");
-    announce(&chain, Some(one), &[two, three], vec![event(three, 0, note("{}"))]).await.expect("tells");
+    announce(&chain, Some(one), &[two, three], vec![event(three, 0, note("{}"))]).await.expect("publishes");
     assert_eq!(dump(&store).await, before);
     assert_eq!(texts(&store, "select id::text from reorgs").await, [""; 0]);
     assert_eq!(
@@ -119,7 +119,7 @@ async fn a_reorg_across_the_confirmed_line_retracts_in_one_order() {
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
     advance(&chain, Some(one), two, vec![event(two, 0, staked(9, 1))]).await.expect("advances");
-    announce(&chain, Some(two), &[three], vec![event(three, 0, staked(9, 2))]).await.expect("tells");
+    announce(&chain, Some(two), &[three], vec![event(three, 0, staked(9, 2))]).await.expect("publishes");
     let rewound = rewind(&chain, one).await.expect("rewinds");
     assert_eq!((rewound.retracted, rewound.events, rewound.depth), (1, 1, 1));
     assert_eq!(
@@ -137,18 +137,18 @@ async fn a_reorg_across_the_confirmed_line_retracts_in_one_order() {
 
 /// Whatever the loop overlooked, or a new configuration no longer listens to.
 #[tokio::test]
-async fn what_is_confirmed_instead_takes_back_what_was_told() {
+async fn another_confirmed_block_retracts_the_pending_messages() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, other) = (block(1, 0), block(2, 0), block(2, 1));
     advance(&chain, None, one, vec![]).await.expect("advances");
-    let told = vec![event(two, 0, transfer(1, 2, U256::from(5))), event(two, 1, note("{}"))];
-    announce(&chain, Some(one), &[two], told).await.expect("tells");
+    let published = vec![event(two, 0, transfer(1, 2, U256::from(5))), event(two, 1, note("{}"))];
+    announce(&chain, Some(one), &[two], published).await.expect("publishes");
     let done = advance(&chain, Some(one), other, vec![event(other, 1, note("{}"))]).await.expect("advances");
     assert_eq!(done.retracted, 2);
     let three = block(3, 1);
-    let told = vec![event(three, 0, note("{}")), event(three, 1, note("{}"))];
-    announce(&chain, Some(other), &[three], told).await.expect("tells");
+    let published = vec![event(three, 0, note("{}")), event(three, 1, note("{}"))];
+    announce(&chain, Some(other), &[three], published).await.expect("publishes");
     let done =
         advance(&chain, Some(other), three, vec![event(three, 1, note("{}"))]).await.expect("advances");
     assert_eq!(done.retracted, 1);
@@ -170,13 +170,13 @@ async fn what_is_confirmed_instead_takes_back_what_was_told() {
 }
 
 #[tokio::test]
-async fn a_writer_with_an_old_idea_of_the_chain_tells_nothing() {
+async fn a_writer_with_an_old_idea_of_the_chain_publishes_nothing() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
     advance(&chain, Some(one), two, vec![]).await.expect("advances");
-    announce(&chain, Some(two), &[three], vec![event(three, 0, note("{}"))]).await.expect("tells");
+    announce(&chain, Some(two), &[three], vec![event(three, 0, note("{}"))]).await.expect("publishes");
     let (other_two, other_three) = (block(2, 1), block(3, 1));
     let of = |at: BlockId| vec![event(at, 5, note("{}"))];
     for (from, blocks, at, conflict) in [
@@ -194,14 +194,14 @@ async fn a_writer_with_an_old_idea_of_the_chain_tells_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_left_out_below_is_not_told_after_what_is_above() {
+async fn events_left_out_below_are_not_published_after_later_ones() {
     let store = store().await;
     let chain = open(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
-    announce(&chain, Some(one), &[three], vec![event(three, 0, note("{}"))]).await.expect("tells");
+    announce(&chain, Some(one), &[three], vec![event(three, 0, note("{}"))]).await.expect("publishes");
     let events = vec![event(two, 0, note("{}")), event(two, 1, staked(9, 1))];
-    assert_eq!(announce(&chain, Some(one), &[two], events).await.expect("tells"), 1);
+    assert_eq!(announce(&chain, Some(one), &[two], events).await.expect("publishes"), 1);
     assert_eq!(
         lines(&store).await,
         ["1 contract.note pending 3/0 after 0", "2 stake.staked pending 2/1 after 0"]
@@ -209,7 +209,7 @@ async fn what_was_left_out_below_is_not_told_after_what_is_above() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_not_announced_is_not_told_ahead() {
+async fn a_source_that_is_not_published_has_no_pending_messages() {
     let store = store().await;
     let mut record = record();
     for source in &mut record.sources {
@@ -219,7 +219,7 @@ async fn a_source_that_is_not_announced_is_not_told_ahead() {
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
     let events = vec![event(two, 0, note("{}")), event(three, 0, note("{}"))];
-    assert_eq!(announce(&chain, Some(one), &[two, three], events).await.expect("tells"), 1);
+    assert_eq!(announce(&chain, Some(one), &[two, three], events).await.expect("publishes"), 1);
     assert_eq!(lines(&store).await, ["1 contract.note pending 3/0 after 0"]);
 }
 
@@ -230,7 +230,7 @@ async fn pending_events_of_a_removed_source_are_retracted() {
     let (one, two) = (block(1, 0), block(2, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
     let events = vec![event(two, 0, staked(9, 1)), event(two, 1, note("{}"))];
-    announce(&chain, Some(one), &[two], events).await.expect("tells");
+    announce(&chain, Some(one), &[two], events).await.expect("publishes");
     let mut record = record();
     record.sources.retain(|source| source.name != "misc");
     let kinds: Vec<_> = kinds().into_iter().filter(|kind| kind.source != "misc").collect();

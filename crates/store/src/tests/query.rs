@@ -5,7 +5,7 @@ use chainflume_db::{Schema, StoreError};
 use chainflume_testkit::postgres as testing;
 
 #[tokio::test]
-async fn the_status_tells_where_each_source_stands() {
+async fn the_status_shows_the_state_of_each_source() {
     let store = store().await;
     let chain = open(&store).await;
     let at = block(4, 0);
@@ -73,7 +73,7 @@ async fn a_chain_of_the_same_id_is_refused_and_a_moved_source_blocked() {
     other.genesis_hash = Some(chainflume_core::domain::B256::ZERO);
     assert!(matches!(store.open_chain(&other, &kinds()).await, Err(StoreError::OtherChain { .. })));
     other.genesis_hash = None;
-    store.open_chain(&other, &kinds()).await.expect("a node that was not asked says nothing");
+    store.open_chain(&other, &kinds()).await.expect("a genesis that is not known is not compared");
     other.chain_id = 1;
     let moved = store.open_chain(&other, &kinds()).await.expect("one source stops no chain");
     assert!(moved.comparison().courses.iter().all(|course| course.is_blocked()));

@@ -1,7 +1,7 @@
 use chainflume_core::domain::U256;
 
 use super::fixture::*;
-use crate::{Checkpoint, ReorgRecord, Rewind, Rewound};
+use crate::{Checkpoint, ReorgRecord, Rewind, Rewound, UndoReason};
 use chainflume_db::StoreError;
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
         depth: 2,
         events: 8,
         detected_at: 0,
-        reason: "reorg".to_owned(),
+        reason: UndoReason::Reorg,
     };
     assert_eq!(reorgs, [record]);
 

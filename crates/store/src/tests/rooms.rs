@@ -86,7 +86,7 @@ async fn the_index_forgets_trimmed_messages_and_skips_older_ones() {
     let after = page(&store, 1, &[&wallet(1)], 10).await;
     let (first, epoch): (u64, OutboxEpoch) = after.first.clone().expect("kept");
     assert_eq!((seqs(&after), first, epoch.missed(first, 1)), (vec![5, 7, 9], 5, 3));
-    // Deleted by somebody else: what is left in the index is no message.
+    // Deleted by another program: what is left in the index is no message.
     sqlx::query("delete from outbox where seq <= 6").execute(&store.pool).await.expect("deletes");
     assert_eq!(seqs(&page(&store, 1, &[&wallet(1)], 10).await), [7, 9]);
 

@@ -3,7 +3,7 @@ use chainflume_core::domain::U256;
 use chainflume_db::StoreError;
 
 #[tokio::test]
-async fn what_is_staged_is_seen_by_nobody_until_its_step_commits() {
+async fn staged_events_are_invisible_until_their_step_commits() {
     let (store, mirror) = (store().await, store().await);
     let (chain, plain) = (open(&store).await, open(&mirror).await);
     let at = block(2, 0);

@@ -138,7 +138,7 @@ async fn a_user_has_the_same_id_after_a_reorg_and_in_each_database() {
     advance(&chain, Some(one), two, stake()).await.expect("advances");
     assert_eq!(texts(&store, IDS).await, before);
     execute(&other, &insert(7, "invited")).await;
-    assert_eq!(texts(&other, IDS).await, before, "whoever adds the row");
+    assert_eq!(texts(&other, IDS).await, before, "added by the application or by the chain");
     let version = "select substring(id::text from 15 for 1) || ' ' || (id = user_id(wallet)) from users";
     assert_eq!(texts(&store, version).await, ["8 true"]);
 }

@@ -82,7 +82,7 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
     assert_eq!(store.views().await.expect("lists").len(), 5);
 }
 
-/// Opens the chain with these kinds and makes the views; returns what is said of those that cannot be made.
+/// Opens the chain with these kinds and makes the views; returns the problems of those that cannot be made.
 async fn troubles(store: &Store, kinds: &[EventKind]) -> Vec<String> {
     store.open_chain(&record(), kinds).await.expect("whatever becomes of the views, the chain opens");
     let tried = store.try_views(CHAIN, kinds).await.expect("the kinds can be read");
@@ -180,32 +180,35 @@ async fn a_view_the_daemon_may_not_make_is_named_with_its_grant() {
     )
     .await;
     let lowly = connect(&url.replace("user=postgres", "user=lowly")).await;
-    let said = troubles(&lowly, &kinds()).await;
-    assert_eq!(said.len(), 1, "{said:?}");
+    let troubles_now = troubles(&lowly, &kinds()).await;
+    assert_eq!(troubles_now.len(), 1, "{troubles_now:?}");
     assert!(
-        said[0].contains("permission denied for schema public; let the daemon's user create views"),
-        "{said:?}"
+        troubles_now[0].contains("permission denied for schema public; let the daemon's user create views"),
+        "{troubles_now:?}"
     );
     assert_eq!(view_names(&store).await, ALL[1..]);
-    // A view of somebody else's, which is to change.
+    // A view of another owner, which is to change.
     let mut changed = kinds();
     changed[NFT].columns[2].name = "token".to_owned();
-    let said = troubles(&lowly, &changed).await;
-    assert!(said[0].contains("must be owner of view nft_transfer; let the daemon's user"), "{said:?}");
+    let troubles_now = troubles(&lowly, &changed).await;
+    assert!(
+        troubles_now[0].contains("must be owner of view nft_transfer; let the daemon's user"),
+        "{troubles_now:?}"
+    );
     execute(&store, "drop owned by lowly; drop role lowly").await;
 }
 
 #[tokio::test]
-async fn a_view_that_somebody_holds_a_lock_on_is_told_and_made_later() {
+async fn a_view_that_is_locked_is_reported_and_made_later() {
     let store = store().await;
     open(&store).await;
     let mut kinds = kinds();
     kinds[NFT].columns[2].name = "token".to_owned();
     let mut reader = store.pool.begin().await.expect("begins");
     sqlx::query("lock table nft_transfer in access share mode").execute(&mut *reader).await.expect("locks");
-    let said = troubles(&store, &kinds).await;
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].ends_with("run `chainflume views` when it is released"), "{said:?}");
+    let troubles_now = troubles(&store, &kinds).await;
+    assert_eq!(troubles_now.len(), 1, "{troubles_now:?}");
+    assert!(troubles_now[0].ends_with("run `chainflume views` when it is released"), "{troubles_now:?}");
     reader.rollback().await.expect("lets go");
     assert_eq!(troubles(&store, &kinds).await, NOTHING);
 }
@@ -281,8 +284,8 @@ async fn two_events_never_share_a_view() {
         ["misc_note_2", "nft_transfer", "token_approval", "token_transfer", "vault_staked"]
     );
     execute(&store, "drop view misc_note_2; create table misc_note_2 (x int)").await;
-    let said = troubles(&store, &kinds).await;
-    assert!(said[0].contains("a table `misc_note_2` is there"), "{said:?}");
+    let troubles_now = troubles(&store, &kinds).await;
+    assert!(troubles_now[0].contains("a table `misc_note_2` is there"), "{troubles_now:?}");
 }
 
 #[tokio::test]

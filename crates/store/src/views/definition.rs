@@ -6,7 +6,7 @@ use chainflume_core::domain::{
     Column, EventKind, SqlType, TupleMembers, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn,
 };
 
-use super::super::kinds::Described;
+use chainflume_core::messages::DescribedKind;
 
 /// Bytes are of domains that compare with text (`migrations/0024_hex.sql`): a bare `'0x…'` beside `bytea` would find nothing and not
 /// fail. The values of [`VIEW_COLUMNS`] but for the last, the type, which depends on the kinds.
@@ -31,7 +31,7 @@ pub(super) struct Definition {
 /// The view of an ABI event that shows the events of these stored kinds under the names of `kind`: each row is read by the
 /// layout of its own kind. The chain is named although the kinds imply it: with it, the primary key serves a bound on block
 /// numbers.
-pub(super) fn define(chain_id: i64, kind: &EventKind, stored: &[(i32, &Described)]) -> Definition {
+pub(super) fn define(chain_id: i64, kind: &EventKind, stored: &[(i32, &DescribedKind)]) -> Definition {
     let mut columns: Vec<String> = VIEW_COLUMNS.map(str::to_owned).to_vec();
     let mut used: BTreeSet<String> = columns.iter().cloned().collect();
     let mut select: Vec<String> =
@@ -53,7 +53,7 @@ pub(super) fn define(chain_id: i64, kind: &EventKind, stored: &[(i32, &Described
     Definition { query, columns }
 }
 
-fn type_of(stored: &[(i32, &Described)]) -> String {
+fn type_of(stored: &[(i32, &DescribedKind)]) -> String {
     if stored.is_empty() {
         return "null::text".to_owned();
     }
@@ -62,8 +62,8 @@ fn type_of(stored: &[(i32, &Described)]) -> String {
     format!("case e.kind_id{types} end")
 }
 
-/// The value of a column. Kinds of one event may keep it in different places: under another family, say.
-fn shown(column: &ViewColumn, position: usize, stored: &[(i32, &Described)]) -> String {
+/// The value of a column. Kinds of one event may keep it in different places, for instance under another family.
+fn shown(column: &ViewColumn, position: usize, stored: &[(i32, &DescribedKind)]) -> String {
     let mut by_place: Vec<(String, Vec<i32>)> = Vec::new();
     for (id, described) in stored {
         let place = match described.layout.column_like(position, column) {
@@ -207,7 +207,7 @@ pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A quoted text, read the same whatever `standard_conforming_strings` says.
+/// A quoted text, which does not depend on `standard_conforming_strings`.
 pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

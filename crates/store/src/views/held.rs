@@ -34,7 +34,7 @@ pub(super) async fn held_like(
     read_held(tx, Some((&names, &source, &event))).await
 }
 
-/// Names of views, or what their label says of source and event.
+/// Names of views, or source and event of their label.
 type Likeness<'a> = (&'a [&'a str], &'a str, &'a str);
 
 async fn read_held(tx: &mut Tx, like: Option<Likeness<'_>>) -> Result<Vec<StoredView>, StoreError> {

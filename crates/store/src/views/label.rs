@@ -1,4 +1,4 @@
-//! What the comment of a view says, by which it is known as ours.
+//! The comment of a view, which marks the view as ours.
 
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
@@ -7,7 +7,7 @@ use super::definition;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// What a view's comment says, after a beginning for people.
+/// The data in a view's comment, after a beginning for people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct ViewLabel {
     pub(super) source: String,

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 
 use super::super::chaos::{restore, snapshot};
 use super::super::end_to_end::until_confirmed_is_stored;
-use super::super::{Carriers, fold, published, sources};
+use super::super::{Relays, fold, published, sources};
 use super::{World, canon, is_foreign, outbox};
 use crate::flume::Flume;
 use crate::postgres;
@@ -118,12 +118,12 @@ async fn restored(seed: u64, older: Older, with_reorg: bool) {
 
     let flume = Flume::start(&world.config, db).await;
     until_confirmed_is_stored(&flume, &world.chain).await;
-    let carriers = Carriers::start(&world.config, db).await;
-    have_all(&carriers, &["webhook:crm"]).await;
+    let relays = Relays::start(&world.config, db).await;
+    have_all(&relays, &["webhook:crm"]).await;
     if older == Older::Database {
-        is_foreign(&carriers).await;
+        is_foreign(&relays).await;
     } else {
-        have_all(&carriers, &["redis"]).await;
+        have_all(&relays, &["redis"]).await;
     }
     let (all, streams) = (outbox(db).await, published(redis).await);
     // Redis has what its database has, or nothing was appended to what another history left there.
@@ -138,7 +138,7 @@ async fn restored(seed: u64, older: Older, with_reorg: bool) {
     let again = all[before.known..].iter().any(|message| before.lost.contains(message));
     assert_eq!(again, older != Older::Redis && !with_reorg);
     before.check_webhook(&life.receiver.taken(), &all);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
@@ -149,12 +149,12 @@ async fn restored_without_redis(seed: u64, with_reorg: bool) {
     meanwhile(&world.chain, Older::Database, with_reorg);
     let before = Before::of(&life, db).await;
     // Delivery starts first, so that the listener hears everything that is new.
-    let (carriers, sinks) = (Carriers::start(&world.config, db).await, ["in-process", "webhook:crm"]);
-    let mut listener = carriers.bus.as_ref().expect("a bus").subscribe();
-    have_all(&carriers, &sinks).await;
+    let (relays, sinks) = (Relays::start(&world.config, db).await, ["in-process", "webhook:crm"]);
+    let mut listener = relays.bus.as_ref().expect("a bus").subscribe();
+    have_all(&relays, &sinks).await;
     let flume = Flume::start(&world.config, db).await;
     until_confirmed_is_stored(&flume, &world.chain).await;
-    have_all(&carriers, &sinks).await;
+    have_all(&relays, &sinks).await;
     let all = outbox(db).await;
     let mut heard = Vec::new();
     while let Ok(envelope) = listener.try_recv() {
@@ -162,18 +162,18 @@ async fn restored_without_redis(seed: u64, with_reorg: bool) {
     }
     assert_eq!(heard, all[before.known..]);
     before.check_webhook(&life.receiver.taken(), &all);
-    carriers.stop().await;
+    relays.stop().await;
     flume.stop().await;
 }
 
-async fn have_all(carriers: &Carriers, sinks: &[&str]) {
+async fn have_all(relays: &Relays, sinks: &[&str]) {
     for sink in sinks {
-        carriers.until_all(sink).await;
-        assert!(carriers.sink(sink).foreign.is_none(), "{sink}");
+        relays.until_all(sink).await;
+        assert!(relays.sink(sink).foreign.is_none(), "{sink}");
     }
 }
 
-/// What the channels of the streams carried since they were subscribed to.
+/// What the channels of the streams had since they were subscribed to.
 async fn heard(redis: &RedisServer, mut channels: redis::aio::PubSub) -> Vec<String> {
     redis.run::<u64>("PUBLISH end end").await;
     let (mut heard, mut messages) = (Vec::new(), channels.on_message());

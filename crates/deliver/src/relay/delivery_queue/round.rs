@@ -340,6 +340,7 @@ fn is_an_answer(error: &SinkError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chainflume_core::domain::MessageState;
     use chainflume_outbox::OutboxEpoch;
 
     const WAITS: [u64; 3] = [5, 300, 1_800];
@@ -364,7 +365,7 @@ mod tests {
             seq,
             aggregate_type: "user".to_owned(),
             message_type: "user.updated".to_owned(),
-            state: "confirmed".to_owned(),
+            state: MessageState::Confirmed,
             user_id: None,
             counterparty_user_id: None,
             account: None,

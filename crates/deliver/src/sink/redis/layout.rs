@@ -61,7 +61,7 @@ impl StreamLayout {
         for envelope in load {
             let index = streams.iter().position(|(name, _)| *name == envelope.aggregate_type);
             command.arg(index.map_or(0, |index| index + 1)).arg(envelope.seq).arg(&envelope.epoch);
-            command.arg(&envelope.json).arg(&envelope.message_type).arg(&envelope.state);
+            command.arg(&envelope.json).arg(&envelope.message_type).arg(envelope.state.as_str());
             for user in [envelope.user_id, envelope.counterparty_user_id] {
                 command.arg(user.map(|user| format!("{}user:{user}", self.prefix)).unwrap_or_default());
             }

@@ -176,6 +176,7 @@ fn cut<'a, 'b>(share: &'a [&'b Envelope]) -> Vec<&'a [&'b Envelope]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chainflume_core::domain::MessageState;
 
     fn envelope(seq: u64, bytes: usize) -> Envelope {
         Envelope {
@@ -183,7 +184,7 @@ mod tests {
             epoch: "a".to_owned(),
             aggregate_type: "token".to_owned(),
             message_type: String::new(),
-            state: String::new(),
+            state: MessageState::Confirmed,
             user_id: None,
             counterparty_user_id: None,
             json: "x".repeat(bytes),

@@ -1,4 +1,4 @@
-//! What a bloom filter says of logs: what it leaves out is not there, what it holds may be.
+//! What a bloom filter proves about logs: what it leaves out is not there, what it holds may be.
 
 use std::collections::BTreeSet;
 
@@ -81,10 +81,10 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 ///
 /// - An address the bloom holds, and no log of which was answered, is doubted together with each topic the bloom holds; but
 ///   only if so many such addresses, of all that were asked about, would seldom come by chance. Of one address in a bloom of
-///   55 % that is so, of one hit among ten thousand it is not. What is not as seldom as that is one doubt, whoever it is of:
+///   55 % that is so, of one hit among ten thousand it is not. What is not as seldom as that is one doubt, of whatever origin:
 ///   each of ten thousand would else cause a few needless checks.
-/// - A topic the bloom holds, and no log of which was answered, likewise, whoever emitted it. It may be a stranger's.
-/// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom says
+/// - A topic the bloom holds, and no log of which was answered, likewise, of any emitter. It may be a stranger's.
+/// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom shows
 ///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
 ///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
 /// - Where none of this gives a doubt, and the bloom has bits that no log in the answer has set, it neither admits nor excludes
@@ -106,13 +106,13 @@ pub(super) fn unanswered(
     {
         return doubted;
     }
-    let says = |chance: Option<f64>| match chance.filter(|chance| *chance < BY_CHANCE) {
+    let rarity = |chance: Option<f64>| match chance.filter(|chance| *chance < BY_CHANCE) {
         Some(chance) if chance < SELDOM => (true, None),
         Some(_) => (false, Some(DoubtSubject::Chance)),
         None => (false, None),
     };
     if let Some(items) = &addresses {
-        let (each_one, all) = says(items.chance(by_chance));
+        let (each_one, all) = rarity(items.chance(by_chance));
         for address in items.silent.iter().filter(|_| each_one) {
             let pair = |topic0| DoubtSubject::Pair(AddressTopic { address: Some(*address), topic0 });
             doubted.extend(each(topics.as_ref()).map(pair));
@@ -120,7 +120,7 @@ pub(super) fn unanswered(
         doubted.extend(all);
     }
     if let Some(items) = &topics {
-        let (each_one, all) = says(items.chance(by_chance));
+        let (each_one, all) = rarity(items.chance(by_chance));
         let pair = |topic: &B256| DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(*topic) });
         doubted.extend(items.silent.iter().filter(|_| each_one).map(pair));
         doubted.extend(all);
@@ -131,7 +131,8 @@ pub(super) fn unanswered(
         doubted.extend(more.then_some(DoubtSubject::More));
     } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
         let with = |address| move |topic0| AddressTopic { address, topic0 };
-        let all = told(addresses.as_ref()).flat_map(|address| told(topics.as_ref()).map(with(address)));
+        let all = each_or_any(addresses.as_ref())
+            .flat_map(|address| each_or_any(topics.as_ref()).map(with(address)));
         doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(DoubtSubject::Pair));
         doubted.insert(DoubtSubject::More);
     }
@@ -178,12 +179,12 @@ fn each<T: Copy>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<
 }
 
 /// What of them logs in the answer have, or any.
-fn told<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
+fn each_or_any<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
     let answered = |items: &FilterItems<T>, item: &T| !items.silent.contains(item);
-    let told =
+    let named =
         items.into_iter().flat_map(move |items| items.held.iter().filter(move |item| answered(items, item)));
-    told.copied().map(Some).chain(any)
+    named.copied().map(Some).chain(any)
 }
 
 /// A second question costs as much as the first: it is asked where chance explains the bloom in one of four cases at most.

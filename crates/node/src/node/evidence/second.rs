@@ -29,7 +29,7 @@ impl Node {
     }
 
     /// The logs of a block after a doubt. The receipts decide, which are another index than that of the logs: if they have the
-    /// root of the header, whatever they say; if that cannot be told here, where they have more than was answered, all of
+    /// root of the header, whatever they contain; if that cannot be checked here, where they have more than was answered, all of
     /// which the header bears out.
     ///
     /// # Errors

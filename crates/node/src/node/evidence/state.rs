@@ -13,7 +13,7 @@ use chainflume_ops::telemetry::LogLimiter;
 pub(crate) struct EvidenceState {
     pub(super) bloom: EvidenceCheck,
     pub(super) receipts: EvidenceCheck,
-    /// Receipts as the answer to a doubt, whatever is configured. Nobody has asked for this check, so that nobody is told
+    /// Receipts as the answer to a doubt, whatever is configured. No operator has configured this check, so no warning is logged
     /// where it cannot be made.
     pub(super) proof: EvidenceCheck,
     /// Blocks that nothing stronger could be had of, and how often it was tried.
@@ -36,7 +36,7 @@ struct CheckState {
     off: bool,
 }
 
-/// Failures without a pass in between after which a check is worn out: it says something of the provider, of the chain or
+/// Failures without a pass in between after which a check is worn out: it shows a property of the provider, of the chain or
 /// of the check.
 const WORN: u32 = 3;
 /// Blocks that are read together fail together; that is one failure.
@@ -71,7 +71,7 @@ impl EvidenceState {
         self.bloom.is_worn() || self.receipts.is_worn()
     }
 
-    /// Whether that is so of a check that still has a say.
+    /// Whether that is so of a check that still counts.
     pub(crate) fn is_worn_and_on(&self) -> bool {
         [&self.bloom, &self.receipts].iter().any(|check| check.is_on() && check.is_worn())
     }

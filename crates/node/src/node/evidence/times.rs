@@ -23,7 +23,7 @@ struct Repetition {
 
 /// As many as the readers of history can meet at once.
 const KEPT: usize = 64;
-/// How often, and for how long, a node has to say the same before it is taken for the chain's own oddity: enough for another
+/// How often, and for how long, a node has to repeat the same before it is taken for the chain's own oddity: enough for another
 /// backend to answer, or another provider to be turned to.
 const TIMES: u32 = 5;
 const LONG_ENOUGH: Duration = Duration::from_secs(20);
@@ -31,12 +31,12 @@ const LONG_ENOUGH: Duration = Duration::from_secs(20);
 /// A jump no chain makes: from 1970 to today, or a number of another field. A test chain may be set forward by years.
 const JUMP: u64 = 30 * 365 * 86_400;
 
-/// What two headers say of their times, one above the other.
+/// Compares the times of two headers, one above the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeOrder {
     /// Nothing is wrong with them, or the check was given up.
     Plausible,
-    /// The node has said so again and again: the check is given up now.
+    /// The node has repeated it again and again: the check is given up now.
     Insisted,
     /// One of them is wrong.
     Absurd,

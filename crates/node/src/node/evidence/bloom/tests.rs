@@ -82,7 +82,7 @@ fn one_of_two_events_of_a_contract_that_is_left_out_is_doubted() {
 }
 
 #[test]
-fn where_any_contract_is_meant_the_topics_alone_say_something() {
+fn for_any_contract_the_topics_alone_are_evidence() {
     let any = filter(&[], &[TRANSFER, APPROVAL]);
     let block = [(A, TRANSFER), (B, APPROVAL)];
     assert!(!doubts(&any, &block, &block));

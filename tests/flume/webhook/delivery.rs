@@ -15,7 +15,7 @@ async fn deliveries_are_signed_by_each_secret_with_an_id_each() {
     let secrets = format!("secret = [\"{NEW_SECRET}\", \"{SECRET}\"]\n");
     let ground = Ground::new(&webhook("crm", &receiver, &secrets)).await;
     ground.say("user.updated", &["a", "b", "a", "c"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 4).await;
     let got = receiver.got();
     got.iter().for_each(|got| verify(got, &[NEW_SECRET, SECRET]));
@@ -23,7 +23,7 @@ async fn deliveries_are_signed_by_each_secret_with_an_id_each() {
     seqs.sort_unstable();
     assert_eq!((got.len(), seqs), (4, vec![1, 2, 3, 4]));
     assert!(got[0].body.contains("\\u0000"), "the body is the message, byte for byte");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +32,7 @@ async fn an_undeliverable_message_holds_its_kind_and_gives_way() {
     let ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
     ground.say("user.updated", &["a", "sick", "b", "sick", "c", "sick"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 5).await;
     let taken = receiver.taken();
     let of_sick: Vec<u64> = taken.iter().filter(|got| about(got) == "sick").map(Got::seq).collect();
@@ -52,8 +52,8 @@ async fn an_undeliverable_message_holds_its_kind_and_gives_way() {
     let reason = format!("webhook at 127.0.0.1:{} answered 500", receiver.port());
     assert_eq!(letters, [("delivery".to_owned(), "webhook:crm".to_owned(), 2, 5, reason)]);
     ground.until_count("deliveries", 0).await;
-    carriers.until_all("webhook:crm").await;
-    carriers.stop().await;
+    relays.until_all("webhook:crm").await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +64,7 @@ async fn where_a_delivery_is_on_the_schedule_outlives_restarts() {
     receiver.answers(500);
     ground.say("user.updated", &["a"]).await;
     for tries in 1..=4 {
-        let carriers = ground.start().await;
+        let relays = ground.start().await;
         until("it is tried", || receiver.got().len() >= tries).await;
         let noted = format!("deliveries where attempts = {tries}");
         if tries < 4 {
@@ -72,12 +72,12 @@ async fn where_a_delivery_is_on_the_schedule_outlives_restarts() {
         } else {
             ground.until_count("dead_letters where attempts = 4", 1).await;
         }
-        carriers.kill().await;
+        relays.kill().await;
     }
-    let carriers = ground.start().await;
-    carriers.until_all("webhook:crm").await;
+    let relays = ground.start().await;
+    relays.until_all("webhook:crm").await;
     assert_eq!(receiver.got().len(), 4, "neither once more nor once less");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,14 +89,14 @@ async fn a_refused_message_is_tried_as_often_as_configured() {
         _ => Reply::status(201),
     });
     ground.say("user.updated", &["a", "b"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_count("dead_letters", 1).await;
     ground.until_taken(&receiver, 1).await;
     assert_eq!(receiver.got().iter().filter(|got| got.seq() == 1).count(), 2);
     let reason: String =
         sqlx::query_scalar("select reason from dead_letters").fetch_one(&ground.pool).await.expect("one");
     assert!(reason.ends_with("answered 422: no such field: <key>"), "{reason}");
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +106,7 @@ async fn an_absent_endpoint_is_tried_now_and_then_and_gets_all_later() {
     let schedule = "retry_schedule = [\"20ms\", \"1h\"]\nin_flight = 1\n";
     let ground = Ground::new(&webhook("crm", &receiver, schedule)).await;
     receiver.answers(503);
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.say("user.updated", &["a"]).await;
     // The pause of the endpoint is five minutes by now, in place of an hour; the test does not wait for it.
     ground
@@ -115,7 +115,7 @@ async fn an_absent_endpoint_is_tried_now_and_then_and_gets_all_later() {
     let things: Vec<String> = (0..50).map(|n| format!("t{n}")).collect();
     ground.say("user.updated", &things.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let before = receiver.got().len();
-    carriers.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 2).await;
+    relays.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 2).await;
     receiver.answers(200);
     assert_eq!((before, receiver.got().len(), ground.count("deliveries").await), (2, 2, 1), "left alone");
     sqlx::query("update sink_states set paused_until = now()").execute(&ground.pool).await.expect("writes");
@@ -123,13 +123,13 @@ async fn an_absent_endpoint_is_tried_now_and_then_and_gets_all_later() {
     let seqs = receiver.seqs();
     assert!(seqs.contains(&1), "also the one that had an hour to wait: {seqs:?}");
     ground.until_count("sink_states where failures = 0", 1).await;
-    carriers.until_all("webhook:crm").await;
-    assert_eq!(carriers.sink("webhook:crm").consecutive_errors, 0);
-    carriers.stop().await;
+    relays.until_all("webhook:crm").await;
+    assert_eq!(relays.sink("webhook:crm").consecutive_errors, 0);
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_asks_for_patience_gets_it() {
+async fn an_endpoint_that_asks_for_a_pause_gets_it() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     let mut first = true;
@@ -138,12 +138,12 @@ async fn an_endpoint_that_asks_for_patience_gets_it() {
         false => Reply::status(200),
     });
     ground.say("user.updated", &["a", "a", "a"]).await;
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&receiver, 3).await;
     let got = receiver.got();
     assert!(got[1].at - got[0].at >= Duration::from_secs(1), "{:?}", got[1].at - got[0].at);
     assert_eq!(receiver.seqs(), [1, 2, 3]);
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,11 +156,11 @@ async fn an_endpoint_gets_the_types_it_asks_for() {
     for message_type in ["user.activated", "user.updated", "stake.staked", "erc20.mint"] {
         ground.say(message_type, &["a"]).await;
     }
-    let carriers = ground.start().await;
-    carriers.until_all("webhook:mail").await;
-    carriers.until_all("webhook:all").await;
+    let relays = ground.start().await;
+    relays.until_all("webhook:mail").await;
+    relays.until_all("webhook:all").await;
     assert_eq!((receiver.seqs(), other.seqs()), (vec![1, 3], vec![1, 2, 3, 4]));
-    carriers.stop().await;
+    relays.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,15 +171,15 @@ async fn an_endpoint_that_hangs_holds_up_no_other_and_no_stop() {
     stuck.rule(|_| Reply { hang: true, ..Reply::status(200) });
     // Before anybody reads: what is read with the first is asked beside it.
     ground.say("user.updated", &["a", "b", "a"]).await;
-    let carriers = ground.start().await;
-    carriers.until_all("webhook:well").await;
+    let relays = ground.start().await;
+    relays.until_all("webhook:well").await;
     assert_eq!(well.taken().len(), 3);
     until("the other is asked", || stuck.got().len() == 2).await;
     let asked = Instant::now();
-    carriers.stop().await;
+    relays.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     stuck.answers(200);
-    let carriers = ground.start().await;
+    let relays = ground.start().await;
     ground.until_taken(&stuck, 3).await;
-    carriers.stop().await;
+    relays.stop().await;
 }

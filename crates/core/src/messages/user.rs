@@ -1,0 +1,87 @@
+use alloy_primitives::Address;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::event::{EventUsers, Subject, timestamp};
+use crate::domain::{Aggregate, MESSAGE_VERSION, Message, MessageState, amount_formatted};
+
+/// A user as the table `users` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserState {
+    /// Its id.
+    pub id: Uuid,
+    /// Base units, decimal digits.
+    pub stake_amount: String,
+    /// Seconds since the Unix epoch; `None` without a stake.
+    pub staked_at: Option<u64>,
+    /// Its status.
+    pub status: String,
+}
+
+impl UserState {
+    /// Whether the user has a stake.
+    pub fn is_active(&self) -> bool {
+        self.staked_at.is_some()
+    }
+}
+
+/// A change of a user.
+#[derive(Clone, Copy, Debug)]
+pub struct UserChange<'a> {
+    /// Its wallet.
+    pub wallet: Address,
+    /// The user after the change; `None` if it is gone.
+    pub user: Option<&'a UserState>,
+    /// `user.activated` or `user.updated`.
+    pub message_type: &'a str,
+    /// What the message reports.
+    pub state: MessageState,
+}
+
+impl UserChange<'_> {
+    /// The message about the change, without a number. `cause` is the event that caused it.
+    pub fn message(&self, cause: &Subject<'_>) -> Message {
+        let causation = cause.id();
+        let users = EventUsers { first: self.user.map(|user| user.id), second: None };
+        let mut metadata = cause.metadata(0, users);
+        metadata.causation_id = Some(causation);
+        Message {
+            id: derived(causation, self.message_type),
+            seq: 0,
+            version: MESSAGE_VERSION,
+            message_type: self.message_type.to_owned(),
+            state: self.state,
+            timestamp: timestamp(cause.event.block_time),
+            aggregate_type: Aggregate::User,
+            aggregate_id: self.wallet,
+            account: Some(self.wallet),
+            payload: self.payload(cause.kind.decimals),
+            metadata,
+            replay: false,
+        }
+    }
+
+    fn payload(&self, decimals: Option<u8>) -> Map<String, Value> {
+        let mut payload = Map::new();
+        let (amount, status) =
+            self.user.map_or(("0", "registered"), |user| (&*user.stake_amount, &*user.status));
+        payload.insert("stakeAmount".to_owned(), amount.into());
+        if let Some(decimals) = decimals {
+            payload.insert("stakeAmountFormatted".to_owned(), amount_formatted(amount, decimals).into());
+        }
+        let staked_at = self.user.and_then(|user| user.staked_at).map(timestamp);
+        payload.insert("stakedAt".to_owned(), staked_at.map_or(Value::Null, Value::from));
+        payload.insert("status".to_owned(), status.into());
+        payload
+    }
+}
+
+/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of its type: a retraction has the id of the message
+/// that it withdraws.
+fn derived(causation: Uuid, message_type: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type).finalize();
+    let bits = digest.iter().take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte));
+    let kept = bits & !(0xf << 76) & !(0b11 << 62);
+    Uuid::from_u128(kept | 0x8 << 76 | 0b10 << 62)
+}
