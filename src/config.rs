@@ -10,6 +10,7 @@ mod crosscheck;
 mod environment;
 mod environment_file;
 mod inbound;
+mod json;
 mod limits;
 mod manual;
 mod problem;
@@ -17,6 +18,7 @@ mod provider;
 mod publish;
 mod reader;
 mod redis;
+mod schedule;
 mod secret;
 mod section;
 mod server;
@@ -24,6 +26,7 @@ mod settings;
 mod source;
 mod substitute;
 mod suggest;
+mod threshold;
 mod units;
 mod url;
 mod webhook;
@@ -40,6 +43,7 @@ pub use chainflume_node::{
     Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole, RateLimitSettings,
 };
 pub use chainflume_ops::telemetry::LineFormat;
+pub use chainflume_trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
@@ -54,7 +58,7 @@ pub use settings::{
     Standby, Users,
 };
 pub use source::Source;
-pub use webhook::{Alerts, Webhook};
+pub use webhook::{Alerts, AnswerConfig, Webhook};
 
 use problem::{Fault, Spot};
 use reader::Reader;
@@ -78,7 +82,7 @@ pub struct Config {
     pub redis: Redis,
     /// `[standby]`
     pub standby: Standby,
-    /// Every `[[webhook]]`.
+    /// Every `[[webhook]]`, and behind them every `[[reaction]]`.
     pub webhooks: Vec<Webhook>,
     /// Every `[[inbound]]`.
     pub inbound: Vec<InboundEndpoint>,
@@ -92,6 +96,10 @@ pub struct Config {
     pub push: Vec<PushRule>,
     /// `[publish]` and `[activity]`
     pub publish: ApplicationFacts,
+    /// Every `[[schedule]]`.
+    pub schedules: Vec<ScheduledEvent>,
+    /// Every `[[threshold]]`.
+    pub thresholds: Vec<Threshold>,
     /// `[log]`
     pub log: LogConfig,
     /// `[users]`
@@ -143,11 +151,15 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let chains: Vec<_> = tables(root, "chain").iter().map(chain::read).collect();
     let sources: Vec<_> = tables(root, "source").into_iter().map(source::read).collect();
     let webhooks: Vec<_> = root.tables("webhook").iter().map(webhook::read).collect();
+    let reactions: Vec<_> = root.tables("reaction").iter().map(webhook::reaction).collect();
+    let webhooks: Vec<_> = webhooks.into_iter().chain(reactions).collect();
     let inbound: Vec<_> = root.tables("inbound").iter().map(inbound::read).collect();
     let alerts = webhook::alerts(&root.table("alerts"));
     let push: Vec<_> = root.tables("push").iter().map(server::push).collect();
     let server = server::server(&root.table("server"));
     let publish = publish::publish(&root.table("publish"), &root.table("activity"));
+    let schedules: Vec<_> = root.tables("schedule").iter().map(schedule::read).collect();
+    let thresholds: Vec<_> = root.tables("threshold").iter().map(threshold::read).collect();
     let settings = (
         settings::database(&root.table("database")),
         (
@@ -164,6 +176,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     crosscheck::crosscheck(reader, &chains, &sources);
     crosscheck::webhooks(reader, &webhooks);
     crosscheck::inbound(reader, &inbound, &chains);
+    crosscheck::schedules(reader, &schedules);
+    crosscheck::thresholds(reader, &thresholds, &chains);
     let (database, (outbox, retention, redis), (admin, standby), log, users, shutdown) = settings;
     Some(Config {
         data_dir: data_dir.unwrap_or_else(|| settings::default_data_dir(reader.environment)),
@@ -179,6 +193,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
         server,
         push: push.into_iter().collect::<Option<_>>()?,
         publish,
+        schedules: schedules.into_iter().map(|draft| draft.schedule).collect::<Option<_>>()?,
+        thresholds: thresholds.into_iter().map(|draft| draft.threshold(&chains)).collect::<Option<_>>()?,
         log,
         users,
         shutdown,

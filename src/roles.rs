@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod loops;
 pub(crate) mod parts;
 pub(crate) mod serve;
+pub(crate) mod trigger;
 
 pub use admin::watch;
 pub use deliver::deliver;

@@ -10,7 +10,7 @@ use super::{followed, sinks, views};
 use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, plain_text, store_error};
 use crate::roles::parts::{Loaded, chain_settings};
-use crate::roles::{admin, deliver};
+use crate::roles::{admin, deliver, trigger};
 use chainflume_core::domain::{SourceDifference, causes};
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
@@ -57,6 +57,7 @@ impl CheckLine {
 /// What keeps the daemon from starting or working, after the report was handed to `show`.
 pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
     // A node that hangs costs its own timeout and its WebSocket's, but not one after the other.
+    trigger::check(loaded)?;
     let asked = join(preflight::nodes(loaded, Look::Logs), websocket_lines(loaded));
     let ((nodes, websockets), database) = join(asked, look_at_database(loaded)).await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();

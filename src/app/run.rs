@@ -10,7 +10,7 @@ use crate::admin::AdminServer;
 use crate::roles::admin::{Background, bind, stopping};
 use crate::roles::database::{OpenDatabase, Owner, plain_text, store_error};
 use crate::roles::loops::Loops;
-use crate::roles::{AppError, Loaded, deliver, follow, inbound, index, serve};
+use crate::roles::{AppError, Loaded, deliver, follow, inbound, index, serve, trigger};
 use chainflume_gateway::server::PublicServer;
 use chainflume_ops::health::Board;
 use chainflume_ops::shutdown;
@@ -98,6 +98,7 @@ async fn work(
     index::start(loaded, &database.store, &mut loops, &mut tasks)?;
     inbound::start(loaded, &database.store, &loops, &mut tasks);
     follow::start(loaded, &database.store, &mut loops, &mut tasks)?;
+    trigger::start(loaded, &database.store, &mut loops, &mut tasks)?;
     // Nothing in this process listens yet. The relay delivers all the same, so that the outbox can be trimmed.
     let _bus = deliver::start_relays(loaded, &database.store, &mut tasks, &mut loops)?;
     if let Some(server) = public {

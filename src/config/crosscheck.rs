@@ -5,8 +5,10 @@ use super::chain::ChainDraft;
 use super::inbound::InboundDraft;
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Reader, Text};
+use super::schedule::ScheduleDraft;
 use super::source::SourceDraft;
 use super::suggest::nearest;
+use super::threshold::ThresholdDraft;
 use super::webhook::WebhookDraft;
 
 /// What only several tables together show: names twice, names of nothing, sources that contradict each other.
@@ -28,6 +30,19 @@ pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[
 /// Webhooks are distinguished by their names.
 pub(super) fn webhooks(reader: &Reader<'_>, webhooks: &[WebhookDraft]) {
     unique(reader, webhooks.iter().filter_map(|webhook| webhook.name.as_ref()), "another webhook");
+}
+
+/// Schedules are distinguished by their names.
+pub(super) fn schedules(reader: &Reader<'_>, schedules: &[ScheduleDraft]) {
+    unique(reader, schedules.iter().filter_map(|schedule| schedule.name.as_ref()), "another schedule");
+}
+
+/// Thresholds are distinguished by their names, and are about chains that are there.
+pub(super) fn thresholds(reader: &Reader<'_>, thresholds: &[ThresholdDraft], chains: &[ChainDraft]) {
+    unique(reader, thresholds.iter().filter_map(|threshold| threshold.name.as_ref()), "another threshold");
+    if chains.iter().all(|chain| chain.name.is_some()) {
+        known_chains(reader, chains, thresholds.iter().filter_map(|threshold| threshold.chain.as_ref()));
+    }
 }
 
 /// Webhooks of providers are distinguished by their names, and are about chains that are there.

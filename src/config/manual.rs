@@ -67,7 +67,11 @@ mod tests {
         let expected = expected.into_iter().chain(["inbound.secret", "server.key.name", "server.key.hash"]);
         let expected = expected.into_iter().chain(["server.key.scopes", "push.on", "push.emit"]);
         let expected = expected.into_iter().chain(["activity.text.type", "activity.text.status"]);
-        let expected = expected.into_iter().chain(["chain.name", "chain.chain_id"]);
+        let expected = expected.into_iter().chain(["schedule.name", "schedule.cron", "schedule.type"]);
+        let expected =
+            expected.chain(["threshold.name", "threshold.chain", "threshold.token", "threshold.below"]);
+        let expected = expected.chain(["reaction.name", "reaction.on", "reaction.url", "reaction.secret"]);
+        let expected = expected.chain(["chain.name", "chain.chain_id"]);
         let expected = expected.into_iter().chain(["chain.http", "source.name", "source.chain"]);
         let expected = expected.chain(["source.family", "source.address", "source.start_block"]);
         assert_eq!(required, expected.collect::<Vec<_>>());
@@ -127,6 +131,9 @@ mod tests {
             "retention",
             "activity",
             "publish",
+            "schedule",
+            "threshold",
+            "reaction",
         ];
         // The keys of the price list are the user's own; the manual shows those that have a price.
         let explained: BTreeSet<String> =

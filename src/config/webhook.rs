@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::problem::Fault;
 use super::reader::Text;
+use super::schedule::event_type;
 use super::secret::Secret;
 use super::section::Section;
 use super::units::{self, KIB, MIB};
@@ -42,6 +43,15 @@ pub struct Webhook {
     pub allow_hosts: BTreeSet<String>,
     /// Certificate authority of its server, PEM; `None` asks those of the system.
     pub ca_file: Option<PathBuf>,
+    /// What becomes of its answers, of a `[[reaction]]`.
+    pub answers: Option<AnswerConfig>,
+}
+
+/// What becomes of the answers of a `[[reaction]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerConfig {
+    /// Type of the event whose payload an answer is; `None` where answers are events.
+    pub event_type: Option<String>,
 }
 
 /// `[alerts]`
@@ -86,10 +96,27 @@ const SCHEDULE: [Duration; 9] = [
 
 pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
     section.require(&REQUIRED);
+    let types = parsed_list(section, "types", message_type);
+    endpoint(section, types, None)
+}
+
+/// A `[[reaction]]` is an endpoint whose answers are published.
+pub(super) fn reaction(section: &Section<'_>) -> WebhookDraft {
+    section.require(&REQUIRED);
+    section.require(&[("on", "add on = \"…\", a type of messages, or a prefix like \"order.*\"")]);
+    let on = section.parsed("on", message_type).map(|on| vec![on.value]);
+    let event_type = section.parsed("type", event_type).map(|found| found.value);
+    endpoint(section, on, Some(AnswerConfig { event_type }))
+}
+
+fn endpoint(
+    section: &Section<'_>,
+    types: Option<Vec<String>>,
+    answers: Option<AnswerConfig>,
+) -> WebhookDraft {
     let name = section.parsed("name", |text| name(text, true));
     let url = section.parsed("url", |text| url(text, Scheme::Http));
     let keys = keys(section);
-    let types = parsed_list(section, "types", message_type);
     let timeout = section.duration("timeout", Duration::from_millis(100)..=Duration::from_mins(2));
     let wait = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
     let retry_schedule = parsed_list(section, "retry_schedule", |text| units::duration(text, &wait));
@@ -116,6 +143,7 @@ pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
             max_message_bytes: max_message_bytes.unwrap_or(256 << 10),
             allow_hosts: allow_hosts.unwrap_or_default().into_iter().collect(),
             ca_file,
+            answers,
         })
     };
     let webhook = url.map(|url| url.value).zip(keys).and_then(whole);

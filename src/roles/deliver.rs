@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
 use super::parts::{Loaded, redis_settings};
+use super::trigger::reaction;
 use crate::config;
 use chainflume_core::domain::AddressSet;
 use chainflume_deliver::relay::Schedule;
 use chainflume_deliver::relay::{
     CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, TrimPage, listen,
 };
-use chainflume_deliver::sink::WebhookSettings;
-use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, WebhookSink};
+use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, TakeAnswer, WebhookSettings, WebhookSink};
 use chainflume_ops::health::Board;
 use chainflume_ops::http::AddressPolicy;
 use chainflume_ops::metrics;
@@ -66,7 +66,7 @@ pub(crate) fn start_relays(
         }
     };
     for ((webhook, settings), config) in webhooks.into_iter().zip(&loaded.config.webhooks) {
-        relays.deliver_to_webhook(webhook, settings, config);
+        relays.deliver_to_webhook((webhook, settings), config, reaction(loaded, store, config)?);
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
@@ -128,15 +128,21 @@ impl Relays<'_> {
 
     fn deliver_to_webhook(
         &mut self,
-        first: WebhookSink,
-        settings: DeliverySettings,
+        (first, settings): (WebhookSink, DeliverySettings),
         config: &config::Webhook,
+        answers: Option<Arc<dyn TakeAnswer>>,
     ) {
         let (parts, loaded, name) = (self.parts(), self.loaded.clone(), self.name(&first));
         let config = config.clone();
         let mut sink = anew(first, move || webhook_sink(&loaded, &config));
-        self.loops
-            .sink(self.tasks, &name, move || Some(DeliveryQueue::new(parts(sink()?), settings.clone())));
+        self.loops.sink(self.tasks, &name, move || {
+            let sink = sink()?;
+            let sink = match &answers {
+                Some(answers) => sink.taking(answers.clone()),
+                None => sink,
+            };
+            Some(DeliveryQueue::new(parts(sink), settings.clone()))
+        });
     }
 
     /// What a relay is built of, for each time it is built.

@@ -36,6 +36,8 @@ const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
 const CONTRACTS_HANG_TIMEOUT: Duration = Duration::from_mins(5);
 /// A look at followed transactions asks a node four times, each for as long as a request may take, or waits to be let in.
 const FOLLOW_HANG_TIMEOUT: Duration = Duration::from_mins(5);
+/// A turn is a few statements of at most five seconds each, and a wait for a connection.
+const TRIGGER_HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Trimming waits for a database that is busy or restarts.
 const TRIM_HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Listening waits for a connection, and for nothing else without a beat.
@@ -200,6 +202,15 @@ impl Loops {
     {
         let this = Loop::new(format!("follow {}", chain.name), FOLLOW_HANG_TIMEOUT);
         self.each_turn(tasks, this, LeaseName::follow(chain.chain_id), work);
+    }
+
+    /// Publishes by itself; one instance does, under the lease of this name.
+    pub(crate) fn trigger<F, W>(&mut self, tasks: &mut JoinSet<()>, lease: LeaseName, work: F)
+    where
+        F: Fn(CancellationToken, Heartbeat) -> W + Send + Sync + 'static,
+        W: Future<Output = ()> + Send,
+    {
+        self.each_turn(tasks, Loop::new(lease.as_str(), TRIGGER_HANG_TIMEOUT), lease, work);
     }
 
     /// Work that begins anew with each lease turn.

@@ -14,8 +14,10 @@ use super::error::AppError;
 use super::inbound;
 use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
+use super::trigger;
 use crate::config::{AuthMode, Config, ServerConfig};
 use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
+use chainflume_api::Api;
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed};
 use chainflume_gateway::grants::Grants;
@@ -95,10 +97,7 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let publisher = application::publisher((config, store))?;
-    let inbound = inbound::api(config, store, &publisher, loops.board());
-    let offered = [Some(publisher.api()), inbound];
-    let offered = offered.into_iter().flatten().collect();
+    let offered = offered((config, store), loops.board())?;
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
@@ -112,6 +111,14 @@ pub(crate) async fn start(
         },
     );
     Ok(())
+}
+
+/// What the other crates offer on the public listener.
+fn offered((config, store): (&Config, &Store), board: &Board) -> Result<Arc<[Api]>, AppError> {
+    let publisher = application::publisher((config, store))?;
+    let inbound = inbound::api(config, store, &publisher, board);
+    let offered = [Some(publisher.api()), inbound, Some(trigger::api(config, store))];
+    Ok(offered.into_iter().flatten().collect())
 }
 
 /// A loop that begins each time with a clone of `parts`.

@@ -121,13 +121,18 @@ pub const PACKAGES: &[Package] = &[
         &["api", "core", "db", "follow", "ops", "outbox"],
         "it keeps what providers say, and reads what the chain says from stored events and followed transactions",
     ),
+    package(
+        "trigger",
+        &["access", "api", "core", "db", "ops", "outbox", "publish"],
+        "it publishes by the clock, by stored balances and by answers, and knows neither chains nor sinks",
+    ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
         &[
             "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "publish", "follow", "inbound", "devchain",
+            "publish", "follow", "inbound", "trigger", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -199,11 +204,13 @@ pub const ROOMS: &[Room] = &[
 
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
+    home("croner", &["trigger"], &[], "one package knows the times of cron expressions"),
+    home("jiff", &["trigger"], &[], "zones are where cron expressions are"),
     home("jsonschema", &["publish"], &[], "one package checks payloads of strangers"),
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home(
         "sqlx",
-        &["db", "outbox", "store", "testkit", "gateway", "publish", "follow", "inbound"],
+        &["db", "outbox", "store", "testkit", "gateway", "publish", "follow", "inbound", "trigger"],
         &["grants", "feed"],
         "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
@@ -278,6 +285,11 @@ pub const TABLES: &[Tables] = &[
         &["inbound"],
         &["inbound_deliveries", "inbound_hints"],
         "webhooks of providers, and whether the chain confirms them",
+    ),
+    tables(
+        &["trigger"],
+        &["balance_watch", "limit_crossings", "schedules", "thresholds", "user_alerts"],
+        "what the daemon publishes by itself, and how far it is",
     ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(

@@ -8,6 +8,7 @@ mod given;
 mod inbound;
 mod right;
 mod server;
+mod trigger;
 mod wrong_files;
 mod wrong_sources;
 mod wrong_values;

@@ -81,6 +81,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         server: config.server.clone(),
         push: Vec::new(),
         publish: ApplicationFacts::default(),
+        schedules: Vec::new(),
+        thresholds: Vec::new(),
         log: LogConfig::default(),
         users: Users::default(),
         shutdown: Shutdown::default(),

@@ -68,6 +68,7 @@ mod replay;
 mod silent;
 mod soak;
 mod standby;
+mod trigger;
 mod trouble;
 mod verify;
 mod webhook;

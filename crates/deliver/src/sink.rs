@@ -14,7 +14,9 @@ use std::sync::Arc;
 pub use error::SinkError;
 pub use in_process::{Bus, InProcess};
 pub use redis::{RedisSink, Servers as RedisServers, Settings as RedisSettings};
-pub use webhook::{Settings as WebhookSettings, SigningKey, WebhookSink};
+pub use webhook::{
+    AnswerFault, MAX_ANSWER, Settings as WebhookSettings, SigningKey, TakeAnswer, WebhookSink,
+};
 
 use chainflume_core::domain::Envelope;
 

@@ -12,6 +12,7 @@ mod past;
 mod providers;
 mod push;
 mod recent;
+mod triggers;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub use push::{
     push_refused, push_resumed, push_rooms, push_starts,
 };
 pub use recent::{RecentReport, recent};
+pub use triggers::{limit_crossed, limit_starts, reaction, reaction_starts, schedule_runs, schedule_starts};
 
 const RANGE_WIDTH: &str = "chainflume_history_range_blocks";
 const WS_CONNECTED: &str = "chainflume_websocket_connected";

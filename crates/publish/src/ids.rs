@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// An id that is a function of these parts: who asks with the same key again gets the same id, also from another server.
-pub(crate) fn derived(parts: &[&[u8]]) -> Uuid {
+pub fn derived(parts: &[&[u8]]) -> Uuid {
     let sized = |hash: Sha256, part: &&[u8]| hash.chain_update(part.len().to_be_bytes()).chain_update(part);
     version_8(parts.iter().fold(Sha256::new(), sized))
 }

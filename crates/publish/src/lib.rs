@@ -27,7 +27,13 @@ pub use activities::{
     ChangeRefused, Changed, ChangedBy, NewActivity, TextTemplate, TextTemplateError,
 };
 use events::CommitQueue;
-pub use events::{ApplicationEvent, EventSchemas, PublishError, PublishReceipt, Published, SchemaFileError};
+pub use events::user_id as check_user_id;
+pub use events::{
+    ApplicationEvent, Defaults as EventDefaults, EventSchemas, PublishError, PublishReceipt, Published,
+    SchemaFileError,
+};
+pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
+pub use ids::derived as derived_id;
 pub use retention::trim_events;
 pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
 

@@ -9,11 +9,8 @@ use chainflume_store::Store;
 /// When a schema cannot be read.
 pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
     let publish = &config.publish;
-    let schemas = publish.schemas.as_deref().map(EventSchemas::load).transpose();
     let settings = Settings {
-        schemas: schemas
-            .map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?
-            .unwrap_or_default(),
+        schemas: schemas(config)?,
         activity_types: publish.activity_types.clone(),
         activity_texts: publish.activity_texts.clone(),
         chains: config.chains.iter().map(|chain| chain.chain_id).collect(),
@@ -21,4 +18,14 @@ pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<
         max_aggregate_types: publish.max_aggregate_types,
     };
     Ok(Publisher::new(store, settings))
+}
+
+/// The schemas of payloads.
+///
+/// # Errors
+/// When one cannot be read.
+pub(in crate::roles) fn schemas(config: &Config) -> Result<EventSchemas, AppError> {
+    let schemas = config.publish.schemas.as_deref().map(EventSchemas::load).transpose();
+    let schemas = schemas.map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?;
+    Ok(schemas.unwrap_or_default())
 }

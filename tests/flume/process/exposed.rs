@@ -19,7 +19,9 @@ async fn exposed() -> Exposed {
     let server_table = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
     let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
         + &all_sources()
-        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n";
+        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
+        + "[[schedule]]\nname = \"sync\"\ncron = \"0 0 * * *\"\ntype = \"sync.due\"\n"
+        + &crate::trigger::reaction("http://127.0.0.1:9/");
     home.write(&(redis_table + &server_table + &chain_tables(&server, "", &sources)), Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;

@@ -82,8 +82,12 @@ impl House {
         let alerts = "[alerts]\nwebhook = \"http://127.0.0.1:9/chat\"\n";
         let inbound = "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n";
         let public = "[server]\nlisten = \"127.0.0.1:0\"\n[server.auth]\nmode = \"none\"\n";
+        let schedule = "[[schedule]]\nname = \"sync\"\ncron = \"0 0 * * *\"\ntype = \"sync.due\"\n";
         home.write(
-            &format!("{alerts}{inbound}{public}[redis]\nurl = \"{}\"\n{tables}{sinks}", redis.url()),
+            &format!(
+                "{alerts}{inbound}{schedule}{public}[redis]\nurl = \"{}\"\n{tables}{sinks}",
+                redis.url()
+            ),
             None,
         );
         Self { chain, home, _parts: (server, redis, receiver) }
@@ -124,7 +128,7 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 18] = [
+const BESIDE: [&str; 20] = [
     "access",
     "alerts",
     "audit dev",
@@ -136,11 +140,13 @@ const BESIDE: [&str; 18] = [
     "inbound",
     "issuer keys",
     "leases",
+    "limits",
     "listen",
     "outbox trim",
     "outbox watch",
     "probe",
     "public server",
+    "schedule",
     "sink redis",
     "systemd",
 ];

@@ -165,6 +165,8 @@ async fn every_metric_is_described() {
         + &all_sources()
         + &webhook("crm", &receiver, "")
         + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
+        + "[[schedule]]\nname = \"sync\"\ncron = \"0 0 * * *\"\ntype = \"sync.due\"\n"
+        + &crate::trigger::reaction("http://127.0.0.1:9/")
         + &format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
     let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();

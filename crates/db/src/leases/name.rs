@@ -34,6 +34,16 @@ impl LeaseName {
         Self("outbox".to_owned())
     }
 
+    /// Of the task that publishes by the clock.
+    pub fn schedule() -> Self {
+        Self("schedule".to_owned())
+    }
+
+    /// Of the task that compares balances with limits.
+    pub fn limits() -> Self {
+        Self("limits".to_owned())
+    }
+
     /// A name as the table has it.
     pub fn stored(text: impl Into<String>) -> Self {
         Self(text.into())

@@ -89,6 +89,16 @@ pub enum SinkError {
         /// Largest message that is sent.
         limit: usize,
     },
+    /// It answered with success what cannot be used.
+    #[error("{sink} at {host} answered what cannot be published: {reason}")]
+    Unusable {
+        /// The sink.
+        sink: &'static str,
+        /// Host and port.
+        host: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
     /// The address that the name resolves to may not be called.
     #[error("{sink}: {reason}")]
     Forbidden {
@@ -124,7 +134,7 @@ impl SinkError {
     /// endpoint. A repeat of the same message is of little use.
     pub fn refuses_message(&self) -> bool {
         match self {
-            Self::TooLarge { .. } => true,
+            Self::TooLarge { .. } | Self::Unusable { .. } => true,
             Self::Answered { status, .. } => {
                 (400..500).contains(status) && !matches!(status, 408 | 410 | 425 | 429)
             }
@@ -159,6 +169,7 @@ impl SinkError {
             Self::Answered { .. } if self.refuses_message() => "rejected",
             Self::Answered { .. } => "unready",
             Self::TooLarge { .. } => "too_large",
+            Self::Unusable { .. } => "unusable",
             Self::Forbidden { .. } => "forbidden",
         }
     }

@@ -4,6 +4,7 @@
 //! A receiver cannot be asked which messages it has. So receivers recognize repeats by `webhook-id`, which is the same
 //! for every try. A message answered with success counts as delivered for good.
 
+mod answer;
 mod sign;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use super::{Delivered, Sink, SinkError, Stream};
+pub use answer::{AnswerFault, MAX_ANSWER, TakeAnswer};
 use chainflume_core::domain::Envelope;
 use chainflume_ops::http::{AddressPolicy, HttpClient, HttpError, HttpResponse};
 pub use sign::SigningKey;
@@ -50,6 +52,7 @@ pub struct WebhookSink {
     post: HttpClient,
     keys: Arc<[SigningKey]>,
     max_bytes: usize,
+    answers: Option<Arc<dyn TakeAnswer>>,
 }
 
 impl WebhookSink {
@@ -60,7 +63,13 @@ impl WebhookSink {
     pub fn new(settings: Settings) -> Result<Self, HttpError> {
         let Settings { name, url, keys, timeout, reach, ca, max_bytes } = settings;
         let post = HttpClient::new(&chainflume_ops::http::HttpSettings { url, timeout, reach, ca })?;
-        Ok(Self { name: format!("webhook:{name}"), post, keys: keys.into(), max_bytes })
+        Ok(Self { name: format!("webhook:{name}"), post, keys: keys.into(), max_bytes, answers: None })
+    }
+
+    /// The same, whose answers are taken: a message is delivered when its answer is.
+    #[must_use]
+    pub fn taking(self, answers: Arc<dyn TakeAnswer>) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     /// Checks that a server answers, and delivers nothing; returns its host and the status of the answer.
@@ -76,6 +85,12 @@ impl WebhookSink {
         if bytes > self.max_bytes {
             return Err(SinkError::TooLarge { sink: SINK, host: self.host(), bytes, limit: self.max_bytes });
         }
+        let host = || self.host();
+        if let Some(answers) = &self.answers
+            && !answers.wants(&envelope.json).await.map_err(|fault| fault.error(SINK, host()))?
+        {
+            return Ok(());
+        }
         let id = id(envelope);
         // The time of this try, not of the message: receivers refuse old timestamps as a defence against replays.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -86,8 +101,14 @@ impl WebhookSink {
             ("webhook-signature", signed.join(" ")),
             (POSITION, format!("{}.{}", envelope.epoch, envelope.seq)),
         ];
-        let answer = self.post.send(&headers, envelope.json.clone()).await;
-        self.judge(answer.map_err(|error| self.unreached(error))?)
+        let Some(answers) = &self.answers else {
+            let answer = self.post.send(&headers, envelope.json.clone()).await;
+            return self.judge(answer.map_err(|error| self.unreached(error))?);
+        };
+        let answer = self.post.ask(&headers, envelope.json.clone(), MAX_ANSWER).await;
+        let (answer, body) = answer.map_err(|error| self.unreached(error))?;
+        self.judge(answer)?;
+        answers.take(&envelope.json, body).await.map_err(|fault| fault.error(SINK, host()))
     }
 
     fn judge(&self, answer: HttpResponse) -> Result<(), SinkError> {
@@ -106,6 +127,9 @@ impl WebhookSink {
                 SinkError::Unreachable { sink, host, reason: format!("no answer within {after:?}") }
             }
             HttpError::Unreachable { reason, .. } => SinkError::Unreachable { sink, host, reason },
+            HttpError::Answer { what, .. } => {
+                SinkError::Unusable { sink, host, reason: format!("it {what}") }
+            }
             other => SinkError::Forbidden { sink, reason: other.to_string() },
         }
     }

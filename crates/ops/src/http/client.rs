@@ -103,6 +103,29 @@ impl HttpClient {
         headers: &[(&'static str, String)],
         body: String,
     ) -> Result<HttpResponse, HttpError> {
+        let response = self.post(headers, body).await?;
+        Ok(self.read(response).await)
+    }
+
+    /// The same, with the body of an answer of success, which has at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and if the body is longer or breaks off.
+    pub async fn ask(
+        &self,
+        headers: &[(&'static str, String)],
+        body: String,
+        most: usize,
+    ) -> Result<(HttpResponse, Vec<u8>), HttpError> {
+        let mut response = self.post(headers, body).await?;
+        let bytes = match response.status().is_success() {
+            true => self.body(&mut response, most).await?,
+            false => Vec::new(),
+        };
+        Ok((self.read(response).await, bytes))
+    }
+
+    async fn post(&self, headers: &[(&'static str, String)], body: String) -> Result<Response, HttpError> {
         let mut request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
@@ -111,8 +134,7 @@ impl HttpClient {
                 request = request.header(HeaderName::from_static(name), value);
             }
         }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
-        Ok(self.read(response).await)
+        request.send().await.map_err(|error| self.failed(&error))
     }
 
     /// Checks that the server answers, with a request without a body; returns the status of the answer.
@@ -131,18 +153,25 @@ impl HttpClient {
     pub async fn fetch(&self, most: usize) -> Result<Vec<u8>, HttpError> {
         let mut response =
             self.client.get(self.url.clone()).send().await.map_err(|error| self.failed(&error))?;
-        let wrong = |what| HttpError::Answer { host: self.host.clone(), what };
         if !response.status().is_success() {
-            return Err(wrong(format!("answered {}", response.status().as_u16())));
+            return Err(self.wrong(format!("answered {}", response.status().as_u16())));
         }
+        self.body(&mut response, most).await
+    }
+
+    async fn body(&self, response: &mut Response, most: usize) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if bytes.len() + chunk.len() > most {
-                return Err(wrong(format!("answered more than {most} bytes")));
+                return Err(self.wrong(format!("answered more than {most} bytes")));
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+
+    fn wrong(&self, what: String) -> HttpError {
+        HttpError::Answer { host: self.host.clone(), what }
     }
 
     /// Only the status decides. No more of the text is read than is shown, and an interrupted body is ignored.

@@ -1,7 +1,7 @@
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{BUILD_INFO, application, follow, inbound, leases, loops, past, providers, push};
+use super::{BUILD_INFO, application, follow, inbound, leases, loops, past, providers, push, triggers};
 
 /// Installs the recorder for the process and describes each metric.
 ///
@@ -29,6 +29,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     providers::describe();
     push::describe();
     application::describe();
+    triggers::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

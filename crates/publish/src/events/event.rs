@@ -37,10 +37,24 @@ const FIELDS: [&str; 7] = ["id", "type", "aggregateType", "aggregateId", "payloa
 const METADATA: [&str; 4] = ["userId", "correlationId", "causationId", "source"];
 
 /// What an event has where the caller says nothing.
-pub(crate) struct Defaults {
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Its id.
     pub id: Uuid,
+    /// Who publishes it.
     pub source: String,
+    /// When it happened.
     pub now: SystemTime,
+}
+
+impl crate::Publisher {
+    /// Reads and checks an event, as `POST /v1/domain-events` takes it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place in the event.
+    pub fn read_event(&self, value: Value, defaults: Defaults) -> Result<ApplicationEvent, Refusal> {
+        ApplicationEvent::read(value, &self.0.settings, defaults)
+    }
 }
 
 impl ApplicationEvent {
@@ -78,6 +92,14 @@ impl ApplicationEvent {
             source: optional(&mut metadata, "source", "/metadata")?.unwrap_or(defaults.source),
             timestamp: timestamp(optional(&mut fields, "timestamp", "")?, defaults.now)?,
         })
+    }
+
+    /// Checks the payload against the schema of the type.
+    ///
+    /// # Errors
+    /// That it does not fit.
+    pub fn check(&self, schemas: &crate::EventSchemas) -> Result<(), Refusal> {
+        schemas.check(&self.event_type, &Value::Object(self.payload.clone()))
     }
 
     /// Its message, without a number.

@@ -38,7 +38,10 @@ const RESERVED_AGGREGATES: [&str; 11] = [
 ];
 
 /// Checks a type of events.
-pub(super) fn event_type(name: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// What is wrong with it, or that only this program publishes it.
+pub fn event_type(name: &str) -> Result<(), Refusal> {
     let is_word = |word: &str| {
         word.starts_with(|first: char| first.is_ascii_alphabetic())
             && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
@@ -62,7 +65,10 @@ pub(super) fn event_type(name: &str) -> Result<(), Refusal> {
 }
 
 /// Checks what an event is about: the two name a room and a stream.
-pub(super) fn aggregate(kind: &str, id: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// What is wrong with them, or that they have another meaning.
+pub fn aggregate(kind: &str, id: &str) -> Result<(), Refusal> {
     if RESERVED_AGGREGATES.contains(&kind) {
         let detail =
             format!("the aggregate type {kind} has another meaning here; choose another, like order");
@@ -84,7 +90,10 @@ pub(super) fn aggregate(kind: &str, id: &str) -> Result<(), Refusal> {
 }
 
 /// Checks an id of a user: it names a room.
-pub(crate) fn user_id(id: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn user_id(id: &str) -> Result<(), Refusal> {
     Room::parse(&format!("user-{id}"))
         .map(|_| ())
         .map_err(|error| Refusal::new(400, "bad_user_id", format!("user-<id> names a room: {error}")))

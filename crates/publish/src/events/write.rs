@@ -75,7 +75,10 @@ impl Publisher {
     }
 }
 
-async fn insert(tx: &mut transaction::Tx, numbered: &[(u64, &ApplicationEvent)]) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    tx: &mut transaction::Tx,
+    numbered: &[(u64, &ApplicationEvent)],
+) -> Result<(), StoreError> {
     if numbered.is_empty() {
         return Ok(());
     }
