@@ -45,7 +45,6 @@ struct Follower {
     end: Option<(Arc<BTreeMap<u64, Stored>>, u64)>,
     /// The newest position, as the protocol hands it out.
     position: Option<String>,
-    epoch: String,
     ids: u64,
 }
 
@@ -53,8 +52,8 @@ struct Follower {
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub async fn start(protocol: Protocol, port: u16, orders: UnboundedReceiver<Order>) -> ClientLog {
-    let (log, wanted, epoch) = (ClientLog::default(), Vec::new(), String::new());
-    let mut this = Follower { port, orders, log, wanted, end: None, position: None, epoch, ids: 0 };
+    let (log, wanted) = (ClientLog::default(), Vec::new());
+    let mut this = Follower { port, orders, log, wanted, end: None, position: None, ids: 0 };
     loop {
         let turn = match protocol {
             Protocol::WebSocket => this.websocket().await,
@@ -103,14 +102,9 @@ impl Follower {
             && self.wanted.iter().all(|room| self.log.rooms.contains_key(room))
     }
 
-    fn at(&self, seq: u64) -> String {
-        format!("{}.{seq}", self.epoch)
-    }
-
     /// The room is joined: from `position` on, where it is new.
     fn joined(&mut self, room: &'static str, position: &str) {
-        position.split_once('.').expect("a position").0.clone_into(&mut self.epoch);
-        self.log.rooms.entry(room).or_insert_with(|| RoomLog::after(seq(position)));
+        self.log.rooms.entry(room).or_insert_with(|| RoomLog::after(position));
     }
 
     /// One connection of a WebSocket: each room resumes from what the client has of it.
@@ -158,10 +152,10 @@ impl Follower {
         let mut op = json!({ "id": self.ids, "op": "subscribe", "rooms": [room] });
         let last = self.log.rooms.get_mut(room).map(|log| {
             log.resumed = Some(log.last());
-            log.last()
+            log.position.clone()
         });
         if let Some(last) = last {
-            op["since"] = self.at(last).into();
+            op["since"] = last.into();
         }
         asked.insert(self.ids, room);
         socket.send(1, op.to_string().as_bytes()).await;

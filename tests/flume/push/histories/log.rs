@@ -34,13 +34,15 @@ pub struct RoomLog {
     /// It joined after this message.
     pub joined: u64,
     pub got: Vec<u64>,
+    /// The newest, as it was handed out: its epoch may be another than that of the join.
+    pub position: String,
     /// From where the newest connection resumed: a message that is several frames may come again.
     pub resumed: Option<u64>,
 }
 
 impl RoomLog {
-    pub fn after(joined: u64) -> Self {
-        Self { joined, got: Vec::new(), resumed: None }
+    pub fn after(position: &str) -> Self {
+        Self { joined: seq(position), got: Vec::new(), position: position.to_owned(), resumed: None }
     }
 
     pub fn last(&self) -> u64 {
@@ -69,6 +71,7 @@ impl ClientLog {
         }
         if seq > log.last() {
             log.got.push(seq);
+            position.clone_into(&mut log.position);
         } else if seq > log.joined && log.resumed.is_none_or(|resumed| seq != resumed) {
             self.wrong.push(format!("{room}: {seq} after {}, resumed from {:?}", log.last(), log.resumed));
         }
