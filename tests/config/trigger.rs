@@ -4,17 +4,14 @@ use serde_json::json;
 
 use crate::given::{Given, RIGHT};
 
-#[test]
-fn what_the_daemon_publishes_by_itself_is_read() {
-    let text = format!(
-        r#"{RIGHT}
+const PUBLISHES: &str = r#"
 [[schedule]]
 name = "report"
 cron = "30 2 * * mon-fri"
 zone = "Europe/Berlin"
 type = "report.due"
 missed = "all"
-payload = {{ depth = 3, "places" = ["a", "${{PLACE}}"], deep = {{ flag = true }} }}
+payload = { depth = 3, "places" = ["a", "${PLACE}"], deep = { flag = true } }
 [[schedule]]
 name = "sync"
 cron = "@hourly"
@@ -43,8 +40,11 @@ url = "https://ship.example/"
 secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
 type = "order.quoted"
 timeout = "3s"
-"#
-    );
+"#;
+
+#[test]
+fn what_the_daemon_publishes_by_itself_is_read() {
+    let text = format!("{RIGHT}\n{PUBLISHES}");
     let config = Given::default().variable("PLACE", "b").right(&text);
     let [report, sync] = config.schedules.as_slice() else { panic!("{:?}", config.schedules) };
     assert_eq!(
@@ -71,10 +71,7 @@ timeout = "3s"
     assert_eq!((high.limit.side, high.event_type.as_str()), (LimitSide::Above, "whale.seen"));
 }
 
-#[test]
-fn what_it_cannot_publish_is_refused() {
-    let text = format!(
-        r#"{RIGHT}
+const REFUSED: &str = r#"
 [[schedule]]
 name = "one"
 cron = "60 * * * *"
@@ -117,8 +114,11 @@ url = "https://ship.example/"
 secret = "whsec_ZXhhbXBsZSBvZiBhIHNlY3JldCwgbm90IGEgc2VjcmV0"
 type = "activity.done"
 types = ["order.paid"]
-"#
-    );
+"#;
+
+#[test]
+fn what_it_cannot_publish_is_refused() {
+    let text = format!("{RIGHT}\n{REFUSED}");
     let problems = Given::default().wrong(&text);
     for expected in [
         "schedule[0].cron: `60 * * * *` is no cron expression",
