@@ -77,17 +77,13 @@ fn activity_texts(section: &Section<'_>, types: &[String]) -> Vec<ActivityText> 
         ]);
         let activity_type = table.parsed("type", |text| {
             let known = types.iter().any(|name| name == text);
-            let other = || {
-                Fault::new(
-                    format!("`{text}` is no type of activities"),
-                    format!("name one of {}", types.join(", ")),
-                )
-            };
+            let other =
+                || Fault::new("is no type of activities", format!("name one of {}", types.join(", ")));
             known.then(|| text.to_owned()).ok_or_else(other)
         });
         let status = table.parsed("status", |text| {
             let words = "name one of pending, in_progress, completed and failed";
-            ActivityStatus::from_word(text).ok_or_else(|| Fault::new(format!("`{text}` is no status"), words))
+            ActivityStatus::from_word(text).ok_or_else(|| Fault::new("is no status", words))
         });
         let template = |key| {
             let wrong =
