@@ -288,8 +288,13 @@ pub const TABLES: &[Tables] = &[
     ),
     tables(
         &["trigger"],
-        &["balance_watch", "limit_crossings", "schedules", "thresholds", "user_alerts"],
+        &["balance_watch", "schedules", "thresholds"],
         "what the daemon publishes by itself, and how far it is",
+    ),
+    tables(
+        &["publish", "trigger"],
+        &["limit_crossings", "user_alerts"],
+        "limits of people: the transaction that makes one person of two gives them to the one who stays",
     ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(

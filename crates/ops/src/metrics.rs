@@ -139,10 +139,7 @@ fn describe() {
     describe_counter!(EVENTS, "events committed, by source and type");
     describe_counter!(IGNORED, "logs in answers of nodes that belong to no source, by chain");
     describe_counter!(DEAD_LETTERS, "logs and deliveries kept as dead letters, by source or sink and kind");
-    describe_counter!(
-        UNKNOWN_USERS,
-        "stakes of wallets without a user, not created because users.create_missing = false"
-    );
+    describe_counter!(UNKNOWN_USERS, "stakes of wallets without a user while users.create_missing is false");
     describe_counter!(COMMITS, "transactions committed, by chain and kind (live, history, pending, rewind)");
     describe_histogram!(COMMIT_SECONDS, "time of a transaction, begin to commit, by chain and kind");
     describe_histogram!(BLOCK_TO_COMMIT, "time from a block's timestamp to its commit while live, by chain");

@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::packet::ClientPacket;
-use super::session::{CLOSE, NotPushed, Session};
+use super::session::{CLOSE, EngineSession, NotPushed};
 
 /// How long a client may read nothing while as much waits for it as may.
 pub(super) const FULL: Duration = Duration::from_secs(10);
 
 /// One client, over whatever transport it has just now. It is disconnected when this is dropped.
 pub struct EngineClient {
-    session: Arc<Session>,
+    session: Arc<EngineSession>,
     packets: mpsc::Receiver<String>,
 }
 
@@ -40,7 +40,7 @@ pub enum SendError {
 }
 
 impl EngineClient {
-    pub(super) fn new(session: Arc<Session>, packets: mpsc::Receiver<String>) -> Self {
+    pub(super) fn new(session: Arc<EngineSession>, packets: mpsc::Receiver<String>) -> Self {
         Self { session, packets }
     }
 

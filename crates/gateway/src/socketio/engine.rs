@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::EngineClient;
-use super::session::{CLOSE, Session, Transport};
+use super::session::{CLOSE, EngineSession, EngineTransport};
 use super::transport::{self, EngineSocket, PINGS};
 use crate::websocket::{Handshake, WebSocketConnection};
 
@@ -38,7 +38,7 @@ pub struct Engine(Arc<EngineParts>);
 
 struct EngineParts {
     settings: Settings,
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    sessions: Mutex<HashMap<String, Arc<EngineSession>>>,
     name: fn() -> Option<String>,
     accept: Accept,
 }
@@ -162,22 +162,26 @@ impl Engine {
         answered.unwrap_or_else(BadRequest::answer)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<EngineSession>>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn session(&self, name: &str) -> Option<Arc<Session>> {
+    fn session(&self, name: &str) -> Option<Arc<EngineSession>> {
         self.sessions().get(name).filter(|session| !session.closed.is_cancelled()).cloned()
     }
 
     /// A new session with its name, kept until it ends.
-    fn begin(&self, head: Parts, transport: Transport) -> Result<(Arc<Session>, Bytes), BadRequest> {
+    fn begin(
+        &self,
+        head: Parts,
+        transport: EngineTransport,
+    ) -> Result<(Arc<EngineSession>, Bytes), BadRequest> {
         let name = (self.0.name)().ok_or(BadRequest::Wrong)?;
         let Settings { max_payload, max_waiting } = self.0.settings;
         let (sender, packets) = mpsc::channel(max_waiting);
-        let session = Arc::new(Session::new(head, transport, (sender, MAX_BODIES * max_payload)));
+        let session = Arc::new(EngineSession::new(head, transport, (sender, MAX_BODIES * max_payload)));
         self.sessions().insert(name.clone(), session.clone());
-        let upgrades: &[&str] = if transport == Transport::Polling { &["websocket"] } else { &[] };
+        let upgrades: &[&str] = if transport == EngineTransport::Polling { &["websocket"] } else { &[] };
         let open: Value = json!({
             "sid": name, "upgrades": upgrades, "pingInterval": PINGS.0.as_secs() * 1_000,
             "pingTimeout": PINGS.1.as_secs() * 1_000, "maxPayload": max_payload,
@@ -192,12 +196,12 @@ impl Engine {
     }
 
     fn open(&self, head: Parts) -> Result<Response<Bytes>, BadRequest> {
-        self.begin(head, Transport::Polling).map(|(_, open)| text(open))
+        self.begin(head, EngineTransport::Polling).map(|(_, open)| text(open))
     }
 
     fn open_websocket(&self, mut head: Parts) -> Result<Response<Bytes>, BadRequest> {
         let (answer, upgrade) = handshake(&mut head)?;
-        let (session, open) = self.begin(head, Transport::WebSocket)?;
+        let (session, open) = self.begin(head, EngineTransport::WebSocket)?;
         let max = self.0.settings.max_payload;
         tokio::spawn(async move {
             let Some(mut socket) = upgraded(upgrade, max).await else { return session.close(CLOSE) };
@@ -211,10 +215,10 @@ impl Engine {
 
     fn move_to_websocket(
         &self,
-        session: Arc<Session>,
+        session: Arc<EngineSession>,
         mut head: Parts,
     ) -> Result<Response<Bytes>, BadRequest> {
-        if session.transport() != Transport::Polling {
+        if session.transport() != EngineTransport::Polling {
             return Err(BadRequest::Wrong);
         }
         let (answer, upgrade) = handshake(&mut head)?;
@@ -231,11 +235,11 @@ impl Engine {
 
     async fn polled(
         &self,
-        session: &Arc<Session>,
+        session: &Arc<EngineSession>,
         method: &Method,
         body: Option<Bytes>,
     ) -> Result<Response<Bytes>, BadRequest> {
-        if session.transport() == Transport::WebSocket {
+        if session.transport() == EngineTransport::WebSocket {
             return Err(BadRequest::Wrong);
         }
         if method == Method::POST {

@@ -20,10 +20,10 @@ pub(super) const PING: &str = "2";
 pub(super) const NOOP: &str = "6";
 
 /// One session of a client, over whatever transport it has just now.
-pub(super) struct Session {
+pub(super) struct EngineSession {
     /// The request that opened it.
     pub head: Parts,
-    state: Mutex<State>,
+    state: Mutex<EngineState>,
     /// Something waits for the client, or its transport changes.
     pub changed: Notify,
     /// The client has taken something.
@@ -37,15 +37,15 @@ pub(super) struct Session {
     max_waiting: usize,
 }
 
-struct State {
+struct EngineState {
     packets: VecDeque<Bytes>,
-    transport: Transport,
+    transport: EngineTransport,
     is_polled: bool,
 }
 
 /// What brings packets to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(super) enum EngineTransport {
     Polling,
     /// The client tries a WebSocket, and does not poll meanwhile.
     Moving,
@@ -64,7 +64,7 @@ pub(super) enum NotPushed {
 pub(super) struct BadPacket;
 
 /// The place of the one poll of a session, until it is dropped.
-pub(super) struct PollPlace<'a>(&'a Session);
+pub(super) struct PollPlace<'a>(&'a EngineSession);
 
 impl Drop for PollPlace<'_> {
     fn drop(&mut self) {
@@ -72,16 +72,16 @@ impl Drop for PollPlace<'_> {
     }
 }
 
-impl Session {
+impl EngineSession {
     /// Opened by this request. Packets of the client are put into `inbox`, which may hold so many bytes.
     pub fn new(
         head: Parts,
-        transport: Transport,
+        transport: EngineTransport,
         (inbox, max_waiting): (mpsc::Sender<String>, usize),
     ) -> Self {
         Self {
             head,
-            state: Mutex::new(State { packets: VecDeque::new(), transport, is_polled: false }),
+            state: Mutex::new(EngineState { packets: VecDeque::new(), transport, is_polled: false }),
             changed: Notify::new(),
             taken: Notify::new(),
             pong: Notify::new(),
@@ -92,7 +92,7 @@ impl Session {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EngineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,12 +145,12 @@ impl Session {
         self.state().packets.is_empty()
     }
 
-    pub fn transport(&self) -> Transport {
+    pub fn transport(&self) -> EngineTransport {
         self.state().transport
     }
 
     /// Changes the transport, from the one expected; whether it was that.
-    pub fn turn(&self, from: Transport, to: Transport) -> bool {
+    pub fn turn(&self, from: EngineTransport, to: EngineTransport) -> bool {
         let mut state = self.state();
         let fits = state.transport == from && !self.closed.is_cancelled();
         if fits {
@@ -173,7 +173,7 @@ impl Session {
     pub fn close(&self, last: &'static str) {
         let mut state = self.state();
         if !self.closed.is_cancelled() {
-            if state.transport != Transport::WebSocket {
+            if state.transport != EngineTransport::WebSocket {
                 state.packets.push_back(Bytes::from_static(last.as_bytes()));
             }
             self.closed.cancel();
@@ -208,10 +208,10 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn session(transport: Transport) -> (Session, mpsc::Receiver<String>) {
+    fn session(transport: EngineTransport) -> (EngineSession, mpsc::Receiver<String>) {
         let (sender, inbox) = mpsc::channel(4);
         let head = hyper::Request::new(()).into_parts().0;
-        (Session::new(head, transport, (sender, 20)), inbox)
+        (EngineSession::new(head, transport, (sender, 20)), inbox)
     }
 
     fn text(payload: Option<Bytes>) -> Option<String> {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_payload_has_packets_up_to_its_bounds() {
-        let (session, _inbox) = session(Transport::Polling);
+        let (session, _inbox) = session(EngineTransport::Polling);
         for n in 0..20 {
             session.push(&Bytes::from(format!("4{n}"))).expect("there is room");
         }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_full_session_takes_pings_alone_and_a_closed_one_nothing() {
-        let (session, _inbox) = session(Transport::Polling);
+        let (session, _inbox) = session(EngineTransport::Polling);
         let packet = Bytes::from_static(b"4");
         while session.push(&packet).is_ok() {}
         assert_eq!(session.push(&packet), Err(NotPushed::Full));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn packets_of_a_client_are_bounded_and_of_known_kinds() {
-        let (session, mut inbox) = session(Transport::WebSocket);
+        let (session, mut inbox) = session(EngineTransport::WebSocket);
         assert_eq!(session.receive("40"), Ok(()));
         assert_eq!(inbox.try_recv().as_deref(), Ok("0"));
         for packet in ["", "abc", "2", "2probe", "5", "6", "3x", "bAQ==", "\u{e4}"] {
@@ -261,14 +261,14 @@ mod tests {
 
     #[test]
     fn one_poll_waits_at_a_time_and_none_moves_twice() {
-        let (session, _inbox) = session(Transport::Polling);
+        let (session, _inbox) = session(EngineTransport::Polling);
         let place = session.poll().expect("the first");
         assert!(session.poll().is_none());
         drop(place);
         assert!(session.poll().is_some());
-        assert!(session.turn(Transport::Polling, Transport::Moving));
-        assert!(!session.turn(Transport::Polling, Transport::Moving));
+        assert!(session.turn(EngineTransport::Polling, EngineTransport::Moving));
+        assert!(!session.turn(EngineTransport::Polling, EngineTransport::Moving));
         session.close(CLOSE);
-        assert!(!session.turn(Transport::Moving, Transport::WebSocket));
+        assert!(!session.turn(EngineTransport::Moving, EngineTransport::WebSocket));
     }
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::client::FULL;
-use super::session::{BadPacket, CLOSE, NOOP, PING, SEPARATOR, Session, Transport};
+use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
 use crate::websocket::{WebSocketConnection, WebSocketError, WebSocketMessage};
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the clients
@@ -24,16 +24,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) type EngineSocket = WebSocketConnection<TokioIo<Upgraded>>;
 
 /// Answers a poll: what waits, or the first that comes. `None` where the session is over, or another poll waits, which ends it.
-pub(super) async fn poll(session: &Session, max_bytes: usize) -> Option<Bytes> {
+pub(super) async fn poll(session: &EngineSession, max_bytes: usize) -> Option<Bytes> {
     let Some(_place) = session.poll() else {
         session.close(CLOSE);
         return None;
     };
     loop {
         match session.transport() {
-            Transport::WebSocket => return None,
-            Transport::Moving => return Some(Bytes::from_static(NOOP.as_bytes())),
-            Transport::Polling => {}
+            EngineTransport::WebSocket => return None,
+            EngineTransport::Moving => return Some(Bytes::from_static(NOOP.as_bytes())),
+            EngineTransport::Polling => {}
         }
         if let Some(payload) = session.payload(max_bytes) {
             return Some(payload);
@@ -49,7 +49,7 @@ pub(super) async fn poll(session: &Session, max_bytes: usize) -> Option<Bytes> {
 }
 
 /// Takes the packets of a body.
-pub(super) fn take(session: &Session, body: &[u8]) -> Result<(), BadPacket> {
+pub(super) fn take(session: &EngineSession, body: &[u8]) -> Result<(), BadPacket> {
     let taken = std::str::from_utf8(body)
         .map_err(|_| BadPacket)
         .and_then(|text| text.split(SEPARATOR).try_for_each(|packet| session.receive(packet)));
@@ -57,7 +57,7 @@ pub(super) fn take(session: &Session, body: &[u8]) -> Result<(), BadPacket> {
 }
 
 /// Asks the client again and again whether it is there, until the session ends.
-pub(super) async fn keep_alive(session: &Session, (interval, limit): (Duration, Duration)) {
+pub(super) async fn keep_alive(session: &EngineSession, (interval, limit): (Duration, Duration)) {
     let asking = async {
         loop {
             tokio::time::sleep(interval).await;
@@ -73,30 +73,30 @@ pub(super) async fn keep_alive(session: &Session, (interval, limit): (Duration, 
 }
 
 /// Moves a session to a WebSocket, if the client goes through with it. Otherwise it goes on polling, as if nothing had been.
-pub(super) async fn move_over(session: Arc<Session>, mut socket: EngineSocket) {
+pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSocket) {
     let mut is_moving = false;
     let moving = async {
         if socket.next().await != Ok(WebSocketMessage::Text("2probe".to_owned())) {
             return false;
         }
         // From now on polls are answered at once: the client moves when none of its polls waits.
-        is_moving = session.turn(Transport::Polling, Transport::Moving);
+        is_moving = session.turn(EngineTransport::Polling, EngineTransport::Moving);
         is_moving
             && socket.text(Bytes::from_static(b"3probe")).await.is_ok()
             && socket.next().await == Ok(WebSocketMessage::Text("5".to_owned()))
     };
     let has_moved = timeout(MOVE, moving).await.unwrap_or(false);
-    if has_moved && session.turn(Transport::Moving, Transport::WebSocket) {
+    if has_moved && session.turn(EngineTransport::Moving, EngineTransport::WebSocket) {
         return carry(&session, socket).await;
     }
     if is_moving {
-        session.turn(Transport::Moving, Transport::Polling);
+        session.turn(EngineTransport::Moving, EngineTransport::Polling);
     }
     let _gone = timeout(LAST_WORDS, socket.close(1000, "")).await;
 }
 
 /// Sends and receives packets until either side ends the session.
-pub(super) async fn carry(session: &Session, mut socket: EngineSocket) {
+pub(super) async fn carry(session: &EngineSession, mut socket: EngineSocket) {
     let ended = exchange(session, &mut socket).await;
     session.close(CLOSE);
     if ended.is_ok() {
@@ -105,7 +105,7 @@ pub(super) async fn carry(session: &Session, mut socket: EngineSocket) {
 }
 
 /// Returns when the session has ended, and what was for the client is sent.
-async fn exchange(session: &Session, socket: &mut EngineSocket) -> Result<(), WebSocketError> {
+async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<(), WebSocketError> {
     loop {
         while let Some(packet) = session.next() {
             timeout(FULL, socket.text(packet)).await.map_err(|_| WebSocketError::Gone)??;

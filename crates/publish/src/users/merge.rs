@@ -21,6 +21,13 @@ pub(super) async fn merge(tx: &mut Tx, own: &str, other: &str) -> Result<(), Use
         ",
         "update user_wallets set user_id = $1 where user_id = $2",
         "update user_aliases set user_id = $1 where user_id = $2",
+        r"
+        insert into user_alerts (user_id, chain_id, token, side, amount, after_seq)
+        select $1, l.chain_id, l.token, l.side, l.amount, l.after_seq from user_alerts l where l.user_id = $2
+        on conflict on constraint user_alerts_pkey do nothing
+        ",
+        // A reorg may still undo what was published about either.
+        "update limit_crossings set user_id = $1 where user_id = $2",
         "with gone as (delete from application_users where id = $2) insert into user_aliases (alias, user_id) select $2, $1",
     ] {
         sqlx::query(sql).bind(own).bind(other).execute(&mut **tx).await?;

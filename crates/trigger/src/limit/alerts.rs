@@ -32,19 +32,23 @@ impl UserAlerts {
     /// A database error.
     pub async fn put(&self, user: &str, limits: &[AlertLimit]) -> Result<bool, StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
-        let known: Option<String> =
-            sqlx::query_scalar("select id from application_users where id = $1 for key share")
-                .bind(user)
-                .fetch_optional(&mut *tx)
-                .await?;
-        if known.is_none() {
-            return Ok(false);
-        }
+        // Of two people who are one, the other id leads to the one who stays.
+        let known: Option<String> = sqlx::query_scalar(
+            r"
+            select id from application_users
+            where id = coalesce((select a.user_id from user_aliases a where a.alias = $1), $1)
+            for key share
+            ",
+        )
+        .bind(user)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(user) = known else { return Ok(false) };
         let keys: Vec<String> = limits.iter().map(alert_key).collect();
         sqlx::query(
             "delete from limit_crossings where user_id = $1 and starts_with(rule, 'alert:') and rule <> all($2::text[])",
         )
-        .bind(user)
+        .bind(&user)
         .bind(&keys)
         .execute(&mut *tx)
         .await?;
@@ -64,7 +68,7 @@ impl UserAlerts {
             ),
         ] {
             sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(user)
+                .bind(&user)
                 .bind(&chains)
                 .bind(limits.iter().map(|limit| limit.token.as_slice()).collect::<Vec<_>>())
                 .bind(limits.iter().map(|limit| limit.side.as_str()).collect::<Vec<_>>())
@@ -82,7 +86,11 @@ impl UserAlerts {
     /// A database error.
     pub async fn get(&self, user: &str) -> Result<Vec<AlertLimit>, StoreError> {
         let rows: Vec<(i64, Vec<u8>, String, String)> = sqlx::query_as(
-            "select chain_id, token, side, amount::text from user_alerts where user_id = $1 order by chain_id, token, side, amount",
+            r"
+            select chain_id, token, side, amount::text from user_alerts
+            where user_id = coalesce((select a.user_id from user_aliases a where a.alias = $1), $1)
+            order by chain_id, token, side, amount
+            ",
         )
         .bind(user)
         .fetch_all(&self.pool)

@@ -264,3 +264,38 @@ async fn crossings_that_no_reorg_reaches_are_forgotten() {
         .expect("reads");
     assert!((17 * 2 - 2..=17 * 2 + 2).contains(&kept), "{kept}");
 }
+
+#[tokio::test]
+async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
+    let chain = Chain::new().await;
+    let alerts = UserAlerts::of(&chain.database, vec![1337]);
+    let limit =
+        AlertLimit { chain_id: 1337, token: TOKEN, side: LimitSide::Below, amount: U256::from(50u64) };
+    assert!(alerts.put("8", std::slice::from_ref(&limit)).await.expect("writes"));
+    sqlx::query(
+        "insert into limit_crossings (rule, user_id, is_beyond, chain_id) values ('low', '8', true, 1337)",
+    )
+    .execute(chain.database.pool())
+    .await
+    .expect("inserted");
+    let settings = chainflume_publish::Settings {
+        schemas: chainflume_publish::EventSchemas::default(),
+        activity_types: Vec::new(),
+        activity_texts: Vec::new(),
+        chains: Vec::new(),
+        payload_bytes: 4096,
+        max_aggregate_types: 8,
+    };
+    let publisher = chainflume_publish::Publisher::new(&chain.database, settings);
+    let wallet = chainflume_publish::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };
+    publisher.put_user("8", &wallet, "test").await.expect("merges");
+    assert_eq!(alerts.get("7").await.expect("reads"), [limit.clone()], "they are 7's now");
+    assert_eq!(alerts.get("8").await.expect("reads"), [limit], "8 is another id of 7");
+    let crossings: Vec<String> = sqlx::query_scalar("select user_id from limit_crossings")
+        .fetch_all(chain.database.pool())
+        .await
+        .expect("reads");
+    assert_eq!(crossings, ["7"]);
+    assert!(alerts.put("8", &[]).await.expect("writes"));
+    assert_eq!(alerts.get("7").await.expect("reads"), []);
+}
