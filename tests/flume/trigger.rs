@@ -43,10 +43,10 @@ impl Triggers {
         request.body(body.to_string()).send().await.expect("an answer").status().as_u16()
     }
 
-    /// What was published, in order: type, state and balance.
+    /// What was published beside the runs of schedules and the wallets of people, in order: type, state and balance.
     async fn told(&self) -> Vec<String> {
         let sql = "select type || ' ' || state || ' ' || coalesce(message::jsonb #>> '{payload,balance}', '') \
-            from outbox where chain_id is null and type not like 'service.%' order by seq";
+            from outbox where chain_id is null and type not like 'service.%' and type <> 'user.updated' order by seq";
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("messages")
     }
 
