@@ -156,18 +156,23 @@ async fn until_streamed(mut stream: reqwest::Response) {
     }
 }
 
+/// A table of each kind that has metrics of its own.
+fn tables_of_every_metric(receiver: &Receiver, port: u16) -> String {
+    "[chain.audit]\nevery = \"50ms\"\n".to_owned()
+        + &all_sources()
+        + &webhook("crm", receiver, "")
+        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
+        + "[[schedule]]\nname = \"sync\"\ncron = \"0 0 * * *\"\ntype = \"sync.due\"\n"
+        + &crate::trigger::reaction("http://127.0.0.1:9/")
+        + &format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_described() {
     let url = postgres::empty_database().await;
     let (chain, server) = devchain(74, 300).await;
     let (receiver, port) = (Receiver::start().await, free_port());
-    let sources = "[chain.audit]\nevery = \"50ms\"\n".to_owned()
-        + &all_sources()
-        + &webhook("crm", &receiver, "")
-        + "[[inbound]]\nname = \"hints\"\nprovider = \"alchemy\"\nsecret = \"of the tests\"\nchain = \"dev\"\n"
-        + "[[schedule]]\nname = \"sync\"\ncron = \"0 0 * * *\"\ntype = \"sync.due\"\n"
-        + &crate::trigger::reaction("http://127.0.0.1:9/")
-        + &format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
+    let sources = tables_of_every_metric(&receiver, port);
     let home = Home::new(&server, &sources, Some(&url));
     let daemon = home.start();
     daemon.until_tip(298).await;

@@ -25,6 +25,29 @@ async fn joined(gate: &Gate, user: &str) -> Socket {
     socket
 }
 
+/// A client finds the messages, the activities and the person of both ids by either.
+async fn reads_what_both_have(gate: &Gate, user: &str, other: &str, activity: &str) {
+    let own = super::user(user);
+    let (status, page) =
+        gate.get(&format!("/v1/messages?room=user-{user}&limit=100"), &[("authorization", &own)]).await;
+    let types: Vec<&str> = page["messages"]
+        .as_array()
+        .expect("a page")
+        .iter()
+        .filter_map(|message| message["type"].as_str())
+        .collect();
+    assert_eq!((status, types.len()), (200, 9), "{types:?}");
+    assert!(types.contains(&"activity.created") && types.contains(&"user.activated"), "{types:?}");
+    for path in [
+        format!("/v1/activities/{activity}"),
+        format!("/v1/activities?userId={other}"),
+        format!("/v1/users/{other}"),
+    ] {
+        let (status, answer) = gate.get(&path, &[("authorization", &own)]).await;
+        assert_eq!(status, 200, "{path} of {user}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_people_share_their_rooms_through_a_reorg_and_a_kill() {
     let (gate, bearer) = gate(75, "", "\"read\", \"publish\"").await;
@@ -72,25 +95,7 @@ async fn merged_people_share_their_rooms_through_a_reorg_and_a_kill() {
     daemon.kill_9().await;
     daemon = gate.start().await;
     for (user, other) in [("7", "8"), ("8", "7")] {
-        let own = super::user(user);
-        let (status, page) =
-            gate.get(&format!("/v1/messages?room=user-{user}&limit=100"), &[("authorization", &own)]).await;
-        let types: Vec<&str> = page["messages"]
-            .as_array()
-            .expect("a page")
-            .iter()
-            .filter_map(|message| message["type"].as_str())
-            .collect();
-        assert_eq!((status, types.len()), (200, 9), "{types:?}");
-        assert!(types.contains(&"activity.created") && types.contains(&"user.activated"), "{types:?}");
-        for path in [
-            format!("/v1/activities/{activity}"),
-            format!("/v1/activities?userId={other}"),
-            format!("/v1/users/{other}"),
-        ] {
-            let (status, answer) = gate.get(&path, &[("authorization", &own)]).await;
-            assert_eq!(status, 200, "{path} of {user}: {answer}");
-        }
+        reads_what_both_have(&gate, user, other, &activity).await;
     }
     let stranger = super::user("9");
     let (status, _) = gate.get(&format!("/v1/activities/{activity}"), &[("authorization", &stranger)]).await;
