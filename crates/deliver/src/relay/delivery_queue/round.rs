@@ -470,7 +470,7 @@ mod tests {
             let pace = round.result(&schedule(), &SinkState::default(), refused).pace.expect("a pace");
             (round.is_over(), pace.pause.as_secs(), pace.failures, pace.last_error)
         };
-        let error = Some("webhook at h answered 404".to_owned());
+        let error = Some("webhook at h answered 404; is the path of its url right?".to_owned());
         assert_eq!(refuse(0, 1), (false, 0, 0, error.clone()), "the others are tried at once");
         assert_eq!(refuse(0, 20), (true, 1, 0, error.clone()), "not all of them are given up");
         assert_eq!([18, 19, 40, 60, 400].map(|refused| refuse(refused, 1).1), [0, 1, 2, 4, 30]);
