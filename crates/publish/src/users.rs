@@ -12,7 +12,7 @@ use chainflume_core::domain::Address;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::{PEOPLE, Tx, begin_bounded, lock, lock_shared};
 use chainflume_outbox::Position;
-use ids::person_of;
+pub use ids::person_of;
 
 /// A device of a person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,7 +32,10 @@ impl Publisher {
 }
 
 /// The person's own id, by any of the person's ids; `None` where there is no such person.
-pub(super) async fn person_of(tx: &mut Tx, id: &str) -> Result<Option<String>, StoreError> {
+///
+/// # Errors
+/// A database error.
+pub async fn person_of(tx: &mut Tx, id: &str) -> Result<Option<String>, StoreError> {
     let wallet = id.parse::<Address>().ok().filter(|_| id.starts_with("0x"));
     let own = sqlx::query_scalar(
         r"

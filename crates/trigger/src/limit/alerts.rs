@@ -4,6 +4,7 @@ use sqlx::postgres::PgPool;
 use super::{BalanceLimit, LimitSide, alert_key};
 use chainflume_db::convert::{address, int8, unsigned};
 use chainflume_db::{Database, StoreError, transaction};
+use chainflume_publish::person_of;
 
 /// Limits that people set.
 #[derive(Clone, Debug)]
@@ -32,18 +33,9 @@ impl UserAlerts {
     /// A database error.
     pub async fn put(&self, user: &str, limits: &[AlertLimit]) -> Result<bool, StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
-        // Of two people who are one, the other id leads to the one who stays.
-        let known: Option<String> = sqlx::query_scalar(
-            r"
-            select id from application_users
-            where id = coalesce((select a.user_id from user_aliases a where a.alias = $1), $1)
-            for key share
-            ",
-        )
-        .bind(user)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(user) = known else { return Ok(false) };
+        // A person who is merged away meanwhile must not get limits.
+        transaction::lock_shared(&mut tx, transaction::PEOPLE).await?;
+        let Some(user) = person_of(&mut tx, user).await? else { return Ok(false) };
         let keys: Vec<String> = limits.iter().map(alert_key).collect();
         sqlx::query(
             "delete from limit_crossings where user_id = $1 and starts_with(rule, 'alert:') and rule <> all($2::text[])",
@@ -85,15 +77,13 @@ impl UserAlerts {
     /// # Errors
     /// A database error.
     pub async fn get(&self, user: &str) -> Result<Vec<AlertLimit>, StoreError> {
+        let mut tx = transaction::begin_look(&self.pool).await?;
+        let Some(user) = person_of(&mut tx, user).await? else { return Ok(Vec::new()) };
         let rows: Vec<(i64, Vec<u8>, String, String)> = sqlx::query_as(
-            r"
-            select chain_id, token, side, amount::text from user_alerts
-            where user_id = coalesce((select a.user_id from user_aliases a where a.alias = $1), $1)
-            order by chain_id, token, side, amount
-            ",
+            "select chain_id, token, side, amount::text from user_alerts where user_id = $1 order by chain_id, token, side, amount",
         )
         .bind(user)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         rows.into_iter()
             .map(|(chain, token, side, amount)| alert_row(chain, &token, &side, &amount))

@@ -291,6 +291,8 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
     publisher.put_user("8", &wallet, "test").await.expect("merges");
     assert_eq!(alerts.get("7").await.expect("reads"), std::slice::from_ref(&limit), "they are 7's now");
     assert_eq!(alerts.get("8").await.expect("reads"), [limit], "8 is another id of 7");
+    let by_wallet = alerts.get(&format!("{OWN:#x}")).await.expect("reads");
+    assert_eq!(by_wallet.len(), 1, "so is the wallet");
     let crossings: Vec<String> = sqlx::query_scalar("select user_id from limit_crossings")
         .fetch_all(chain.database.pool())
         .await
