@@ -21,7 +21,7 @@ use alloy_primitives::{Address, Signed, U256};
 /// What wallets have together, in base units; below zero for tokens that change balances without an event.
 pub type BalanceSum = Signed<512, 8>;
 
-/// Which side of a limit is told of.
+/// The side of a limit on which an event is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitSide {
     /// Less than the limit.
@@ -47,14 +47,14 @@ pub struct BalanceLimit {
     pub chain_id: u64,
     /// The token.
     pub token: Address,
-    /// Which side is told of.
+    /// The side on which an event is published.
     pub side: LimitSide,
     /// Base units.
     pub amount: U256,
 }
 
 impl BalanceLimit {
-    /// Whether a balance is on the side that is told of.
+    /// Whether a balance is on the side on which an event is published.
     pub fn is_beyond(&self, balance: BalanceSum) -> bool {
         let limit =
             BalanceSum::try_from(alloy_primitives::U512::from(self.amount)).unwrap_or(BalanceSum::MAX);

@@ -12,8 +12,8 @@ use super::client::FULL;
 use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
 use crate::websocket::{WebSocketConnection, WebSocketError, WebSocketMessage};
 
-/// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the clients
-/// are told.
+/// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
+/// handshake states.
 pub(super) const PINGS: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
 /// How long a client may take to move to a WebSocket, as the protocol's own server.
 const MOVE: Duration = Duration::from_secs(10);

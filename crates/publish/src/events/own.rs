@@ -28,7 +28,7 @@ pub enum OwnFact {
 pub async fn record(tx: &mut Tx, facts: &[OwnFact]) -> Result<usize, StoreError> {
     let ids: Vec<Uuid> = facts.iter().map(OwnFact::id).collect();
     let mut known = stored(tx, &ids).await?;
-    let messages: Vec<OffChainMessage> = facts.iter().filter_map(|fact| known.tell(fact)).collect();
+    let messages: Vec<OffChainMessage> = facts.iter().filter_map(|fact| known.message_of(fact)).collect();
     let count = messages.len();
     let position = append_off_chain(tx, off_chain_drafts(messages)?).await?;
     let first = position.map_or(0, |last| last.seq + 1 - count as u64);
@@ -45,23 +45,23 @@ struct OwnEvents {
 
 struct OwnEvent {
     event: ApplicationEvent,
-    /// Whether it holds: it was told, and not withdrawn since.
+    /// Whether it holds: it was published, and not withdrawn since.
     holds: bool,
     is_stored: bool,
-    /// Which of the messages told it last.
-    told: Option<u64>,
+    /// Which of the messages published it last.
+    published: Option<u64>,
     changed: bool,
 }
 
 impl OwnEvents {
     /// The message of a fact; `None` for one that changes nothing.
-    fn tell(&mut self, fact: &OwnFact) -> Option<OffChainMessage> {
+    fn message_of(&mut self, fact: &OwnFact) -> Option<OffChainMessage> {
         let known = match fact {
             OwnFact::Published(event) => self.by_id.entry(event.id).or_insert_with(|| OwnEvent {
                 event: (**event).clone(),
                 holds: false,
                 is_stored: false,
-                told: None,
+                published: None,
                 changed: false,
             }),
             OwnFact::Withdrawn(id) => self.by_id.get_mut(id)?,
@@ -73,7 +73,7 @@ impl OwnEvents {
         (known.holds, known.changed) = (holds, true);
         let state = if holds { MessageState::Confirmed } else { MessageState::Retracted };
         if holds {
-            known.told = Some(self.messages);
+            known.published = Some(self.messages);
         }
         self.messages += 1;
         Some(OffChainMessage { state, ..known.event.message() })
@@ -84,12 +84,12 @@ impl OwnEvents {
             .by_id
             .values()
             .filter(|known| !known.is_stored)
-            .filter_map(|known| Some((first + known.told?, &known.event)))
+            .filter_map(|known| Some((first + known.published?, &known.event)))
             .collect();
         insert(tx, &fresh).await?;
-        let told_before = |known: &&OwnEvent| known.changed && (known.is_stored || !known.holds);
-        for known in self.by_id.values().filter(told_before) {
-            let seq = known.told.map(|told| int8("sequence", first + told)).transpose()?;
+        let published_before = |known: &&OwnEvent| known.changed && (known.is_stored || !known.holds);
+        for known in self.by_id.values().filter(published_before) {
+            let seq = known.published.map(|index| int8("sequence", first + index)).transpose()?;
             sqlx::query(
                 "update domain_events set withdrawn_at = case when $2 then null else now() end, seq = coalesce($3, seq) where id = $1",
             )
@@ -158,7 +158,7 @@ async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<OwnEvents, StoreError> {
             timestamp: row.timestamp,
         };
         let holds = !row.is_withdrawn;
-        (event.id, OwnEvent { event, holds, is_stored: true, told: None, changed: false })
+        (event.id, OwnEvent { event, holds, is_stored: true, published: None, changed: false })
     };
     Ok(OwnEvents { by_id: rows.into_iter().map(event).collect(), messages: 0 })
 }

@@ -13,7 +13,7 @@ use chainflume_publish::derived_id;
 
 /// Messages of one page.
 const PAGE: i64 = 1_000;
-/// Pages of one look at most, for the memory: with more messages waiting, crossings in those that are left out are not told.
+/// Pages of one look at most, for the memory: with more messages waiting, crossings in those that are left out are not published.
 const PAGES: usize = 200;
 
 /// Messages that may pass before the number is moved although nothing is compared: a write for each commit would be for nothing.

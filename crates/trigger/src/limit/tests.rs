@@ -90,7 +90,7 @@ impl Chain {
     }
 
     /// Types, states and users of the messages that are not the chain's, in their order.
-    async fn told(&self) -> Vec<String> {
+    async fn published(&self) -> Vec<String> {
         let messages: Vec<String> =
             sqlx::query_scalar("select message from outbox where chain_id is null order by seq")
                 .fetch_all(self.database.pool())
@@ -147,7 +147,7 @@ async fn a_balance_that_falls_below_a_limit_is_told_once_a_crossing() {
     assert_eq!(low.round().await.expect("judges"), 0, "nothing is new");
     chain.confirm(&[loses((3, 0), 5), gains((4, 0), 2)]).await;
     assert_eq!(low.round().await.expect("judges"), 0, "it stays below");
-    // Several crossings while nobody looked: each is told, with its balance. Within a block none is.
+    // Several crossings while nobody looked: each is published, with its balance. Within a block none is.
     chain
         .confirm(&[
             gains((5, 0), 63),
@@ -159,8 +159,8 @@ async fn a_balance_that_falls_below_a_limit_is_told_once_a_crossing() {
         ])
         .await;
     assert_eq!(low.round().await.expect("judges"), 2);
-    let told = [40, 5, 49].map(|balance| format!("{LOW} confirmed 7 {balance}"));
-    assert_eq!(chain.told().await, told);
+    let published = [40, 5, 49].map(|balance| format!("{LOW} confirmed 7 {balance}"));
+    assert_eq!(chain.published().await, published);
 }
 
 #[tokio::test]
@@ -171,24 +171,24 @@ async fn a_reorg_withdraws_what_was_told_and_nothing_else() {
     let (first, rise, second) = (loses((2, 0), 60), gains((3, 0), 50), loses((4, 0), 70));
     chain.confirm(&[gains((1, 0), 100), first, rise, second]).await;
     low.round().await.expect("judges");
-    let mut told = vec![format!("{LOW} confirmed 7 40"), format!("{LOW} confirmed 7 20")];
-    assert_eq!(chain.told().await, told);
+    let mut published = vec![format!("{LOW} confirmed 7 40"), format!("{LOW} confirmed 7 20")];
+    assert_eq!(chain.published().await, published);
     // Two blocks go: the second crossing is withdrawn; the first stands, although the balance was above in between.
     chain.retract(&[rise, second]).await;
     low.round().await.expect("judges");
-    told.push(format!("{LOW} retracted 7 20"));
-    assert_eq!(chain.told().await, told);
+    published.push(format!("{LOW} retracted 7 20"));
+    assert_eq!(chain.published().await, published);
     // On the new branch the balance rises and falls again: another crossing.
     chain.confirm(&[gains((3, 1), 50), loses((4, 1), 60)]).await;
     low.round().await.expect("judges");
-    told.push(format!("{LOW} confirmed 7 30"));
-    assert_eq!(chain.told().await, told);
-    // That branch goes too, and the first comes back whole: its event is told again.
+    published.push(format!("{LOW} confirmed 7 30"));
+    assert_eq!(chain.published().await, published);
+    // That branch goes too, and the first comes back whole: its event is published again.
     chain.retract(&[gains((3, 1), 50), loses((4, 1), 60)]).await;
     chain.confirm(&[rise, second]).await;
     low.round().await.expect("judges");
-    told.extend([format!("{LOW} retracted 7 30"), format!("{LOW} confirmed 7 20")]);
-    assert_eq!(chain.told().await, told);
+    published.extend([format!("{LOW} retracted 7 30"), format!("{LOW} confirmed 7 20")]);
+    assert_eq!(chain.published().await, published);
     let stored: Vec<(String, bool)> = sqlx::query_as(
         "select payload ->> 'balance', withdrawn_at is null from domain_events order by payload ->> 'balance'",
     )
@@ -214,14 +214,14 @@ async fn limits_that_people_set_begin_when_they_are_set() {
     chain.confirm(&[gains((3, 0), 300)]).await;
     chain.confirm(&[loses((4, 0), 290)]).await;
     assert_eq!(watch.round().await.expect("judges"), 2);
-    let told = ["alert.triggered confirmed 7 310", "alert.triggered confirmed 7 20"];
-    assert_eq!(chain.told().await, told);
+    let published = ["alert.triggered confirmed 7 310", "alert.triggered confirmed 7 20"];
+    assert_eq!(chain.published().await, published);
     // A limit that stays goes on, one that is removed is silent.
     assert!(alerts.put("7", &limits[..1]).await.expect("writes"));
     assert_eq!(alerts.get("7").await.expect("reads"), limits[..1]);
     chain.confirm(&[gains((5, 0), 300), loses((6, 0), 280)]).await;
     assert_eq!(watch.round().await.expect("judges"), 1);
-    assert_eq!(chain.told().await.last().expect("one"), "alert.triggered confirmed 7 40");
+    assert_eq!(chain.published().await.last().expect("one"), "alert.triggered confirmed 7 40");
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_wallet_that_is_linked_is_no_crossing() {
     low.begin().await.expect("begins");
     chain.confirm(&[gains((1, 0), 100), loses((2, 0), 60), gains((3, 0), 60)]).await;
     low.round().await.expect("judges");
-    assert_eq!(chain.told().await.len(), 1);
+    assert_eq!(chain.published().await.len(), 1);
     sqlx::query("delete from user_wallets").execute(chain.database.pool()).await.expect("deleted");
     chain.confirm(&[loses((4, 0), 70)]).await;
     assert_eq!(low.round().await.expect("judges"), 0, "the wallet is nobody's");
@@ -257,7 +257,7 @@ async fn crossings_that_no_reorg_reaches_are_forgotten() {
         chain.confirm(&[loses((2 + block, 0), 60), gains((2 + block, 1), 60)]).await;
     }
     low.round().await.expect("judges");
-    assert_eq!(chain.told().await.len(), 20);
+    assert_eq!(chain.published().await.len(), 20);
     let kept: i64 = sqlx::query_scalar("select count(*) from limit_crossings")
         .fetch_one(chain.database.pool())
         .await

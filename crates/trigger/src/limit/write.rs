@@ -32,7 +32,10 @@ pub(super) async fn write(
                     forget(tx, rule, user, kept_from).await?;
                 }
                 if let (Some(event), Some(step)) = (crossing.event, step) {
-                    facts.push((step.cause.seq, OwnFact::Published(Box::new(told(rule, user, event, step)))));
+                    facts.push((
+                        step.cause.seq,
+                        OwnFact::Published(Box::new(crossing_event(rule, user, event, step))),
+                    ));
                 }
             }
             LimitTurn::Undo(cause, undone) => {
@@ -98,7 +101,7 @@ async fn forget(tx: &mut Tx, rule: &LimitRule, user: &str, kept_from: u64) -> Re
 }
 
 /// The event of a crossing. Its cause is the message about the movement.
-fn told(rule: &LimitRule, user: &str, id: Uuid, step: &BalanceStep) -> ApplicationEvent {
+fn crossing_event(rule: &LimitRule, user: &str, id: Uuid, step: &BalanceStep) -> ApplicationEvent {
     let (limit, cause) = (&rule.limit, &step.cause);
     let mut payload = Map::new();
     let mut put = |name: &str, value: Value| payload.insert(name.to_owned(), value);
