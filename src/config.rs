@@ -11,23 +11,24 @@ mod environment;
 mod environment_file;
 mod inbound;
 mod json;
-mod limits;
 mod manual;
+mod meaning;
 mod problem;
 mod provider;
 mod publish;
 mod reader;
 mod redis;
 mod schedule;
-mod secret;
+
 mod section;
 mod server;
 mod settings;
 mod source;
 mod substitute;
 mod suggest;
+mod table;
 mod threshold;
-mod units;
+
 mod url;
 mod webhook;
 mod words;
@@ -35,31 +36,31 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use chain::Chain;
-pub use chainflume_core::canon::{Confirmations, PublishMode};
+pub use chainflume_core::canon::{Confirmations, DepthPolicy, PublishMode};
 pub use chainflume_gateway::push::PushRule;
 pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_index::AuditSettings;
 pub use chainflume_node::{
-    Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole, RateLimitSettings,
+    ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole,
+    ProviderSettings, RateLimitSettings,
 };
 pub use chainflume_ops::telemetry::LineFormat;
+pub use chainflume_settings::Secret;
 pub use chainflume_trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;
 pub use problem::{Problem, Problems};
-pub use provider::Provider;
 pub use publish::ApplicationFacts;
-pub use redis::{Redis, RedisServers};
-pub use secret::Secret;
+pub use redis::Redis;
 pub use server::{AuthMode, ServerAuth, ServerConfig};
 pub use settings::{
-    Admin, DatabaseConfig, LOG_FORMATS, LogConfig, LogLevel, OutboxConfig, RecordRetention, Shutdown,
-    Standby, Users,
+    DatabaseConfig, LOG_FORMATS, LogConfig, LogLevel, OutboxConfig, RecordRetention, Shutdown, Users,
 };
 pub use source::Source;
 pub use webhook::{Alerts, AnswerConfig, Webhook};
 
+use crate::{admin, lease};
 use problem::{Fault, Spot};
 use reader::Reader;
 use section::Section;
@@ -81,7 +82,7 @@ pub struct Config {
     /// `[redis]`
     pub redis: Redis,
     /// `[standby]`
-    pub standby: Standby,
+    pub standby: lease::Settings,
     /// Every `[[webhook]]`, and behind them every `[[reaction]]`.
     pub webhooks: Vec<Webhook>,
     /// Every `[[inbound]]`.
@@ -89,7 +90,7 @@ pub struct Config {
     /// `[alerts]`
     pub alerts: Alerts,
     /// `[admin]`
-    pub admin: Admin,
+    pub admin: admin::Settings,
     /// `[server]`
     pub server: ServerConfig,
     /// Every `[[push]]`.
@@ -136,7 +137,10 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str, environment: &dyn Environment) -> Result<Self, Problems> {
-        Reader::new(path, text, environment).read(read)
+        let reader = Reader::new(path, text, environment);
+        let root = reader.parse();
+        let config = root.as_ref().and_then(|root| read(&Section::root(&reader, root.get_ref())));
+        reader.finish(config)
     }
 
     /// The sources of the chain named `chain`, in the order of the file.
@@ -163,14 +167,14 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let settings = (
         settings::database(&root.table("database")),
         (
-            settings::outbox(&root.table("outbox")),
+            root.table("outbox").fill_all(),
             settings::retention(&root.table("retention")),
             redis::redis(&root.table("redis")),
         ),
-        (settings::admin(&root.table("admin")), settings::standby(&root.table("standby"))),
-        settings::log(&root.table("log")),
-        settings::users(&root.table("users")),
-        settings::shutdown(&root.table("shutdown")),
+        (settings::admin(&root.table("admin")), root.table("standby").fill_all()),
+        root.table("log").fill_all(),
+        root.table("users").fill_all(),
+        root.table("shutdown").fill_all(),
     );
     root.finish();
     crosscheck::crosscheck(reader, &chains, &sources);

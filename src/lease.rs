@@ -12,17 +12,42 @@ pub use manager::{LeaseManager, holder};
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
+use chainflume_settings::{Fault, text};
+
 /// Settings of leases.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
-    /// Name of this instance; the same after a restart.
+    /// Name of this instance; the same after a restart. Empty until `roles` knows the host and the admin port.
+    #[serde(deserialize_with = "instance_name")]
     pub name: String,
     /// How long a lease lasts.
+    #[serde(rename = "lease", deserialize_with = "chainflume_settings::duration::<1_000, 300_000, _>")]
     pub length: Duration,
     /// Whether no other instance can use this database: then any earlier holder is gone.
+    #[serde(skip)]
     pub sole: bool,
     /// What this instance follows as a leader: [`chainflume_db::lease_follows`], one entry per source.
+    #[serde(skip)]
     pub follows: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { name: String::new(), length: Duration::from_secs(10), sole: false, follows: Vec::new() }
+    }
+}
+
+fn instance_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, |text| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-.:".contains(&b);
+        if !text.is_empty() && text.len() <= 64 && text.bytes().all(fits) {
+            return Ok(text.to_owned());
+        }
+        Err(Fault::new("is not a name", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
+    })
 }
 
 impl Settings {

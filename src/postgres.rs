@@ -28,6 +28,7 @@ mod user;
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 pub use error::PostgresError;
@@ -40,11 +41,14 @@ use supervisor::ServerSupervisor;
 use user::RunAs;
 
 /// Location of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Directory of the daemon's state; created if missing.
+    #[serde(skip)]
     pub data_dir: PathBuf,
     /// Directory with `postgres` and `initdb`; `None` searches for it.
+    #[serde(rename = "postgres_bin", deserialize_with = "chainflume_settings::path")]
     pub bin_dir: Option<PathBuf>,
 }
 

@@ -5,6 +5,7 @@
 //! the rooms.
 
 pub(crate) mod admin;
+mod application;
 pub(crate) mod database;
 pub(crate) mod deliver;
 mod error;

@@ -27,14 +27,24 @@ pub use unread::UnreadReport;
 pub use waits::{ChainPace, about, thousands};
 
 /// Limits of the readiness of a chain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Number of confirmed blocks that a source may lack.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000_000, _, _>")]
     pub max_lag: u64,
     /// By chain, how long its head may stay the same: many times its block interval.
+    #[serde(skip)]
     pub head_silence: BTreeMap<String, Duration>,
     /// By chain, its speed and the rule that confirms its blocks.
+    #[serde(skip)]
     pub pace: BTreeMap<String, ChainPace>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_lag: 100, head_silence: BTreeMap::new(), pace: BTreeMap::new() }
+    }
 }
 
 /// The answer of `/readyz`, which `status` shows.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Deserializer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -16,14 +17,29 @@ use super::host;
 use super::report::{Limits, Report, refresh_metrics};
 use chainflume_ops::health::Board;
 use chainflume_ops::supervise;
+use chainflume_settings::{Fault, text};
 
 /// Settings of the admin address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Address and port; port 0 takes a free port.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Limits of readiness.
+    #[serde(skip)]
     pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), limits: Limits::default() }
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let remedy = "write an IP address and a port, like \"127.0.0.1:9464\"";
+    text(deserializer, |text| text.parse().map_err(|_| Fault::new("is not an address and port", remedy)))
 }
 
 /// Why the admin address cannot be served.

@@ -9,7 +9,7 @@ use super::preflight::{self, Look, NodeCheck};
 use super::{followed, sinks, views};
 use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, plain_text, store_error};
-use crate::roles::parts::{Loaded, chain_settings};
+use crate::roles::parts::Loaded;
 use crate::roles::{admin, deliver, trigger};
 use chainflume_core::domain::{SourceDifference, causes};
 use chainflume_db::Schema;
@@ -157,7 +157,7 @@ fn found(check: &NodeCheck, head: u64, all: &[NodeCheck]) -> String {
 
 /// Each WebSocket is opened and asked for heads. One that does not work is a warning: the head is polled for instead.
 async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
-    let looks = loaded.config.chains.iter().map(chain_settings).map(async |settings| {
+    let looks = loaded.config.chains.iter().map(|chain| &chain.node).map(async |settings| {
         let with_websocket = settings.providers.iter().filter(|provider| provider.ws_url.is_some());
         let looks = with_websocket.map(async |provider| {
             let place = format!("chain {}: the websocket of {}", settings.name, provider.label);

@@ -6,7 +6,7 @@ use backon::{ExponentialBuilder, Retryable};
 use futures_util::future::join_all;
 
 use crate::roles::AppError;
-use crate::roles::parts::{Loaded, chain_settings};
+use crate::roles::parts::Loaded;
 use chainflume_node::{
     ChainError, ChainSettings, Node, ProviderGroup, ProviderRole, ProviderSettings, essential, probing,
 };
@@ -50,8 +50,11 @@ impl NodeCheck {
         if matches!(self.outcome, Err(ChainError::GenesisDiffers { .. })) {
             return loaded.key(&self.chain, "provider");
         }
-        let several =
-            loaded.config.chains.iter().any(|chain| chain.name == self.chain && chain.providers.len() > 1);
+        let several = loaded
+            .config
+            .chains
+            .iter()
+            .any(|chain| chain.name == self.chain && chain.node.providers.len() > 1);
         if several {
             return loaded.key(&self.chain, &format!("provider \"{}\"", self.provider));
         }
@@ -61,7 +64,7 @@ impl NodeCheck {
 
 /// Asks every provider for its chain id, block 0 and head, and for more after a closer look.
 pub(super) async fn nodes(loaded: &Loaded, look: Look) -> Vec<NodeCheck> {
-    let chains = loaded.config.chains.iter().map(|chain| nodes_of(chain_settings(chain), look));
+    let chains = loaded.config.chains.iter().map(|chain| nodes_of(chain.node.clone(), look));
     join_all(chains).await.into_iter().flatten().collect()
 }
 

@@ -94,7 +94,7 @@ async fn replay_in(
     database.store.migrate().await.map_err(store_error)?;
     let chain = open(loaded, database, chain).await?;
     let size = chain.replay_size(&args.query).await.map_err(replay_error)?;
-    let kept = loaded.config.redis.stream_length;
+    let kept = loaded.config.redis.streams.stream_length;
     let overflows = matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
     report(ReplayNews::Size(size));
     let Some(target) = target else { return Ok(None) };

@@ -4,7 +4,7 @@ use crate::config;
 use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::index::{explain, rereader};
-use crate::roles::parts::{Loaded, chain_settings};
+use crate::roles::parts::Loaded;
 use chainflume_core::domain::{B256, BlockId};
 use chainflume_db::StoreError;
 use chainflume_index::IndexerError;
@@ -56,7 +56,7 @@ async fn rewind_in(
     (chain, to): (&config::Chain, Option<u64>),
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;
-    let rereader = rereader(loaded, &database.store, chain, chain_settings(chain)).await?;
+    let rereader = rereader(loaded, &database.store, chain, chain.node.clone()).await?;
     let failed = |error: IndexerError| explain(loaded, chain, error);
     rereader.require_stored_genesis().await.map_err(failed)?;
     let mut nodes = rereader.elsewhere.by_preference().into_iter().peekable();

@@ -220,6 +220,6 @@ fn known(loaded: &Loaded, name: &str) -> Result<(), AppError> {
 
 fn names(loaded: &Loaded) -> Result<Vec<String>, AppError> {
     let first = redis(loaded)?.map_or_else(|| InProcess::NAME.to_owned(), |redis| redis.name().to_owned());
-    let webhooks = loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.name));
+    let webhooks = loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.endpoint.name));
     Ok(std::iter::once(first).chain(webhooks).collect())
 }

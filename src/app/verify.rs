@@ -8,7 +8,6 @@ use crate::roles::AppError;
 use crate::roles::Loaded;
 use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::index::{explain, rereader};
-use crate::roles::parts::chain_settings;
 use chainflume_core::domain::BlockRange;
 use chainflume_index::{Purpose, Reread, RereadReport, Rereader};
 use chainflume_store::StoreSnapshot;
@@ -98,7 +97,7 @@ impl<'a> Rereading<'a> {
         let rereader = match self.rereaders.entry(chain.name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let new = rereader(self.loaded, &self.database.store, chain, chain_settings(chain)).await?;
+                let new = rereader(self.loaded, &self.database.store, chain, chain.node.clone()).await?;
                 entry.insert(new)
             }
         };

@@ -38,10 +38,10 @@ pub async fn webhooks(loaded: &Loaded) -> Result<Vec<Endpoint>, AppError> {
     with_database(loaded, async |database| {
         let mut endpoints = Vec::new();
         for webhook in &loaded.config.webhooks {
-            let sink = sink_name(&webhook.name);
+            let sink = sink_name(&webhook.endpoint.name);
             let state = database.store.outbox().sink_state(&sink).await.map_err(store_error)?;
             endpoints.push(Endpoint {
-                name: webhook.name.clone(),
+                name: webhook.endpoint.name.clone(),
                 cursor: database.store.outbox().sink_cursor(&sink).await.map_err(store_error)?,
                 held: state.held,
                 held_oldest_seconds: state.held_for.as_secs(),
@@ -91,7 +91,8 @@ pub async fn retry_webhook(loaded: &Loaded, name: &str) -> Result<u64, AppError>
 
 /// That there is an endpoint of that name.
 fn find(loaded: &Loaded, name: &str) -> Result<(), AppError> {
-    let names: Vec<&str> = loaded.config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
+    let names: Vec<&str> =
+        loaded.config.webhooks.iter().map(|webhook| webhook.endpoint.name.as_str()).collect();
     if names.contains(&name) {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::args::{CheckArgs, Global};
 use super::exit::Exit;
 use super::{block_on, load_for_command, output};
 use crate::app::{self, CheckLine, CheckReport};
-use crate::config::{Chain, Config, Confirmations, Problems, Provider, Source};
+use crate::config::{Chain, Config, Confirmations, Problems, ProviderSettings, Source};
 use chainflume_core::domain::AddressSet;
 
 /// Reads the configuration and the ABIs it names, asks the nodes and the database, and prints the results.
@@ -70,11 +70,11 @@ fn refused(error: anyhow::Error, json: bool) -> anyhow::Result<Exit> {
 
 /// How the chain is asked, and how many ways there are.
 fn transport(chain: &Chain) -> String {
-    let kind = |provider: &Provider| if provider.ws.is_some() { "http and ws" } else { "http" };
-    match chain.providers.as_slice() {
+    let kind = |provider: &ProviderSettings| if provider.ws_url.is_some() { "http and ws" } else { "http" };
+    match chain.node.providers.as_slice() {
         [one] => kind(one).to_owned(),
         several => {
-            let each = |provider: &Provider| format!("{} ({})", provider.label, kind(provider));
+            let each = |provider: &ProviderSettings| format!("{} ({})", provider.label, kind(provider));
             several.iter().map(each).collect::<Vec<_>>().join(", ")
         }
     }
@@ -86,7 +86,7 @@ fn as_text(config: &Config) -> String {
         let Chain { name, chain_id, .. } = chain;
         let transport = transport(chain);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.confirmations));
+        let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.policy.confirmations));
         for source in config.sources_of(name) {
             let Source { name, family, start_block, .. } = source;
             let _ =

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use super::abi;
 use super::chain::ChainDraft;
 use super::inbound::InboundDraft;
+use super::meaning;
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Reader, Text};
 use super::schedule::ScheduleDraft;
@@ -20,10 +20,10 @@ pub(super) fn crosscheck(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[
         chains_are_used(reader, chains, sources);
     }
     decimals_agree(reader, sources);
-    abi::meanings(reader, sources);
+    meaning::meanings(reader, sources);
     // A source that is wrong by itself overlaps with anything.
     if reader.is_clean() {
-        abi::overlaps(reader, chains, sources);
+        meaning::overlaps(reader, chains, sources);
     }
 }
 

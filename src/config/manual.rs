@@ -9,6 +9,7 @@ mod tests {
 
     use super::*;
     use crate::config::reader::Reader;
+    use crate::config::section::Section;
     use crate::config::{Config, Environment, FileError, Problems};
 
     struct Nowhere;
@@ -79,12 +80,10 @@ mod tests {
 
     fn asked_of(text: &str) -> BTreeSet<String> {
         let reader = Reader::new(Path::new("default.toml"), text, &Nowhere);
-        let mut asked = BTreeSet::new();
-        let read = reader.read(|root| {
-            let config = crate::config::read(root);
-            asked = root.reader.asked();
-            config
-        });
+        let root = reader.parse().expect("TOML");
+        let read = crate::config::read(&Section::root(&reader, root.get_ref()));
+        let asked = reader.asked();
+        let read = reader.finish(read);
         assert!(read.is_ok(), "{read:?}");
         asked
     }

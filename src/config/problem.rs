@@ -3,20 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// What is wrong and what to do about it; the caller that knows the place adds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Completes "the value …"; never quotes the value.
-    pub what: String,
-    /// What to do, in the imperative.
-    pub remedy: String,
-}
-
-impl Fault {
-    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: remedy.into() }
-    }
-}
+pub(super) use chainflume_settings::Fault;
 
 /// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

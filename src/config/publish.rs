@@ -1,66 +1,82 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
 use super::problem::Fault;
 use super::section::Section;
-use super::units::{KIB, MIB};
+use super::settings::{DAY, YEAR};
 use super::words::name;
-use chainflume_publish::{ActivityStatus, ActivityText, TextTemplate, TextTemplateError};
+use chainflume_publish::{
+    ACTIVITY_TYPES, ActivityStatus, ActivityText, FactLimits, TextTemplate, TextTemplateError,
+};
 
 /// `[publish]` and `[activity]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationFacts {
-    /// Folder with a JSON Schema for each type of events; `None` for none.
-    pub schemas: Option<PathBuf>,
-    /// Bytes of one payload at most.
-    pub payload_bytes: usize,
-    /// Kinds of things that events may be about.
-    pub max_aggregate_types: usize,
-    /// How long events are kept; `None` for ever.
-    pub retention: Option<Duration>,
+    /// `[publish]`
+    pub events: EventConfig,
+    /// How large and of how many kinds they are.
+    pub limits: FactLimits,
     /// Types of activities.
     pub activity_types: Vec<String>,
     /// Their titles and descriptions by status.
     pub activity_texts: Vec<ActivityText>,
+    /// `[activity]`
+    pub activities: ActivityConfig,
+}
+
+/// Where schemas are, and how long events are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EventConfig {
+    /// Folder with a JSON Schema for each type of events; `None` for none.
+    #[serde(deserialize_with = "chainflume_settings::path")]
+    pub schemas: Option<PathBuf>,
+    /// How long events are kept; `None` for ever.
+    #[serde(deserialize_with = "kept")]
+    pub retention: Option<Duration>,
+}
+
+/// How activities follow transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ActivityConfig {
     /// How long no node may know the transaction of an activity.
+    #[serde(deserialize_with = "chainflume_settings::duration::<1_000, { 30 * DAY }, _>")]
     pub transaction_timeout: Duration,
 }
 
-/// Types of activities that need no configuration.
-const ACTIVITY_TYPES: [&str; 7] =
-    ["account_creation", "device_added", "device_removed", "top_up", "deposit", "send", "withdraw"];
+impl Default for ActivityConfig {
+    fn default() -> Self {
+        Self { transaction_timeout: Duration::from_hours(1) }
+    }
+}
 
 impl Default for ApplicationFacts {
     fn default() -> Self {
         Self {
-            schemas: None,
-            payload_bytes: 256 << 10,
-            max_aggregate_types: 100,
-            retention: None,
-            activity_texts: Vec::new(),
+            events: EventConfig::default(),
+            limits: FactLimits::default(),
             activity_types: ACTIVITY_TYPES.map(str::to_owned).to_vec(),
-            transaction_timeout: Duration::from_hours(1),
+            activity_texts: Vec::new(),
+            activities: ActivityConfig::default(),
         }
     }
 }
 
+fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    chainflume_settings::duration::<DAY, { 100 * YEAR }, _>(deserializer).map(Some)
+}
+
 pub(super) fn publish(section: &Section<'_>, activity: &Section<'_>) -> ApplicationFacts {
-    let default = ApplicationFacts::default();
-    let types = section.number("max_aggregate_types", 5..=10_000).and_then(|n| usize::try_from(n.value).ok());
-    let timeout =
-        activity.duration("transaction_timeout", Duration::from_secs(1)..=Duration::from_hours(30 * 24));
-    let retention =
-        section.duration("retention", Duration::from_hours(24)..=Duration::from_hours(100 * 365 * 24));
-    let activity_types = activity_types(activity, default.activity_types);
+    let activity_types = activity_types(activity, ApplicationFacts::default().activity_types);
     let read = ApplicationFacts {
-        retention: retention.map(|retention| retention.value),
+        events: section.fill(),
+        limits: section.fill(),
         activity_texts: activity_texts(activity, &activity_types),
-        schemas: section.path_value("schemas"),
-        // A body of a request has at most 1 MiB.
-        payload_bytes: section.size("payload_bytes", KIB..=MIB).unwrap_or(default.payload_bytes),
-        max_aggregate_types: types.unwrap_or(default.max_aggregate_types),
         activity_types,
-        transaction_timeout: timeout.map_or(default.transaction_timeout, |timeout| timeout.value),
+        activities: activity.fill(),
     };
     section.finish();
     activity.finish();

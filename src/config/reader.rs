@@ -2,11 +2,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::problem::{Fault, Problem, Problems, Spot};
-use super::section::Section;
 use super::substitute::substitute;
 
 /// One reading of one file: collects what is wrong with it.
@@ -43,16 +43,20 @@ impl<'a> Reader<'a> {
         Self { path, environment, text, ends, problems: RefCell::default(), asked: RefCell::default() }
     }
 
-    /// Parses the text and hands its root to `read`. Faults of syntax are reported alone: what a parser
-    /// guesses behind an unclosed bracket only adds problems that are not there.
-    pub fn read<T>(self, read: impl FnOnce(&Section<'_>) -> Option<T>) -> Result<T, Problems> {
+    /// The text as TOML; `None` where its syntax is wrong. Faults of syntax are reported alone: what a parser guesses behind an
+    /// unclosed bracket only adds problems that are not there.
+    pub fn parse(&self) -> Option<Spanned<DeTable<'a>>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
             let at = error.span().map_or(0, |span| span.start);
             let fault = Fault::new(error.message(), "correct the TOML; its rules are at https://toml.io");
             self.report(&Spot { key: String::new(), at: Some(at) }, fault);
         }
-        let value = if errors.is_empty() { read(&Section::root(&self, table.get_ref())) } else { None };
+        errors.is_empty().then_some(table)
+    }
+
+    /// What was read, unless something was wrong.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
         let problems = self.problems.into_inner();
         match value {
             Some(value) if problems.is_empty() => Ok(value),
@@ -71,6 +75,11 @@ impl<'a> Reader<'a> {
     /// Whether nothing was wrong so far.
     pub fn is_clean(&self) -> bool {
         self.problems.borrow().is_empty()
+    }
+
+    /// Whether something was wrong at `spot`.
+    pub fn is_reported(&self, spot: &Spot) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == spot.key)
     }
 
     /// The line of byte `at`; the first is 1.

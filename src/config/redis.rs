@@ -1,66 +1,28 @@
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ::url::Url;
 
 use super::problem::Fault;
 use super::reader::Text;
-use super::secret::Secret;
 use super::section::Section;
 use super::url::{Scheme, url};
+use chainflume_deliver::sink::{RedisServers, RedisSettings};
 
 /// `[redis]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redis {
     /// Which servers; `None` leaves messages in-process.
     pub servers: Option<RedisServers>,
     /// Certificate authority of the servers, PEM; `None` asks those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Before every name of a stream or channel.
-    pub prefix: String,
-    /// Entries kept in each stream, about.
-    pub stream_length: u64,
-    /// How long a connection, and then an answer, may take.
-    pub timeout: Duration,
-}
-
-/// Which servers there are, by `redis://…` or `rediss://…`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisServers {
-    /// `url`
-    Single(Secret),
-    /// `sentinels` and `master`
-    Sentinel {
-        /// Each at least named; never empty.
-        sentinels: Vec<Secret>,
-        /// Its host is the name of the master.
-        master: Secret,
-    },
-    /// `cluster`: some of its nodes; never empty.
-    Cluster(Vec<Secret>),
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        let prefix = String::new();
-        Self { servers: None, ca_file: None, prefix, stream_length: 100_000, timeout: Duration::from_secs(5) }
-    }
+    /// The streams, without servers and authority.
+    pub streams: RedisSettings,
 }
 
 pub(super) fn redis(section: &Section<'_>) -> Redis {
-    let default = Redis::default();
-    let read = Redis {
-        servers: servers(section),
-        ca_file: section.path_value("ca_file"),
-        prefix: section.parsed("prefix", prefix).map_or(default.prefix, |prefix| prefix.value),
-        stream_length: section
-            .number("stream_length", 1..=1_000_000_000)
-            .map_or(default.stream_length, |length| length.value),
-        timeout: section
-            .duration("timeout", Duration::from_millis(100)..=Duration::from_mins(1))
-            .map_or(default.timeout, |timeout| timeout.value),
-    };
-    if read.ca_file.is_some() && read.servers.as_ref().is_some_and(|servers| !servers.any_by_tls()) {
+    let read =
+        Redis { servers: servers(section), ca_file: section.path_value("ca_file"), streams: section.fill() };
+    if read.ca_file.is_some() && read.servers.as_ref().is_some_and(|servers| !any_by_tls(servers)) {
         section.report(
             "ca_file",
             Fault::new("is of no use: nothing is reached by TLS", "begin the addresses with rediss://"),
@@ -106,29 +68,29 @@ fn servers(section: &Section<'_>) -> Option<RedisServers> {
 fn urls(
     section: &Section<'_>,
     key: &'static str,
-    parse: impl Fn(&str) -> Result<Secret, Fault>,
-) -> Option<Vec<Secret>> {
+    parse: impl Fn(&str) -> Result<String, Fault>,
+) -> Option<Vec<String>> {
     let texts = section.texts(key).filter(|texts| !texts.is_empty())?;
     let read = |text: Text| text.parse(section.reader, &parse).map(|url| url.value);
     Some(texts.into_iter().filter_map(read).collect())
 }
 
-fn of_redis(text: &str) -> Result<Secret, Fault> {
-    url(text, Scheme::Redis)
+fn of_redis(text: &str) -> Result<String, Fault> {
+    url(text, Scheme::Redis).map(|url| url.expose().to_owned())
 }
 
 /// A URL without a database.
-fn node(text: &str) -> Result<Secret, Fault> {
+fn node(text: &str) -> Result<String, Fault> {
     let node = of_redis(text)?;
     let names_one = |url: Url| !matches!(url.path().trim_matches('/'), "" | "0");
-    if Url::parse(node.expose()).is_ok_and(names_one) {
+    if Url::parse(&node).is_ok_and(names_one) {
         return Err(Fault::new("names a database, and a Cluster has none", "end it behind the port"));
     }
     Ok(node)
 }
 
 /// `mymaster`, or `redis://user:password@mymaster/0`.
-fn master(text: &str) -> Result<Secret, Fault> {
+fn master(text: &str) -> Result<String, Fault> {
     if text.contains("://") {
         return of_redis(text);
     }
@@ -142,23 +104,11 @@ fn master(text: &str) -> Result<Secret, Fault> {
     ))
 }
 
-/// What may precede the names in Redis. Braces would put all streams into one slot of a Cluster, and blanks or quotes
-/// are a nuisance in every shell.
-fn prefix(text: &str) -> Result<String, Fault> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-:.".contains(&b);
-    if text.len() <= 64 && text.bytes().all(fits) {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new("is not a prefix", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
-}
-
-impl RedisServers {
-    fn any_by_tls(&self) -> bool {
-        let tls = |url: &Secret| url.expose().starts_with("rediss://");
-        match self {
-            Self::Single(url) => tls(url),
-            Self::Sentinel { sentinels, master } => tls(master) || sentinels.iter().any(tls),
-            Self::Cluster(nodes) => nodes.iter().any(tls),
-        }
+fn any_by_tls(servers: &RedisServers) -> bool {
+    let tls = |url: &String| url.starts_with("rediss://");
+    match servers {
+        RedisServers::Single(url) => tls(url),
+        RedisServers::Sentinel { sentinels, master } => tls(master) || sentinels.iter().any(tls),
+        RedisServers::Cluster(nodes) => nodes.iter().any(tls),
     }
 }

@@ -1,14 +1,13 @@
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Reader, Text, Wanted, wrong_type};
 use super::suggest::nearest;
-use super::units;
+use chainflume_settings::within;
 
 /// A table of the file. Asking it for a key makes the key known; [`Section::finish`] reports the others.
 ///
@@ -185,22 +184,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The length of time under `key`.
-    pub fn duration(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Found<Duration>> {
-        self.parsed(key, |text| units::duration(text, &bounds))
-    }
-
-    /// The size in bytes under `key`.
-    pub fn size(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<usize> {
-        let size = match self.get(key)? {
-            // A plain number of bytes needs no quotes.
-            (spot, value @ DeValue::Integer(_)) => self.reader.number(spot, value, &bounds)?,
-            (_, _) => self.parsed(key, |text| units::size(text, &bounds))?,
-        };
-        // On a 32-bit machine what does not fit cannot be had either.
-        Some(usize::try_from(size.value).unwrap_or(usize::MAX))
-    }
-
     /// The path under `key`, relative to the file's folder.
     pub fn path_value(&self, key: &'static str) -> Option<PathBuf> {
         Some(self.reader.resolve(&self.text(key)?.value))
@@ -265,7 +248,7 @@ impl Reader<'_> {
 
 fn whole(number: i128, bounds: &RangeInclusive<u64>) -> Result<u64, Fault> {
     let wide = i128::from(*bounds.start())..=i128::from(*bounds.end());
-    let number = units::within(number, &wide, |number| number.to_string())?;
+    let number = within(number, &wide, |number| number.to_string())?;
     Ok(u64::try_from(number).unwrap_or(*bounds.end()))
 }
 

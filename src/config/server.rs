@@ -1,17 +1,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::limits::limits;
+use serde::Deserialize;
+
 use super::problem::{Fault, Spot};
 use super::reader::Text;
-use super::secret::Secret;
 use super::section::Section;
-use super::units::{GIB, KIB, MIB};
+use super::settings::DAY;
 use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
-use chainflume_access::{Algorithm, KeyHash, Scope, VerifyingKey};
+use chainflume_access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
+use chainflume_gateway::feed;
 use chainflume_gateway::push::{EventName, PushRule, RoomTemplate, Template, TypePattern};
-use chainflume_gateway::server::{CallerLimits, Key, Network, TlsFiles};
+use chainflume_gateway::server::{CallerLimits, Key, ListenerSettings, PUBLIC_ROOMS, TlsFiles};
+use chainflume_settings::Secret;
 
 /// Bytes read of a file with a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -21,22 +23,12 @@ const MAX_KEY_BYTES: u64 = 64 << 10;
 pub struct ServerConfig {
     /// The public address; `None` for none.
     pub listen: Option<SocketAddr>,
-    /// Origins of web pages that may ask.
-    pub cors_origins: Vec<String>,
-    /// Kinds of rooms for everybody with a valid credential.
-    pub public_rooms: Vec<String>,
-    /// Connections at the same time.
-    pub max_connections: usize,
-    /// Bytes of messages kept in memory.
-    pub hot_bytes: usize,
-    /// Bytes of live messages that may wait for one client.
-    pub queue_bytes: usize,
+    /// What the listener accepts.
+    pub listener: ListenerSettings,
     /// What each caller may use.
     pub limits: CallerLimits,
-    /// Proxies whose `X-Forwarded-For` counts.
-    pub trusted_proxies: Vec<Network>,
-    /// Whether every request is logged.
-    pub access_log: bool,
+    /// How messages are kept for clients, without the rules of `[[push]]`.
+    pub feed: feed::Settings,
     /// The certificate, where the server itself speaks TLS.
     pub tls: Option<TlsFiles>,
     /// `[server.auth]`
@@ -46,21 +38,28 @@ pub struct ServerConfig {
 }
 
 /// `[server.auth]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ServerAuth {
     /// Whether a credential is wanted.
     pub mode: AuthMode,
     /// How tokens may be signed.
+    #[serde(skip)]
     pub algorithms: Vec<Algorithm>,
     /// What issuer and server share, for HS256.
+    #[serde(skip)]
     pub secret: Option<Secret>,
     /// The public key of the issuer, PEM, for the other algorithms.
+    #[serde(skip)]
     pub public_key: Option<String>,
     /// Where the issuer publishes its public keys.
+    #[serde(skip)]
     pub jwks_url: Option<Secret>,
     /// How often they are fetched again.
+    #[serde(deserialize_with = "chainflume_settings::duration::<10_000, DAY, _>")]
     pub jwks_refresh: Duration,
     /// How long revocations of users and tokens are kept, and how long a token may live.
+    #[serde(deserialize_with = "chainflume_settings::duration::<DAY, { 36_500 * DAY }, _>")]
     pub revocations_kept: Duration,
     /// What the claim `iss` must be.
     pub issuer: Option<String>,
@@ -68,38 +67,46 @@ pub struct ServerAuth {
     pub audience: Option<String>,
 }
 
+impl Default for ServerAuth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::default(),
+            algorithms: vec![Algorithm::Hs256],
+            secret: None,
+            public_key: None,
+            jwks_url: None,
+            jwks_refresh: Duration::from_mins(10),
+            revocations_kept: Duration::from_hours(24 * 400),
+            issuer: None,
+            audience: None,
+        }
+    }
+}
+
 /// Whether a credential is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AuthMode {
     /// A token or a service key.
+    #[default]
     Jwt,
     /// None, on the loopback only.
     None,
 }
 
-impl AuthMode {
-    const WORDS: [(&'static str, Self); 2] = [("jwt", Self::Jwt), ("none", Self::None)];
-}
-
 pub(super) fn server(section: &Section<'_>) -> ServerConfig {
     let listen = section.parsed("listen", address);
     let public = texts(section, "public_rooms", |text| {
-        let kinds = ["address", "contract", "chain", "type"].map(|kind| (kind, kind));
-        word(text, &kinds).map(str::to_owned)
+        word(text, &PUBLIC_ROOMS.map(|kind| (kind, kind))).map(str::to_owned)
     });
-    let connections =
-        section.number("max_connections", 1..=1_000_000).and_then(|n| usize::try_from(n.value).ok());
+    let mut listener = section.fill::<ListenerSettings>();
+    listener.cors_origins = texts(section, "cors_origins", origin).unwrap_or_default();
+    listener.public_rooms = public.map_or(listener.public_rooms, PublicRooms);
     let read = ServerConfig {
         listen: listen.as_ref().map(|listen| listen.value),
-        cors_origins: texts(section, "cors_origins", origin).unwrap_or_default(),
-        public_rooms: public
-            .unwrap_or_else(|| ["address", "contract", "chain", "type"].map(str::to_owned).to_vec()),
-        max_connections: connections.unwrap_or(20_000),
-        hot_bytes: section.size("hot_bytes", MIB..=16 * GIB).unwrap_or(64 << 20),
-        queue_bytes: section.size("queue_bytes", 16 * KIB..=64 * MIB).unwrap_or(1 << 20),
-        limits: limits(section),
-        trusted_proxies: texts(section, "trusted_proxies", network).unwrap_or_default(),
-        access_log: section.flag("access_log").unwrap_or(false),
+        listener,
+        limits: section.fill(),
+        feed: section.fill(),
         tls: tls(section),
         auth: auth(&section.table("auth")),
         keys: section.tables("key").iter().filter_map(key).collect(),
@@ -144,21 +151,13 @@ fn auth(section: &Section<'_>) -> ServerAuth {
         checked.map(|_| pem).map_err(|error| Fault::new("cannot be used", error.to_string()))
     });
     let jwks_url = section.parsed("jwks_url", jwks_url);
-    let refresh = section.duration("jwks_refresh", Duration::from_secs(10)..=Duration::from_hours(24));
-    let day = Duration::from_hours(24);
-    let kept = section.duration("revocations_kept", day..=day * 36_500);
+    let read = section.fill::<ServerAuth>();
     let read = ServerAuth {
-        jwks_url: jwks_url.map(|url| url.value),
-        jwks_refresh: refresh.map_or(Duration::from_mins(10), |refresh| refresh.value),
-        revocations_kept: kept.map_or(day * 400, |kept| kept.value),
-        mode: section
-            .parsed("mode", |text| word(text, &AuthMode::WORDS))
-            .map_or(AuthMode::Jwt, |mode| mode.value),
-        algorithms: algorithms.unwrap_or_else(|| vec![Algorithm::Hs256]),
+        algorithms: algorithms.unwrap_or(read.algorithms),
         secret: secret.map(|secret| secret.value),
         public_key: public_key.map(|key| key.value),
-        issuer: section.text("issuer").map(|text| text.value),
-        audience: section.text("audience").map(|text| text.value),
+        jwks_url: jwks_url.map(|url| url.value),
+        ..read
     };
     section.finish();
     check_algorithms(section, &read);
@@ -226,16 +225,10 @@ fn check(section: &Section<'_>, listen: &Spot, server: &ServerConfig) {
             "set server.auth.secret, server.auth.public_key_file or server.auth.jwks_url, or add a [[server.key]]",
         );
     }
-    if !is_open && server.cors_origins.iter().any(|origin| origin == "*") {
+    if !is_open && server.listener.cors_origins.iter().any(|origin| origin == "*") {
         let remedy = "write each origin out; \"*\" is for server.auth.mode = \"none\"";
         section.report("cors_origins", Fault::new("has `*` although credentials are checked", remedy));
     }
-}
-
-fn network(text: &str) -> Result<Network, Fault> {
-    let remedy =
-        "write an address, \"10.0.0.7\", or a network with the bits of its prefix alone, \"10.0.0.0/8\"";
-    Network::parse(text).ok_or_else(|| Fault::new("is not a network", remedy))
 }
 
 /// Who can change the answer on its way can sign tokens of anybody.

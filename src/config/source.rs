@@ -8,11 +8,11 @@ use super::address::addresses;
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Text};
 use super::section::Section;
-use super::units;
 use super::words::{name, word};
 use chainflume_core::decode::{AbiEvent, RepeatedDeclaration};
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
+use chainflume_settings::within;
 use chainflume_store::PublishFrom;
 
 /// `[[source]]`
@@ -125,7 +125,7 @@ fn publish_from(section: &Section<'_>) -> Option<PublishFrom> {
         return section.reader.number(spot, value, &BLOCKS).map(|block| PublishFrom::Block(block.value));
     }
     let block_or_word = |text: &str| match text.parse::<u64>() {
-        Ok(block) => units::within(block, &BLOCKS, u64::to_string).map(PublishFrom::Block),
+        Ok(block) => within(block, &BLOCKS, u64::to_string).map(PublishFrom::Block),
         Err(_) => word(text, &WORDS)
             .map_err(|fault| Fault::new(fault.what, "write \"head\", \"start\" or a block number")),
     };

@@ -1,9 +1,9 @@
 use url::Url;
 
 use super::problem::Fault;
-use super::secret::Secret;
 use super::substitute::is_escaped;
 use chainflume_db::each_host;
+use chainflume_settings::Secret;
 
 /// What kind of server a URL leads to.
 #[derive(Clone, Copy)]

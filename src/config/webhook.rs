@@ -1,48 +1,29 @@
-use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::problem::Fault;
 use super::reader::Text;
 use super::schedule::event_type;
-use super::secret::Secret;
 use super::section::Section;
-use super::units::{self, KIB, MIB};
 use super::url::{Scheme, url};
 use super::words::name;
-use chainflume_deliver::relay::DeliveryOrder;
-use chainflume_deliver::sink::SigningKey;
+use chainflume_deliver::relay::DeliverySettings;
+use chainflume_deliver::sink::{SigningKey, WebhookSettings};
+use chainflume_ops::http::AddressPolicy;
+use chainflume_settings::Secret;
 
 /// `[[webhook]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Name in metrics and of its cursor.
-    pub name: String,
-    /// Where it is.
-    pub url: Secret,
-    /// What signs, one or several while they are exchanged.
-    pub keys: Vec<SigningKey>,
-    /// Types of messages it gets; empty for all.
-    pub types: Vec<String>,
-    /// How long a delivery may take.
-    pub timeout: Duration,
-    /// Pauses between the tries of a delivery.
-    pub retry_schedule: Vec<Duration>,
-    /// Tries of a message that the receiver refuses for itself.
-    pub retry_attempts: u32,
-    /// What one failed delivery holds up.
-    pub order: DeliveryOrder,
-    /// How many messages may wait for a retry or behind one.
-    pub max_held: u64,
-    /// Deliveries at the same time.
-    pub in_flight: usize,
-    /// Largest message sent, in bytes.
-    pub max_message_bytes: usize,
-    /// Hosts that may have addresses that are not public.
-    pub allow_hosts: BTreeSet<String>,
+    /// The endpoint, without its authority.
+    pub endpoint: WebhookSettings,
     /// Certificate authority of its server, PEM; `None` asks those of the system.
     pub ca_file: Option<PathBuf>,
+    /// What is delivered, and when a delivery is retried.
+    pub delivery: DeliverySettings,
     /// What becomes of its answers, of a `[[reaction]]`.
     pub answers: Option<AnswerConfig>,
 }
@@ -55,11 +36,14 @@ pub struct AnswerConfig {
 }
 
 /// `[alerts]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Alerts {
     /// Where incidents are sent; `None` leaves them in log and metrics.
+    #[serde(skip)]
     pub webhook: Option<Secret>,
     /// What is well for so long is over.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 86_400_000, _>")]
     pub over_after: Duration,
 }
 
@@ -79,19 +63,6 @@ const REQUIRED: [(&str, &str); 3] = [
     ("name", "add name = \"…\", by which its position and metrics go"),
     ("url", "add url = \"https://…\", where messages are sent"),
     ("secret", "add secret = \"whsec_…\", what the receiver checks signatures with"),
-];
-
-/// The schedule the standard gives as its example, which is commonly used: ten tries in three days.
-const SCHEDULE: [Duration; 9] = [
-    Duration::from_secs(5),
-    Duration::from_mins(5),
-    Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(5),
-    Duration::from_hours(10),
-    Duration::from_hours(14),
-    Duration::from_hours(20),
-    Duration::from_hours(24),
 ];
 
 pub(super) fn read(section: &Section<'_>) -> WebhookDraft {
@@ -117,47 +88,26 @@ fn endpoint(
     let name = section.parsed("name", |text| name(text, true));
     let url = section.parsed("url", |text| url(text, Scheme::Http));
     let keys = keys(section);
-    let timeout = section.duration("timeout", Duration::from_millis(100)..=Duration::from_mins(2));
-    let wait = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
-    let retry_schedule = parsed_list(section, "retry_schedule", |text| units::duration(text, &wait));
-    let retry_attempts = section.number("retry_attempts", 1..=100).and_then(|n| u32::try_from(n.value).ok());
-    let order = section.parsed("order", order);
-    let max_held = section.number("max_held", 100..=10_000_000).map(|n| n.value);
-    let in_flight = section.number("in_flight", 1..=64).and_then(|n| usize::try_from(n.value).ok());
-    let max_message_bytes = section.size("max_message_bytes", KIB..=64 * MIB);
-    let allow_hosts = parsed_list(section, "allow_hosts", host);
+    let except = parsed_list(section, "allow_hosts", host).unwrap_or_default().into_iter().collect();
     let ca_file = section.path_value("ca_file");
+    let (limits, schedule) = (section.fill::<WebhookSettings>(), section.fill());
+    let delivery = DeliverySettings { schedule, types: types.unwrap_or_default(), ..section.fill() };
     section.finish();
-    let whole = |(url, keys)| {
-        Some(Webhook {
-            name: name.as_ref()?.value.clone(),
-            url,
-            keys,
-            types: types.unwrap_or_default(),
-            timeout: timeout.map_or(Duration::from_secs(15), |timeout| timeout.value),
-            retry_schedule: retry_schedule.unwrap_or_else(|| SCHEDULE.to_vec()),
-            retry_attempts: retry_attempts.unwrap_or(3),
-            order: order.as_ref().map(|order| order.value).unwrap_or_default(),
-            max_held: max_held.unwrap_or(10_000),
-            in_flight: in_flight.unwrap_or(4),
-            max_message_bytes: max_message_bytes.unwrap_or(256 << 10),
-            allow_hosts: allow_hosts.unwrap_or_default().into_iter().collect(),
-            ca_file,
-            answers,
-        })
+    let whole = || {
+        let (url, reach) = (url?.value.expose().to_owned(), AddressPolicy::Public { except });
+        let endpoint =
+            WebhookSettings { name: name.as_ref()?.value.clone(), url, keys: keys?, reach, ..limits };
+        Some(Webhook { endpoint, ca_file, delivery, answers })
     };
-    let webhook = url.map(|url| url.value).zip(keys).and_then(whole);
+    let webhook = whole();
     WebhookDraft { name, webhook }
 }
 
 pub(super) fn alerts(section: &Section<'_>) -> Alerts {
     let webhook = section.parsed("webhook", |text| url(text, Scheme::Http));
-    let over_after = section.duration("over_after", Duration::from_millis(100)..=Duration::from_hours(24));
+    let read = Alerts { webhook: webhook.map(|webhook| webhook.value), ..section.fill() };
     section.finish();
-    Alerts {
-        webhook: webhook.map(|webhook| webhook.value),
-        over_after: over_after.map_or(Alerts::default().over_after, |found| found.value),
-    }
+    read
 }
 
 /// One secret, or several while they are exchanged.
@@ -178,15 +128,6 @@ fn parsed_list<T>(
     parse: impl Fn(&str) -> Result<T, Fault>,
 ) -> Option<Vec<T>> {
     section.all_parsed(section.texts(key)?, parse)
-}
-
-fn order(text: &str) -> Result<DeliveryOrder, Fault> {
-    match text {
-        "account" => Ok(DeliveryOrder::Account),
-        "contract" => Ok(DeliveryOrder::Contract),
-        "none" => Ok(DeliveryOrder::None),
-        _ => Err(Fault::new("is not an order of deliveries", "write \"account\", \"contract\" or \"none\"")),
-    }
 }
 
 fn message_type(text: &str) -> Result<String, Fault> {

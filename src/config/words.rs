@@ -6,13 +6,17 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
-    let known = words.iter().map(|(word, _)| *word);
+    Err(unknown_word(text, words.iter().map(|(word, _)| *word)))
+}
+
+/// Names the words there are, and the nearest of them.
+pub(super) fn unknown_word<'a>(text: &str, known: impl Iterator<Item = &'a str> + Clone) -> Fault {
     let all = known.clone().collect::<Vec<_>>().join(", ");
     let remedy = match nearest(text, known) {
         Some(near) => format!("did you mean `{near}`? known: {all}"),
         None => format!("write one of {all}"),
     };
-    Err(Fault::new("is not known here", remedy))
+    Fault::new("is not known here", remedy)
 }
 
 /// The name of a chain or source: 1 to 40 of a-z, 0-9 and `_` (and `-` where `dash` allows it), a letter

@@ -13,13 +13,11 @@ use super::parts::{Loaded, redis_settings};
 use super::trigger::reaction;
 use crate::config;
 use chainflume_core::domain::AddressSet;
-use chainflume_deliver::relay::Schedule;
 use chainflume_deliver::relay::{
     CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, TrimPage, listen,
 };
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, TakeAnswer, WebhookSettings, WebhookSink};
 use chainflume_ops::health::Board;
-use chainflume_ops::http::AddressPolicy;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::{HistoryRetention, Store};
@@ -74,7 +72,8 @@ pub(crate) fn start_relays(
         metrics::dead_letters_trimmed(&source.name, 0);
     }
     let history = (store.clone(), history_retention(loaded));
-    let others = loaded.config.publish.retention.map(|kept| trim_events(store, kept)).into_iter().collect();
+    let others =
+        loaded.config.publish.events.retention.map(|kept| trim_events(store, kept)).into_iter().collect();
     let (outbox, board) = (store.outbox(), loops.board().clone());
     let retention = Retention { outbox, board, age, history, others, sinks };
     loops.retention(tasks, retention);
@@ -94,13 +93,11 @@ fn trim_events(store: &Store, kept: Duration) -> TrimPage {
 }
 
 fn history_retention(loaded: &Loaded) -> HistoryRetention {
-    let (config, keep) = (&loaded.config, &loaded.config.retention);
+    let config = &loaded.config;
     let strangers = config.sources.iter().filter(|source| source.addresses == AddressSet::Any);
     HistoryRetention {
-        resolved: keep.dead_letters,
-        orphaned: keep.reorgs,
         strangers: strangers.map(|source| source.name.clone()).collect(),
-        strangers_letters: keep.letters_of_any,
+        ..config.retention.history.clone()
     }
 }
 
@@ -173,40 +170,23 @@ pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(WebhookSink, DeliverySett
         .config
         .webhooks
         .iter()
-        .map(|webhook| Ok((webhook_sink(loaded, webhook)?, delivery_settings(webhook))))
+        .map(|webhook| Ok((webhook_sink(loaded, webhook)?, webhook.delivery.clone())))
         .collect()
 }
 
 /// One of them.
 pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<WebhookSink, AppError> {
     let wrong = |key: &str, text: String| {
-        let (path, name) = (loaded.path.display(), &webhook.name);
+        let (path, name) = (loaded.path.display(), &webhook.endpoint.name);
         AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
     };
     let read = |file: &PathBuf| {
         std::fs::read(file)
             .map_err(|error| wrong("ca_file", format!("{} cannot be read: {error}", file.display())))
     };
-    let settings = WebhookSettings {
-        name: webhook.name.clone(),
-        url: webhook.url.expose().to_owned(),
-        keys: webhook.keys.clone(),
-        timeout: webhook.timeout,
-        reach: AddressPolicy::Public { except: webhook.allow_hosts.clone() },
-        ca: webhook.ca_file.as_ref().map(read).transpose()?,
-        max_bytes: webhook.max_message_bytes,
-    };
-    WebhookSink::new(settings).map_err(|error| wrong("url", error.to_string()))
-}
-
-fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {
-    DeliverySettings {
-        schedule: Schedule { waits: webhook.retry_schedule.clone(), attempts: webhook.retry_attempts },
-        types: webhook.types.clone(),
-        in_flight: webhook.in_flight,
-        order: webhook.order,
-        max_held: webhook.max_held,
-    }
+    let ca = webhook.ca_file.as_ref().map(read).transpose()?;
+    WebhookSink::new(WebhookSettings { ca, ..webhook.endpoint.clone() })
+        .map_err(|error| wrong("url", error.to_string()))
 }
 
 /// The name its cursor goes by.

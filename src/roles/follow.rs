@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::application::publisher;
 use super::error::AppError;
 use super::loops::Loops;
-use super::parts::{Loaded, chain_settings, policy};
-use super::serve::application::publisher;
+use super::parts::Loaded;
 use crate::config::{self, Confirmations};
 use chainflume_core::canon::{DepthPolicy, Heads};
 use chainflume_core::domain::{Address, B256};
@@ -50,12 +50,12 @@ pub(crate) fn start(
     for chain in &loaded.config.chains {
         metrics::follow_starts(&chain.name);
         let (chain, store, subject) = (chain.clone(), store.clone(), subject.clone());
-        let timeout = loaded.config.publish.transaction_timeout;
+        let timeout = loaded.config.publish.activities.transaction_timeout;
         loops.follow(tasks, &chain.clone(), move |turn, heartbeat| {
             let (chain, store, subject) = (chain.clone(), store.clone(), subject.clone());
             async move {
                 let view =
-                    NodeView { pool: OnceLock::new(), policy: policy(&chain), chain: chain_settings(&chain) };
+                    NodeView { pool: OnceLock::new(), policy: chain.policy, chain: chain.node.clone() };
                 let settings = settings(&chain, timeout);
                 Follower::new(&store, settings, view, subject).run(turn, heartbeat).await;
             }

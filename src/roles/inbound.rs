@@ -76,7 +76,7 @@ pub(crate) fn start(loaded: &Loaded, database: &Database, loops: &Loops, tasks: 
                     name: chain.name.clone(),
                     chain_id: chain.chain_id,
                     head,
-                    window: chain.reorg_window,
+                    window: chain.policy.reorg_window,
                     sources: config.sources_of(&chain.name).map(|source| source.name.clone()).collect(),
                 })
                 .collect()

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::store_error;
 use super::error::AppError;
 use super::loops::{Loops, anew};
-use super::parts::{Loaded, chain_settings, policy, record, translator};
+use super::parts::{Loaded, record, translator};
 use crate::config::{self, Config};
 use chainflume_core::domain::EventKind;
 use chainflume_db::StoreError;
@@ -61,7 +61,7 @@ fn contract_watch(
     // The chain's own loop was built from the same, or there would be none.
     let sources = translator(&loaded.config, chain).ok()?.into_sources();
     let (store, board) = (store.clone(), board.clone());
-    Some(ContractWatch { settings: chain_settings(chain), sources, store, board, every })
+    Some(ContractWatch { settings: chain.node.clone(), sources, store, board, every })
 }
 
 /// One loop for each chain of the config; the database is migrated already.
@@ -83,8 +83,8 @@ pub(crate) fn indexer_of(
     let translator = translator(config, chain)?;
     start_counting(config, chain, translator.kinds());
     let parts = IndexerParts {
-        settings: chain_settings(chain),
-        policy: policy(chain),
+        settings: chain.node.clone(),
+        policy: chain.policy,
         record: record(config, chain),
         translator,
         store: store.clone(),
@@ -128,7 +128,7 @@ async fn audit_rereader(
 
 /// How an audit asks: nodes learn from these settings how wide a question may be, so they are made with them.
 fn beside_live(chain: &config::Chain) -> ChainSettings {
-    let settings = chain_settings(chain);
+    let settings = chain.node.clone();
     ChainSettings { history: settings.history.beside_live(), ..settings }
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn rereader(
     let on_error = Arc::new(
         |error: &chainflume_node::ChainError| tracing::warn!(%error, "the node does not answer; it is retried"),
     );
-    Rereader::new(settings, policy(chain), translator, store, on_error)
+    Rereader::new(settings, chain.policy, translator, store, on_error)
         .map_err(|error| explain(loaded, chain, error))
 }
 

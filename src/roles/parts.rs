@@ -4,16 +4,13 @@ use std::path::PathBuf;
 
 use super::error::AppError;
 use crate::config::{self, Config};
-use chainflume_core::canon::{Confirmations, DepthPolicy};
+use chainflume_core::canon::Confirmations;
 use chainflume_core::decode::{SourceAbi, SourceIndex};
 use chainflume_core::domain::FollowedEvent;
 use chainflume_core::mapping::{FamilySettings, Mapper, SourceMapping};
 use chainflume_db::lease_follows;
 use chainflume_deliver::sink;
 use chainflume_index::{TranslatedSource, Translator};
-use chainflume_node::{
-    BlockTag, ChainSettings, FailoverSettings, ProviderSettings, RateLimitSettings, headers_of,
-};
 use chainflume_store::{ChainRecord, SourceRecord};
 
 use crate::{admin, lease, postgres};
@@ -45,25 +42,26 @@ pub fn telemetry_settings(log: &config::LogConfig) -> telemetry::LogSettings {
 }
 
 pub(crate) fn postgres_settings(config: &Config) -> postgres::Settings {
-    postgres::Settings { data_dir: config.data_dir.clone(), bin_dir: config.database.postgres_bin.clone() }
+    postgres::Settings { data_dir: config.data_dir.clone(), ..config.database.private.clone() }
 }
 
 pub(crate) fn store_settings(config: &Config, url: String) -> chainflume_db::Settings {
-    let config::DatabaseConfig { max_connections, acquire_timeout, .. } = config.database;
-    chainflume_db::Settings { url, max_connections, acquire_timeout }
+    chainflume_db::Settings { url, ..config.database.pool.clone() }
 }
 
 /// `sole` where the database is this daemon's own.
 pub(crate) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
-    let config::Standby { name, lease: length } = &config.standby;
-    let name = name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), config.admin.listen.port()));
+    let mut settings = lease::Settings { sole, ..config.standby.clone() };
+    if settings.name.is_empty() {
+        settings.name = format!("{}:{}", host_name(), config.admin.listen.port());
+    }
     let of_chain = |chain: &config::Chain| {
         let asked = record(config, chain).asked();
         let chain_id = chain.chain_id;
         asked.into_iter().map(move |asked| lease_follows(chain_id, &asked.name, &asked.digest()))
     };
-    let follows = config.chains.iter().flat_map(of_chain).collect();
-    lease::Settings { name, length: *length, sole, follows }
+    settings.follows = config.chains.iter().flat_map(of_chain).collect();
+    settings
 }
 
 fn host_name() -> String {
@@ -76,47 +74,30 @@ fn host_name() -> String {
 /// # Errors
 /// When the certificate authority cannot be read.
 pub(crate) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
-    let config::Redis { servers, ca_file, prefix, stream_length, timeout } = &loaded.config.redis;
-    let Some(servers) = servers else { return Ok(None) };
+    let config::Redis { servers, ca_file, streams } = &loaded.config.redis;
+    let Some(servers) = servers.clone() else { return Ok(None) };
     let read = |file: &PathBuf| {
         std::fs::read(file).map_err(|error| {
             let (path, file) = (loaded.path.display(), file.display());
             AppError::Config(format!("{path}: redis.ca_file: {file} cannot be read: {error}"))
         })
     };
-    Ok(Some(sink::RedisSettings {
-        servers: redis_servers(servers),
-        ca: ca_file.as_ref().map(read).transpose()?,
-        prefix: prefix.clone(),
-        stream_length: *stream_length,
-        timeout: *timeout,
-    }))
-}
-
-fn redis_servers(servers: &config::RedisServers) -> sink::RedisServers {
-    let exposed = |url: &config::Secret| url.expose().to_owned();
-    let all = |urls: &[config::Secret]| urls.iter().map(exposed).collect();
-    match servers {
-        config::RedisServers::Single(url) => sink::RedisServers::Single(exposed(url)),
-        config::RedisServers::Sentinel { sentinels, master } => {
-            sink::RedisServers::Sentinel { sentinels: all(sentinels), master: exposed(master) }
-        }
-        config::RedisServers::Cluster(nodes) => sink::RedisServers::Cluster(all(nodes)),
-    }
+    let ca = ca_file.as_ref().map(read).transpose()?;
+    Ok(Some(sink::RedisSettings { servers, ca, ..streams.clone() }))
 }
 
 pub(crate) fn admin_settings(config: &Config) -> admin::Settings {
     let silence = |chain: &config::Chain| (chain.name.clone(), head_silence(chain));
     let limits = admin::Limits {
-        max_lag: config.admin.max_lag,
         head_silence: config.chains.iter().map(silence).collect(),
         pace: config.chains.iter().map(|chain| (chain.name.clone(), pace(chain))).collect(),
+        ..config.admin.limits
     };
-    admin::Settings { listen: config.admin.listen, limits }
+    admin::Settings { limits, ..config.admin.clone() }
 }
 
 fn pace(chain: &config::Chain) -> admin::ChainPace {
-    let confirmations = match chain.confirmations {
+    let confirmations = match chain.policy.confirmations {
         Confirmations::Blocks(depth) => Some(depth),
         Confirmations::Safe | Confirmations::Finalized => None,
     };
@@ -127,61 +108,7 @@ fn pace(chain: &config::Chain) -> admin::ChainPace {
 /// varies that much by itself.
 pub(crate) fn head_silence(chain: &config::Chain) -> std::time::Duration {
     let minute = std::time::Duration::from_secs(60);
-    (chain.block_time * 20).max(minute).max(chain.poll_interval * 2)
-}
-
-pub(crate) fn chain_settings(chain: &config::Chain) -> ChainSettings {
-    ChainSettings {
-        name: chain.name.clone(),
-        chain_id: chain.chain_id,
-        providers: chain.providers.iter().map(|provider| provider_settings(chain, provider)).collect(),
-        failover: FailoverSettings {
-            probe_timeout: chain.failover.probe_timeout.min(chain.request_timeout),
-            ..chain.failover
-        },
-        verify: chain.verify,
-        tag: match chain.confirmations {
-            Confirmations::Blocks(_) => None,
-            Confirmations::Safe => Some(BlockTag::Safe),
-            Confirmations::Finalized => Some(BlockTag::Finalized),
-        },
-        request_timeout: chain.request_timeout,
-        compression: chain.compression,
-        max_response_bytes: chain.max_response_bytes,
-        poll_interval: chain.poll_interval,
-        ws_silence: chain.ws_silence,
-        max_head_age: chain.max_head_age,
-        history: chain.history,
-    }
-}
-
-fn provider_settings(chain: &config::Chain, provider: &config::Provider) -> ProviderSettings {
-    // A setting of the provider counts before the one of the chain, also if it is "no limit".
-    let own = |own: Option<u64>, of_all: Option<u64>| own.or(of_all).filter(|limit| *limit > 0);
-
-    ProviderSettings {
-        label: provider.label.clone(),
-        http_url: provider.http.expose().to_owned(),
-        // Refused by the configuration where they are no headers.
-        headers: headers_of(provider.headers.iter().map(|(name, value)| (name.as_str(), value.expose())))
-            .unwrap_or_default(),
-        ws_url: provider.ws.as_ref().map(|ws| ws.expose().to_owned()),
-        priority: provider.priority,
-        role: provider.role,
-        pace: RateLimitSettings {
-            requests_per_second: own(provider.requests_per_second, chain.pace.requests_per_second),
-            compute_units_per_second: own(
-                provider.compute_units_per_second,
-                chain.pace.compute_units_per_second,
-            ),
-            ..chain.pace.clone()
-        },
-    }
-}
-
-pub(crate) fn policy(chain: &config::Chain) -> DepthPolicy {
-    let config::Chain { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish, .. } = *chain;
-    DepthPolicy { confirmations, reorg_window, backend_lag, backend_lag_blocks, publish }
+    (chain.block_time * 20).max(minute).max(chain.node.poll_interval * 2)
 }
 
 pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {

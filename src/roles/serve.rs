@@ -1,6 +1,5 @@
 //! The serve role: the public server, from its configuration to its loops.
 
-pub(super) mod application;
 mod status;
 
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::application;
 use super::database::store_error;
 use super::error::AppError;
 use super::inbound;
@@ -16,7 +16,7 @@ use super::loops::Loops;
 use super::parts::{Loaded, admin_settings};
 use super::trigger;
 use crate::config::{AuthMode, Config, ServerConfig};
-use chainflume_access::{PublicRooms, Verifier, VerifyingKey};
+use chainflume_access::{Verifier, VerifyingKey};
 use chainflume_api::Api;
 use chainflume_core::domain::causes;
 use chainflume_gateway::feed::{self, Feed};
@@ -61,8 +61,7 @@ pub(crate) async fn start(
     loops: &Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
-    let ServerConfig { hot_bytes, queue_bytes, .. } = config.server;
-    let settings = feed::Settings { rules: config.push.clone(), hot_bytes, queue_bytes };
+    let settings = feed::Settings { rules: config.push.clone(), ..config.server.feed.clone() };
     let feed = Feed::open(store, store.outbox(), settings).await.map_err(store_error)?;
     let grants = Grants::of(store);
     server.load(&grants).await.map_err(store_error)?;
@@ -173,12 +172,8 @@ fn settings(server: &ServerConfig) -> Result<Option<Settings>, String> {
         listen,
         tls,
         auth: auth(server).map_err(|error| format!("server.auth: {error}"))?,
-        cors_origins: server.cors_origins.clone(),
-        public_rooms: PublicRooms(server.public_rooms.clone()),
-        max_connections: server.max_connections,
+        listener: server.listener.clone(),
         limits: server.limits,
-        trusted_proxies: server.trusted_proxies.clone(),
-        access_log: server.access_log,
         revocations_kept: server.auth.revocations_kept,
     }))
 }

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use tokio::task::JoinSet;
 
+use super::application::{publisher, schemas};
 use super::error::AppError;
 use super::loops::Loops;
 use super::parts::Loaded;
-use super::serve::application::{publisher, schemas};
 use crate::config::{self, Config};
 use chainflume_api::Api;
 use chainflume_core::domain::causes;
@@ -58,7 +58,7 @@ fn limits(loaded: &Loaded, database: &Database, loops: &mut Loops, tasks: &mut J
     names.chain([ALERTS]).for_each(metrics::limit_starts);
     let settings = WatchSettings {
         thresholds: config.thresholds.clone(),
-        windows: config.chains.iter().map(|chain| (chain.chain_id, chain.reorg_window)).collect(),
+        windows: config.chains.iter().map(|chain| (chain.chain_id, chain.policy.reorg_window)).collect(),
     };
     let database = database.clone();
     loops.trigger(tasks, LeaseName::limits(), move |turn, heartbeat| {
@@ -100,12 +100,12 @@ fn now() -> Timestamp {
 pub(crate) fn reaction(
     loaded: &Loaded,
     store: &Store,
-    endpoint: &config::Webhook,
+    webhook: &config::Webhook,
 ) -> Result<Option<Arc<dyn TakeAnswer>>, AppError> {
-    let Some(answers) = &endpoint.answers else { return Ok(None) };
-    metrics::reaction_starts(&endpoint.name);
+    let Some(answers) = &webhook.answers else { return Ok(None) };
+    metrics::reaction_starts(&webhook.endpoint.name);
     let publisher = publisher((&loaded.config, store))?;
-    let reaction = Reaction::new(store, publisher, endpoint.name.clone(), answers.event_type.clone());
+    let reaction = Reaction::new(store, publisher, webhook.endpoint.name.clone(), answers.event_type.clone());
     Ok(Some(Arc::new(ReactionAnswers(reaction))))
 }
 

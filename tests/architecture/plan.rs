@@ -79,7 +79,8 @@ pub const PURE: &str = "core";
 
 /// Every package. Cargo refuses what a package does not list; this is why the lists are as short as they are.
 pub const PACKAGES: &[Package] = &[
-    package("core", &[], "all packages share its words, and it knows none of them"),
+    package("settings", &[], "every room reads its own settings with it, and it knows no room"),
+    package("core", &["settings"], "all packages share its words, and it knows none of theirs"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
     package(
         "access",
@@ -87,28 +88,28 @@ pub const PACKAGES: &[Package] = &[
         "who may see what is decided from a credential and a name, without HTTP or tables",
     ),
     package("api", &["access"], "routes are described without a listener and without HTTP"),
-    package("node", &["core", "ops"], "it asks nodes and does not know what the answers are for"),
-    package("db", &["core"], "it reaches the database and knows no table of a chain"),
+    package("node", &["core", "ops", "settings"], "it asks nodes and does not know what the answers are for"),
+    package("db", &["core", "settings"], "it reaches the database and knows no table of a chain"),
     package("outbox", &["core", "db"], "it has messages and does not know what they are about"),
-    package("store", &["core", "db", "outbox"], "tables know neither a node nor a sink"),
+    package("store", &["core", "db", "outbox", "settings"], "tables know neither a node nor a sink"),
     package(
         "index",
-        &["core", "ops", "node", "db", "store"],
+        &["core", "ops", "node", "db", "store", "settings"],
         "it moves logs from a chain to the store, and nowhere else",
     ),
     package(
         "deliver",
-        &["core", "ops", "db", "outbox", "store"],
+        &["core", "ops", "db", "outbox", "store", "settings"],
         "what is downstream knows neither `node` nor `index`",
     ),
     package(
         "gateway",
-        &["access", "api", "core", "ops", "db", "outbox"],
+        &["access", "api", "core", "ops", "db", "outbox", "settings"],
         "it pushes what is stored and answers for other crates, and knows neither sinks nor chains nor those crates",
     ),
     package(
         "publish",
-        &["access", "api", "core", "ops", "db", "outbox"],
+        &["access", "api", "core", "ops", "db", "outbox", "settings"],
         "it writes the application's facts, and knows neither chains nor the listener",
     ),
     package(
@@ -132,7 +133,7 @@ pub const PACKAGES: &[Package] = &[
         "",
         &[
             "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "publish", "follow", "inbound", "trigger", "devchain",
+            "publish", "follow", "inbound", "trigger", "devchain", "settings",
         ],
         "the program builds the parts and joins them",
     ),
@@ -189,7 +190,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "",
         "config",
-        &["postgres", "admin"],
+        &["lease", "postgres", "admin"],
         "it fills in the settings of the parts, and only the joiners know it",
     ),
     room(

@@ -11,14 +11,14 @@ fn the_application_has_texts_and_a_retention() {
          status = \"failed\"\ntitle = \"{{data.from}} stays\"\n"
     );
     let publish = Given::default().right(&text).publish;
-    assert_eq!(publish.retention, Some(Duration::from_hours(90 * 24)));
+    assert_eq!(publish.events.retention, Some(Duration::from_hours(90 * 24)));
     let [text] = publish.activity_texts.as_slice() else { panic!("{:?}", publish.activity_texts) };
     assert_eq!((text.activity_type.as_str(), text.status), ("swap", ActivityStatus::Failed));
     assert_eq!(
         (text.title.clone(), text.description.clone()),
         (TextTemplate::parse("{data.from} stays").ok(), None)
     );
-    assert_eq!(Given::default().right(RIGHT).publish.retention, None);
+    assert_eq!(Given::default().right(RIGHT).publish.events.retention, None);
 }
 
 #[test]

@@ -2,13 +2,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainflume::config::{
-    Admin, Alerts, ApplicationFacts, AuditSettings, Chain, Compression, Config, Confirmations,
-    DatabaseConfig, FailoverSettings, HistorySettings, LogConfig, LogVerification, OutboxConfig, Provider,
-    ProviderRole, PublishMode, RateLimitSettings, RecordRetention, Redis, RedisServers, Secret, Shutdown,
-    Source, Standby, Users,
+    Alerts, ApplicationFacts, AuditSettings, Chain, ChainSettings, Compression, Config, Confirmations,
+    DatabaseConfig, DepthPolicy, FailoverSettings, HistorySettings, LogConfig, LogVerification, OutboxConfig,
+    ProviderRole, ProviderSettings, PublishMode, RateLimitSettings, RecordRetention, Redis, Shutdown, Source,
+    Users,
 };
+use chainflume::{admin, lease};
 use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::Family;
+use chainflume_deliver::sink::RedisServers;
 
 use crate::given::{Given, RIGHT, after, with};
 
@@ -23,16 +25,15 @@ const PRICES: [(&str, u64); 7] = [
     ("*", 20),
 ];
 
-fn only_provider() -> Provider {
-    Provider {
+fn only_provider() -> ProviderSettings {
+    ProviderSettings {
         label: "node.example".to_owned(),
-        http: Secret::new("https://node.example/v2/key-in-literal"),
-        ws: None,
-        headers: Vec::new(),
+        http_url: "https://node.example/v2/key-in-literal".to_owned(),
+        ws_url: None,
+        headers: chainflume_node::headers_of([]).expect("none"),
         priority: 1,
         role: ProviderRole::Any,
-        requests_per_second: None,
-        compute_units_per_second: None,
+        pace: usual_pace(),
     }
 }
 
@@ -73,11 +74,11 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         outbox: OutboxConfig::default(),
         retention: RecordRetention::default(),
         redis: Redis::default(),
-        standby: Standby::default(),
+        standby: lease::Settings::default(),
         webhooks: Vec::new(),
         inbound: Vec::new(),
         alerts: Alerts::default(),
-        admin: Admin::default(),
+        admin: admin::Settings::default(),
         server: config.server.clone(),
         push: Vec::new(),
         publish: ApplicationFacts::default(),
@@ -89,25 +90,31 @@ fn a_small_configuration_is_read_whole_with_every_default() {
         chains: vec![Chain {
             name: "base".to_owned(),
             chain_id: 8453,
-            providers: vec![only_provider()],
-            failover: usual_failover(),
-            verify: LogVerification::Bloom,
-            confirmations: Confirmations::Blocks(2),
-            reorg_window: 64,
-            backend_lag: Duration::from_secs(60),
-            backend_lag_blocks: 128,
-            publish: PublishMode::Confirmed,
+            node: ChainSettings {
+                name: "base".to_owned(),
+                chain_id: 8453,
+                providers: vec![only_provider()],
+                failover: usual_failover(),
+                verify: LogVerification::Bloom,
+                tag: None,
+                request_timeout: Duration::from_secs(10),
+                compression: Compression::Auto,
+                max_response_bytes: 64 << 20,
+                poll_interval: Duration::from_secs(12),
+                ws_silence: Duration::from_secs(36),
+                max_head_age: Duration::from_secs(3_600),
+                history: usual_history(),
+            },
+            policy: DepthPolicy {
+                confirmations: Confirmations::Blocks(2),
+                reorg_window: 64,
+                backend_lag: Duration::from_secs(60),
+                backend_lag_blocks: 128,
+                publish: PublishMode::Confirmed,
+            },
             block_time: Duration::from_secs(12),
-            poll_interval: Duration::from_secs(12),
-            request_timeout: Duration::from_secs(10),
-            ws_silence: Duration::from_secs(36),
-            compression: Compression::Auto,
-            max_response_bytes: 64 << 20,
-            max_head_age: Duration::from_secs(3_600),
-            history: usual_history(),
             contract_check: Some(Duration::from_hours(1)),
             audit: Some(AuditSettings { blocks: 2_000, every: Duration::from_secs(10), repair: true }),
-            pace: usual_pace(),
         }],
         sources: vec![Source {
             name: "usdc".to_owned(),
@@ -137,7 +144,7 @@ fn variables_are_filled_in_after_parsing() {
         .replace("100", "\"${START:-0x10}\"".replace("0x10", "16").as_str());
     let config = given.right(&format!("{text}\n[users]\ncreate_missing = \"${{CREATE}}\""));
     assert_eq!(
-        config.chains[0].providers[0].http.expose(),
+        config.chains[0].node.providers[0].http_url,
         "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$"
     );
     assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, 16));
@@ -158,33 +165,34 @@ fn redis_is_one_server_or_sentinels_or_a_cluster() {
         let given = Given::default().variable("WORD", "pass~word").variable("NONE", "");
         given.right(&format!("[redis]\n{redis}\n{RIGHT}")).redis.servers
     };
-    let secrets = |urls: &[&str]| urls.iter().map(|url| Secret::new(*url)).collect::<Vec<_>>();
+    let all = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
     assert_eq!(read("url = \"${NONE}\"\nsentinels = []\nmaster = \"\"\ncluster = []"), None);
     assert_eq!(
         read("url = \"rediss://flume:${WORD}@one/2\""),
-        Some(RedisServers::Single(Secret::new("rediss://flume:pass~word@one/2")))
+        Some(RedisServers::Single("rediss://flume:pass~word@one/2".to_owned()))
     );
     let sentinels = "sentinels = [\"redis://one:26379\", \"redis://:${WORD}@two:26379\"]";
-    let both = || secrets(&["redis://one:26379", "redis://:pass~word@two:26379"]);
+    let both = || all(&["redis://one:26379", "redis://:pass~word@two:26379"]);
     for (written, meant) in [
         ("my.Master_1", "redis://my.Master_1"),
         ("rediss://flume:${WORD}@mymaster/2", "rediss://flume:pass~word@mymaster/2"),
     ] {
         assert_eq!(
             read(&format!("{sentinels}\nmaster = \"{written}\"")),
-            Some(RedisServers::Sentinel { sentinels: both(), master: Secret::new(meant) })
+            Some(RedisServers::Sentinel { sentinels: both(), master: meant.to_owned() })
         );
     }
     assert_eq!(
         read("cluster = [\"redis://one:7000\", \"redis://two:7000/\", \"redis://three/0\"]"),
-        Some(RedisServers::Cluster(secrets(&["redis://one:7000", "redis://two:7000/", "redis://three/0"])))
+        Some(RedisServers::Cluster(all(&["redis://one:7000", "redis://two:7000/", "redis://three/0"])))
     );
 }
 
 #[test]
 fn events_are_published_when_confirmed_or_at_the_head_too() {
-    let publish =
-        |value: &str| Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].publish;
+    let publish = |value: &str| {
+        Given::default().right(&after("http", &format!("publish = {value}"))).chains[0].policy.publish
+    };
     assert_eq!(publish("\"confirmed\""), PublishMode::Confirmed);
     assert_eq!(publish("\"pending_and_confirmed\""), PublishMode::PendingAndConfirmed);
 }
@@ -193,7 +201,7 @@ fn events_are_published_when_confirmed_or_at_the_head_too() {
 fn confirmations_are_blocks_or_a_tag() {
     let read = |value: &str| {
         let text = after("http", &format!("confirmations = {value}"));
-        Given::default().variable("DEPTH", "7").right(&text).chains[0].confirmations
+        Given::default().variable("DEPTH", "7").right(&text).chains[0].policy.confirmations
     };
     assert_eq!(read("0"), Confirmations::Blocks(0));
     assert_eq!(read("\"${DEPTH}\""), Confirmations::Blocks(7));
@@ -205,7 +213,7 @@ fn confirmations_are_blocks_or_a_tag() {
 fn silence_follows_the_block_time_but_is_at_least_ten_seconds() {
     let silence = |time: &str| {
         let text = after("http", &format!("block_time = \"{time}\""));
-        Given::default().right(&text).chains[0].ws_silence
+        Given::default().right(&text).chains[0].node.ws_silence
     };
     assert_eq!(silence("5s"), Duration::from_secs(15));
     assert_eq!(silence("250ms"), Duration::from_secs(10));
@@ -256,17 +264,18 @@ fn providers_are_preferred_in_order_and_named_by_their_hosts() {
                    [[chain.provider]]\nname = \"archive\"\nhttp = \"https://one.example/other\"\nrole = \"history\"\n\
                    priority = 9\nrequests_per_second = 15\ncompute_units_per_second = 0\n";
     let text = with("http = \"https://node.example/v2/key-in-literal\"\n", several);
-    let provider = |label: &str, http: &str, ws: Option<&str>, priority, role| Provider {
+    let provider = |label: &str, http: &str, ws: Option<&str>, priority, role| ProviderSettings {
         label: label.to_owned(),
-        http: Secret::new(http),
-        ws: ws.map(Secret::new),
+        http_url: http.to_owned(),
+        ws_url: ws.map(str::to_owned),
         priority,
         role,
         ..only_provider()
     };
     let archive = provider("archive", "https://one.example/other", None, 9, ProviderRole::History);
+    let pace = RateLimitSettings { requests_per_second: Some(15), ..usual_pace() };
     assert_eq!(
-        Given::default().right(&text).chains[0].providers,
+        Given::default().right(&text).chains[0].node.providers,
         [
             provider(
                 "one.example",
@@ -275,7 +284,7 @@ fn providers_are_preferred_in_order_and_named_by_their_hosts() {
                 1,
                 ProviderRole::Any
             ),
-            Provider { requests_per_second: Some(15), compute_units_per_second: Some(0), ..archive },
+            ProviderSettings { pace, ..archive },
         ]
     );
 }

@@ -62,10 +62,10 @@ fn what_the_daemon_publishes_by_itself_is_read() {
         (8453, LimitSide::Below, "account.balance.low")
     );
     let [crm, ship] = config.webhooks.as_slice() else { panic!("{:?}", config.webhooks) };
-    assert_eq!((&crm.answers, crm.types.len()), (&None, 0));
+    assert_eq!((&crm.answers, crm.delivery.types.len()), (&None, 0));
     let answers = AnswerConfig { event_type: Some("order.quoted".to_owned()) };
     assert_eq!(
-        (&ship.answers, &ship.types[..], ship.timeout.as_secs()),
+        (&ship.answers, &ship.delivery.types[..], ship.endpoint.timeout.as_secs()),
         (&Some(answers), &["order.*".to_owned()][..], 3)
     );
     assert_eq!((high.limit.side, high.event_type.as_str()), (LimitSide::Above, "whale.seen"));

@@ -13,6 +13,7 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,17 +27,28 @@ pub use position::parse_position;
 use crate::push::PushRule;
 use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
+use chainflume_settings::{GIB, KIB, MIB};
 use hub::Hub;
 
 /// How messages are kept for clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// What names events.
+    #[serde(skip)]
     pub rules: Vec<PushRule>,
     /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
+    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 16 * GIB }, _>")]
     pub hot_bytes: usize,
     /// Bytes of live messages that may wait for one client.
+    #[serde(deserialize_with = "chainflume_settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
     pub queue_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { rules: Vec::new(), hot_bytes: 64 << 20, queue_bytes: 1 << 20 }
+    }
 }
 
 /// Pages of the outbox that are read at once: thousands of clients that come back together must not take the database from the

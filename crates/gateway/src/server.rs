@@ -35,6 +35,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use serde::{Deserialize, Deserializer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,7 @@ use chainflume_api::Api;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
+use chainflume_settings::{Fault, texts};
 
 /// How the public listener answers.
 #[derive(Debug)]
@@ -66,22 +68,55 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Who may ask.
     pub auth: Auth,
-    /// Origins of web pages that may ask, exactly as browsers write them.
-    pub cors_origins: Vec<String>,
-    /// Rooms for everybody with a valid credential.
-    pub public_rooms: PublicRooms,
-    /// Connections at the same time.
-    pub max_connections: usize,
+    /// What is accepted of all callers together.
+    pub listener: ListenerSettings,
     /// What each caller may use.
     pub limits: CallerLimits,
-    /// Proxies whose `X-Forwarded-For` counts.
-    pub trusted_proxies: Vec<Network>,
-    /// Whether every request is logged.
-    pub access_log: bool,
     /// How long revocations of users and tokens are kept.
     pub revocations_kept: Duration,
     /// The certificate, where the server itself speaks TLS.
     pub tls: Option<Tls>,
+}
+
+/// What the listener accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ListenerSettings {
+    /// Origins of web pages that may ask, exactly as browsers write them.
+    #[serde(skip)]
+    pub cors_origins: Vec<String>,
+    /// Rooms for everybody with a valid credential.
+    #[serde(skip)]
+    pub public_rooms: PublicRooms,
+    /// Connections at the same time.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    pub max_connections: usize,
+    /// Proxies whose `X-Forwarded-For` counts.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<Network>,
+    /// Whether every request is logged.
+    pub access_log: bool,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            cors_origins: Vec::new(),
+            public_rooms: PublicRooms(PUBLIC_ROOMS.map(str::to_owned).to_vec()),
+            max_connections: 20_000,
+            trusted_proxies: Vec::new(),
+            access_log: false,
+        }
+    }
+}
+
+/// Kinds of rooms that may be public.
+pub const PUBLIC_ROOMS: [&str; 4] = ["address", "contract", "chain", "type"];
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    let remedy =
+        "write an address, \"10.0.0.7\", or a network with the bits of its prefix alone, \"10.0.0.0/8\"";
+    texts(deserializer, |text| Network::parse(text).ok_or_else(|| Fault::new("is not a network", remedy)))
 }
 
 /// Why the public address cannot be served.

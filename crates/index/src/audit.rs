@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
@@ -11,14 +12,23 @@ use chainflume_ops::health::{AuditHealth, Board, Heartbeat};
 use chainflume_ops::metrics;
 
 /// The pace of an audit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct AuditSettings {
     /// Blocks read at once.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
     pub blocks: u64,
     /// From one such read to the next.
+    #[serde(deserialize_with = "chainflume_settings::duration::<10, 86_400_000, _>")]
     pub every: Duration,
     /// Whether differences are repaired where receipts with the root of their header prove what is on the chain.
     pub repair: bool,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { blocks: 2_000, every: Duration::from_secs(10), repair: true }
+    }
 }
 
 /// Audits one chain: source by source, the one that is furthest behind first.

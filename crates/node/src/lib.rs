@@ -33,6 +33,6 @@ pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
 pub use pool::{Pool, ProviderState, SwitchListener, essential};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
-    BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, ProviderRole,
-    ProviderSettings, RateLimitSettings, Work, headers_of, host_of,
+    BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, MAX_RATE,
+    ProviderRole, ProviderSettings, RateLimitSettings, Work, headers_of, host_of,
 };

@@ -1,68 +1,140 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
     UPGRADE,
 };
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use chainflume_settings::{GIB, KIB, MIB};
+
 /// How one chain's node is asked.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ChainSettings {
     /// Name in messages and metrics.
+    #[serde(skip)]
     pub name: String,
     /// The chain id the node must have (EIP-155).
+    #[serde(skip)]
     pub chain_id: u64,
     /// Whom to ask; at least one.
+    #[serde(skip)]
     pub providers: Vec<ProviderSettings>,
     /// When another one is asked.
+    #[serde(skip)]
     pub failover: FailoverSettings,
     /// How the logs of new blocks are checked.
     pub verify: LogVerification,
     /// The tag blocks are confirmed by, if they are: a provider without it is of no use.
+    #[serde(skip)]
     pub tag: Option<BlockTag>,
     /// How long one request may take, connection included.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 600_000, _>")]
     pub request_timeout: Duration,
     /// Whether answers may come compressed.
     pub compression: Compression,
     /// Largest body read, after decompression, in bytes.
+    #[serde(deserialize_with = "chainflume_settings::size::<{ 64 * KIB }, GIB, _>")]
     pub max_response_bytes: usize,
     /// How often the head is asked for while the WebSocket does not work.
+    #[serde(deserialize_with = "chainflume_settings::duration::<50, 3_600_000, _>")]
     pub poll_interval: Duration,
     /// An open WebSocket that has sent nothing for this long counts as dead.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 3_600_000, _>")]
     pub ws_silence: Duration,
     /// A node whose newest block is older has not synced. Zero: any block is young enough.
+    #[serde(deserialize_with = "chainflume_settings::duration::<0, 31_536_000_000, _>")]
     pub max_head_age: Duration,
     /// How history is read.
+    #[serde(skip)]
     pub history: HistorySettings,
 }
 
+/// Of a chain with a block every twelve seconds.
+impl Default for ChainSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            chain_id: 0,
+            providers: Vec::new(),
+            failover: FailoverSettings::default(),
+            verify: LogVerification::default(),
+            tag: None,
+            request_timeout: Duration::from_secs(10),
+            compression: Compression::default(),
+            max_response_bytes: 64 << 20,
+            poll_interval: Duration::from_secs(12),
+            ws_silence: Duration::from_secs(36),
+            max_head_age: Duration::from_hours(1),
+            history: HistorySettings::default(),
+        }
+    }
+}
+
 /// One node, or one company's gateway to many.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ProviderSettings {
     /// What it is called in messages and metrics; another for each of a chain, and never the URL.
+    #[serde(skip)]
     pub label: String,
     /// `http://` or `https://`; may hold a key and is never shown.
+    #[serde(skip)]
     pub http_url: String,
     /// `ws://` or `wss://`; `None` follows the chain by polling alone.
+    #[serde(skip)]
     pub ws_url: Option<String>,
     /// Headers of each request and of the WebSocket's handshake; values may be keys and are never shown.
+    #[serde(skip)]
     pub headers: HeaderMap,
     /// The lower, the rather it is asked.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000, _, _>")]
     pub priority: u32,
     /// What it is for.
     pub role: ProviderRole,
     /// How fast it is asked.
+    #[serde(skip)]
     pub pace: RateLimitSettings,
 }
 
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            label: String::new(),
+            http_url: String::new(),
+            ws_url: None,
+            headers: HeaderMap::new(),
+            priority: 1,
+            role: ProviderRole::default(),
+            pace: RateLimitSettings::default(),
+        }
+    }
+}
+
+// URLs and headers may hold keys.
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("label", &self.label)
+            .field("priority", &self.priority)
+            .field("role", &self.role)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the logs of new blocks are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogVerification {
     /// By their own shape alone.
     Off,
     /// Against the bloom filter of the header: it never leaves out a log there is.
+    #[default]
     Bloom,
     /// Against the root of the receipts in the header: nothing can be missing or changed.
     Receipts,
@@ -107,9 +179,11 @@ impl BlockTag {
 
 /// Whether a node may compress its answers. It saves eight ninths of the bytes, and a node (go-ethereum, Erigon) spends more
 /// time on it than on the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Over `https://`, which leads across the internet; not over `http://`, which leads to a node of one's own.
+    #[default]
     Auto,
     /// Always.
     Always,
@@ -141,9 +215,11 @@ pub enum Work {
 }
 
 /// What a provider is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProviderRole {
     /// Whatever there is to ask.
+    #[default]
     Any,
     /// The newest blocks.
     Live,
@@ -171,46 +247,112 @@ impl ProviderRole {
 }
 
 /// When another provider is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct FailoverSettings {
     /// How often each provider is asked for its head, where there are several.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 3_600_000, _>")]
     pub probe_interval: Duration,
     /// How long a provider may take to answer a probe.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
     pub probe_timeout: Duration,
     /// Blocks a provider may lag behind the others.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 100_000, _, _>")]
     pub max_lag: u64,
     /// How long a preferred provider must have been well before it is asked again.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 86_400_000, _>")]
     pub return_after: Duration,
 }
 
+impl Default for FailoverSettings {
+    fn default() -> Self {
+        Self {
+            probe_interval: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(2),
+            max_lag: 5,
+            return_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Requests or compute units a second that may be configured.
+pub const MAX_RATE: u64 = 1_000_000;
+
 /// How fast an endpoint is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct RateLimitSettings {
     /// Requests a second, each call of a batch being one; `None` for no limit of our own.
+    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
     pub requests_per_second: Option<u64>,
     /// Compute units a second; `None` for no limit of our own.
+    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
     pub compute_units_per_second: Option<u64>,
     /// Compute units of a call by method; `*` for all others.
+    #[serde(skip)]
     pub compute_units: BTreeMap<String, u64>,
     /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000, _, _>")]
     pub max_concurrent: usize,
     /// Bytes of answers that are read at once; one answer may go beyond, up to the largest that is read.
+    #[serde(deserialize_with = "chainflume_settings::size::<{ 64 * KIB }, { 16 * GIB }, _>")]
     pub max_bytes_in_flight: usize,
 }
 
+/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
+const COMPUTE_UNITS: [(&str, u64); 7] = [
+    ("eth_chainId", 0),
+    ("eth_getLogs", 60),
+    ("eth_getBlockByNumber", 20),
+    ("eth_getBlockByHash", 20),
+    ("eth_getBlockReceipts", 20),
+    ("eth_getTransactionReceipt", 20),
+    ("*", 20),
+];
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self {
+            requests_per_second: None,
+            compute_units_per_second: None,
+            compute_units: COMPUTE_UNITS.map(|(method, units)| (method.to_owned(), units)).into(),
+            max_concurrent: 16,
+            max_bytes_in_flight: 128 << 20,
+        }
+    }
+}
+
 /// How history is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct HistorySettings {
     /// Ranges asked for at the same time.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 64, _, _>")]
     pub ranges_in_flight: usize,
     /// Width of the first question, in blocks.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
     pub initial_range: u64,
     /// Widest question, in blocks.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
     pub max_range: u64,
     /// Bytes of answers that may wait for the database; no new range is asked for above it.
+    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 64 * GIB }, _>")]
     pub buffer_bytes: usize,
     /// Answers that wait are handed out joined, up to so many logs; 0 hands each out by itself.
+    #[serde(deserialize_with = "chainflume_settings::number::<0, 1_000_000, _, _>")]
     pub commit_logs: usize,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self {
+            ranges_in_flight: 4,
+            initial_range: 1_000,
+            max_range: 10_000,
+            buffer_bytes: 20 << 20,
+            commit_logs: 12_000,
+        }
+    }
 }
 
 /// Of answers that wait for the database, for a reader beside live blocks: some thousand logs, compared in a

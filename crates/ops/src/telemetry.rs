@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -18,7 +19,8 @@ use writer::{LineWriter, LogQueue};
 static LINES: OnceLock<LogQueue> = OnceLock::new();
 
 /// The format of a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LineFormat {
     /// [`LineFormat::Human`] on a terminal, else [`LineFormat::Json`].
     #[default]

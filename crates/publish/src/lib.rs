@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use serde::Deserialize;
 use sqlx::postgres::PgPool;
 
 pub use activities::{
@@ -40,6 +41,7 @@ pub use users::{UserChanges, UserDevice, UserError, WrittenUser, person_of};
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
+use chainflume_settings::{KIB, MIB};
 
 /// How facts are taken.
 #[derive(Debug)]
@@ -52,11 +54,31 @@ pub struct Settings {
     pub activity_texts: Vec<ActivityText>,
     /// Ids (EIP-155) of the chains on which activities may follow transactions.
     pub chains: Vec<u64>,
-    /// Bytes of one payload at most.
+    /// How large and of how many kinds facts are.
+    pub limits: FactLimits,
+}
+
+/// How large and of how many kinds facts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FactLimits {
+    /// Bytes of one payload at most. A body of a request has at most 1 MiB.
+    #[serde(deserialize_with = "chainflume_settings::size::<KIB, MIB, _>")]
     pub payload_bytes: usize,
     /// Kinds of things that events may be about: each has a stream in Redis.
+    #[serde(deserialize_with = "chainflume_settings::number::<5, 10_000, _, _>")]
     pub max_aggregate_types: usize,
 }
+
+impl Default for FactLimits {
+    fn default() -> Self {
+        Self { payload_bytes: 256 << 10, max_aggregate_types: 100 }
+    }
+}
+
+/// Types of activities that need no configuration.
+pub const ACTIVITY_TYPES: [&str; 7] =
+    ["account_creation", "device_added", "device_removed", "top_up", "deposit", "send", "withdraw"];
 
 /// Writes facts of the application. Clones are of the same.
 #[derive(Clone)]

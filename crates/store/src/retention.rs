@@ -2,20 +2,38 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::Store;
 use chainflume_db::StoreError;
 
 /// How long rows are kept that no other row needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct HistoryRetention {
     /// Resolved dead letters, from their end on.
+    #[serde(rename = "dead_letters", deserialize_with = "chainflume_settings::duration::<0, CENTURY, _>")]
     pub resolved: Duration,
     /// Events that reorgs took back, with the record of the reorg.
+    #[serde(rename = "reorgs", deserialize_with = "chainflume_settings::duration::<0, CENTURY, _>")]
     pub orphaned: Duration,
     /// Sources that follow every contract of a chain: their letters are of strangers.
+    #[serde(skip)]
     pub strangers: Vec<String>,
     /// Open dead letters kept of each of these sources, the newest.
+    #[serde(rename = "letters_of_any")]
+    #[serde(deserialize_with = "chainflume_settings::number::<0, 10_000_000, _, _>")]
     pub strangers_letters: u32,
+}
+
+/// Milliseconds of a hundred years.
+const CENTURY: u64 = 100 * 365 * 24 * 3_600 * 1_000;
+
+impl Default for HistoryRetention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(days * 24);
+        Self { resolved: days(90), orphaned: days(365), strangers: Vec::new(), strangers_letters: 1_000 }
+    }
 }
 
 /// What a round of [`Store::trim_history`] deleted.

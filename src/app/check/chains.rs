@@ -8,7 +8,7 @@ use super::super::preflight::NodeCheck;
 use super::CheckLine;
 use crate::admin::{about, thousands};
 use crate::config::{self, Confirmations};
-use crate::roles::parts::{Loaded, chain_settings, translator};
+use crate::roles::parts::{Loaded, translator};
 use chainflume_index::{ContractFinding, look_at_contracts};
 use chainflume_node::{ChainError, Node};
 use chainflume_store::KnownBlocks;
@@ -41,7 +41,7 @@ pub(super) async fn look(
         let fit = nodes.iter().filter(|check| check.chain == chain.name && check.error().is_none());
         let first = fit.min_by_key(|check| check.priority)?;
         let head = *first.outcome.as_ref().ok()?;
-        let settings = chain_settings(chain);
+        let settings = chain.node.clone();
         let provider = settings.providers.iter().find(|candidate| candidate.label == first.provider)?;
         let node = Node::new(&settings, provider).ok()?;
         let mut found = look_at(loaded, chain, (&node, head), stored).await;
@@ -133,7 +133,7 @@ fn fresh_database(loaded: &Loaded) -> String {
 /// What of the chain is still in the future.
 fn waits(loaded: &Loaded, chain: &config::Chain, head: u64) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Confirmations::Blocks(depth) = chain.confirmations
+    if let Confirmations::Blocks(depth) = chain.policy.confirmations
         && depth > head
     {
         lines.push(format!(

@@ -20,11 +20,11 @@ pub fn watch(loaded: &Loaded, board: &Board) -> Result<AlertWatcher, AppError> {
     let limits = AlertThresholds {
         head_silence: config.chains.iter().map(|chain| (chain.name.clone(), head_silence(chain))).collect(),
         block_time: config.chains.iter().map(|chain| (chain.name.clone(), chain.block_time)).collect(),
-        max_lag: config.admin.max_lag,
+        max_lag: config.admin.limits.max_lag,
         websocket: config
             .chains
             .iter()
-            .filter(|c| c.providers.iter().any(|p| p.ws.is_some()))
+            .filter(|c| c.node.providers.iter().any(|p| p.ws_url.is_some()))
             .map(|c| c.name.clone())
             .collect(),
     };

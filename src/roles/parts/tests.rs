@@ -22,7 +22,7 @@ fn limits_of_a_provider_count_before_those_of_its_chain() {
          [[chain.provider]]\nhttp = \"http://one.example\"\n\
          [[chain.provider]]\nhttp = \"http://two.example\"\nrequests_per_second = 0\ncompute_units_per_second = 50",
     );
-    let settings = chain_settings(&chain);
+    let settings = chain.node;
     let limits: Vec<_> = settings
         .providers
         .iter()
@@ -37,7 +37,7 @@ fn limits_of_a_provider_count_before_those_of_its_chain() {
 #[test]
 fn a_probe_takes_no_longer_than_a_request() {
     let probe = |keys: &str| {
-        let settings = chain_settings(&chain(&format!("http = \"http://one.example\"\n{keys}")));
+        let settings = chain(&format!("http = \"http://one.example\"\n{keys}")).node;
         settings.failover.probe_timeout
     };
     assert_eq!(probe(""), Duration::from_secs(2));

@@ -33,7 +33,7 @@ pub fn accepted(config: &Config) {
     differ(config.chains.iter().map(|chain| chain.name.as_str()));
     differ(config.chains.iter().map(|chain| chain.chain_id));
     differ(config.sources.iter().map(|source| source.name.as_str()));
-    differ(config.webhooks.iter().map(|webhook| webhook.name.as_str()));
+    differ(config.webhooks.iter().map(|webhook| webhook.endpoint.name.as_str()));
     for chain in &config.chains {
         assert!(config.sources_of(&chain.name).next().is_some(), "nobody reads {chain:?}");
         follows(chain);
@@ -43,22 +43,24 @@ pub fn accepted(config: &Config) {
         means(source);
     }
     for webhook in &config.webhooks {
-        assert!(named(&webhook.name) && (1..=4).contains(&webhook.keys.len()), "{webhook:?}");
         assert!(
-            webhook.in_flight > 0 && webhook.retry_attempts > 0 && !webhook.timeout.is_zero(),
+            named(&webhook.endpoint.name) && (1..=4).contains(&webhook.endpoint.keys.len()),
             "{webhook:?}"
         );
+        let (delivery, timeout) = (&webhook.delivery, webhook.endpoint.timeout);
+        let attempts = delivery.schedule.attempts;
+        assert!(delivery.in_flight > 0 && attempts > 0 && !timeout.is_zero(), "{webhook:?}");
     }
-    let (database, shutdown) = (&config.database, &config.shutdown);
+    let (database, shutdown) = (&config.database.pool, &config.shutdown);
     assert!(database.max_connections >= 2 && !database.acquire_timeout.is_zero(), "{database:?}");
-    assert!(shutdown.deadline >= Duration::from_secs(1) && config.admin.max_lag > 0, "{shown}");
+    assert!(shutdown.deadline >= Duration::from_secs(1) && config.admin.limits.max_lag > 0, "{shown}");
 }
 
 /// Also a look at all of it shows no key and no password.
 pub fn quiet(config: &Config) {
     let mut shown = format!("{config:?}");
     // A changed text may make a key a part of the host, and hosts are shown.
-    for provider in config.chains.iter().flat_map(|chain| &chain.providers) {
+    for provider in config.chains.iter().flat_map(|chain| &chain.node.providers) {
         shown = shown.replace(&format!("label: {:?}", provider.label), "label");
     }
     assert!(!shown.contains(CANARY), "a secret is shown: {shown}");
@@ -66,16 +68,18 @@ pub fn quiet(config: &Config) {
 
 fn follows(chain: &Chain) {
     assert!(named(&chain.name) && i64::try_from(chain.chain_id).is_ok_and(|id| id > 0), "{chain:?}");
-    if let Confirmations::Blocks(depth) = chain.confirmations {
-        assert!(depth < chain.reorg_window, "{chain:?}");
+    if let Confirmations::Blocks(depth) = chain.policy.confirmations {
+        assert!(depth < chain.policy.reorg_window, "{chain:?}");
     }
-    assert!(chain.ws_silence > chain.block_time && !chain.block_time.is_zero(), "{chain:?}");
-    assert!(!chain.poll_interval.is_zero() && !chain.request_timeout.is_zero(), "{chain:?}");
-    let history = &chain.history;
+    assert!(chain.node.ws_silence > chain.block_time && !chain.block_time.is_zero(), "{chain:?}");
+    assert!(!chain.node.poll_interval.is_zero() && !chain.node.request_timeout.is_zero(), "{chain:?}");
+    let history = &chain.node.history;
     assert!(history.initial_range > 0 && history.initial_range <= history.max_range, "{chain:?}");
     assert!(history.ranges_in_flight > 0 && history.buffer_bytes >= 1 << 20, "{chain:?}");
     assert!(chain.audit.is_none_or(|audit| audit.blocks > 0 && !audit.every.is_zero()), "{chain:?}");
-    assert!(chain.pace.max_concurrent > 0 && chain.pace.compute_units.contains_key("*"), "{chain:?}");
+    for pace in chain.node.providers.iter().map(|provider| &provider.pace) {
+        assert!(pace.max_concurrent > 0 && pace.compute_units.contains_key("*"), "{chain:?}");
+    }
 }
 
 fn means(source: &Source) {

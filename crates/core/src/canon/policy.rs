@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::heads::Heads;
 use super::plan::DepthZones;
 
@@ -15,7 +17,8 @@ pub enum Confirmations {
 }
 
 /// What is published about an event, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PublishMode {
     /// Only the confirmed event.
     #[default]
@@ -25,20 +28,37 @@ pub enum PublishMode {
 }
 
 /// A chain's rules of depth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct DepthPolicy {
     /// When a block counts as confirmed.
+    #[serde(skip)]
     pub confirmations: Confirmations,
     /// Number of blocks below the head that may still change, if the chain has no `finalized` tag. Each of them is read
     /// singly.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 100_000, _, _>")]
     pub reorg_window: u64,
     /// How long one backend of a node may lack a block that another one has. A block younger than this, measured from
     /// the head, is read singly.
+    #[serde(deserialize_with = "chainflume_settings::duration::<0, 3_600_000, _>")]
     pub backend_lag: Duration,
     /// The same in blocks; the larger of both counts.
+    #[serde(deserialize_with = "chainflume_settings::number::<0, 100_000, _, _>")]
     pub backend_lag_blocks: u64,
     /// Whether events are published as pending.
     pub publish: PublishMode,
+}
+
+impl Default for DepthPolicy {
+    fn default() -> Self {
+        Self {
+            confirmations: Confirmations::Blocks(2),
+            reorg_window: 64,
+            backend_lag: Duration::from_secs(60),
+            backend_lag_blocks: 128,
+            publish: PublishMode::default(),
+        }
+    }
 }
 
 impl DepthPolicy {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::report::DeliveryReport;
@@ -30,18 +31,35 @@ use round::{DeliveryChunk, Outgoing, Round, Showing};
 pub use round::{DeliveryOrder, Schedule};
 
 /// How messages are delivered to one endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct DeliverySettings {
     /// When a delivery is tried again.
+    #[serde(skip)]
     pub schedule: Schedule,
     /// Types of messages to deliver, in full or with `*` for the rest: `stake.*`. Empty for all.
+    #[serde(skip)]
     pub types: Vec<String>,
     /// Maximum number of parallel deliveries, of messages with different keys.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 64, _, _>")]
     pub in_flight: usize,
     /// The messages that wait behind a failed delivery.
     pub order: DeliveryOrder,
     /// While this many messages wait for a try or behind one, no new messages are read from the outbox.
+    #[serde(deserialize_with = "chainflume_settings::number::<100, 10_000_000, _, _>")]
     pub max_held: u64,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            schedule: Schedule::default(),
+            types: Vec::new(),
+            in_flight: 4,
+            order: DeliveryOrder::default(),
+            max_held: 10_000,
+        }
+    }
 }
 
 /// Delivers messages to one endpoint.

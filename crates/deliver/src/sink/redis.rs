@@ -23,9 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::{Deserialize, Deserializer};
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
+use chainflume_settings::{Fault, text};
 use layout::StreamLayout;
 use stream_writer::{StreamWriter, WriteOutcome};
 
@@ -33,22 +35,28 @@ use stream_writer::{StreamWriter, WriteOutcome};
 const NAME: &str = "redis";
 
 /// Servers of Redis and names of the streams.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// The servers.
+    #[serde(skip)]
     pub servers: Servers,
     /// Certificate authority of the servers, PEM; `None` uses the system's authorities.
+    #[serde(skip)]
     pub ca: Option<Vec<u8>>,
     /// Prefix of every stream and channel.
+    #[serde(deserialize_with = "prefix")]
     pub prefix: String,
     /// Approximate number of entries that each stream keeps.
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000_000, _, _>")]
     pub stream_length: u64,
     /// Timeout of connecting, and then of an answer.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
     pub timeout: Duration,
 }
 
 /// The kind of deployment. URLs are `redis://user:password@host:port/db`, or `rediss://…` for TLS.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Servers {
     /// One server.
     Single(String),
@@ -63,10 +71,45 @@ pub enum Servers {
     Cluster(Vec<String>),
 }
 
+/// The default names no server; `roles` adds them.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            servers: Servers::Cluster(Vec::new()),
+            ca: None,
+            prefix: String::new(),
+            stream_length: 100_000,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Braces would put all streams into one slot of a Cluster, and blanks or quotes are a nuisance in every shell.
+fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, |text| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_-:.".contains(&b);
+        if text.len() <= 64 && text.bytes().all(fits) {
+            return Ok(text.to_owned());
+        }
+        Err(Fault::new("is not a prefix", "write at most 64 of letters, digits, `_`, `-`, `.` and `:`"))
+    })
+}
+
 // URLs may hold a password.
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Single(…)",
+            Self::Sentinel { .. } => "Sentinel(…)",
+            Self::Cluster(_) => "Cluster(…)",
+        })
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
+            .field("servers", &self.servers)
             .field("prefix", &self.prefix)
             .field("stream_length", &self.stream_length)
             .finish_non_exhaustive()

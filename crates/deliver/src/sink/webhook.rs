@@ -7,35 +7,61 @@
 mod answer;
 mod sign;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Delivered, Sink, SinkError, Stream};
 pub use answer::{AnswerFault, MAX_ANSWER, TakeAnswer};
 use chainflume_core::domain::Envelope;
 use chainflume_ops::http::{AddressPolicy, HttpClient, HttpError, HttpResponse};
+use chainflume_settings::{KIB, MIB};
 pub use sign::SigningKey;
 
 /// A delivery endpoint.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Its name; its cursor is stored under this name.
+    #[serde(skip)]
     pub name: String,
     /// Its URL.
+    #[serde(skip)]
     pub url: String,
     /// Each key signs. While keys are exchanged, the receiver knows only one of two.
+    #[serde(skip)]
     pub keys: Vec<SigningKey>,
     /// Timeout of a delivery, including connection and answer.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 120_000, _>")]
     pub timeout: Duration,
     /// The addresses that the URL may resolve to.
+    #[serde(skip)]
     pub reach: AddressPolicy,
     /// Certificate authority of its server, PEM; `None` uses the system's authorities.
+    #[serde(skip)]
     pub ca: Option<Vec<u8>>,
     /// Maximum size of a message, in bytes.
+    #[serde(rename = "max_message_bytes")]
+    #[serde(deserialize_with = "chainflume_settings::size::<KIB, { 64 * MIB }, _>")]
     pub max_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: String::new(),
+            keys: Vec::new(),
+            timeout: Duration::from_secs(15),
+            reach: AddressPolicy::Public { except: BTreeSet::new() },
+            ca: None,
+            max_bytes: 256 << 10,
+        }
+    }
 }
 
 // The URL may hold a key.

@@ -66,7 +66,7 @@ impl Door {
     /// A place among those of the address; `None` where it has them all.
     fn enter(&self, peer: SocketAddr) -> Option<Option<ConnectionPlace<IpAddr>>> {
         let address = peer.ip().to_canonical();
-        if self.settings.trusted_proxies.iter().any(|network| network.has(address)) {
+        if self.settings.listener.trusted_proxies.iter().any(|network| network.has(address)) {
             return Some(None);
         }
         self.addresses.take(&counted(address), self.settings.limits.connections_per_address).map(Some)
@@ -75,7 +75,8 @@ impl Door {
 
 /// Accepts connections until `stop`, and then waits until all have ended, for as long as clients may take to leave.
 pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, stop: CancellationToken) {
-    let (seats, tracker) = (Arc::new(Semaphore::new(door.settings.max_connections)), TaskTracker::new());
+    let (seats, tracker) =
+        (Arc::new(Semaphore::new(door.settings.listener.max_connections)), TaskTracker::new());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,

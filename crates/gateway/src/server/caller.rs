@@ -75,7 +75,7 @@ impl Shared {
             (Principal::User(before), Principal::User(after)) => before.id == after.id,
             (before, after) => before == after,
         };
-        let public = &self.settings.public_rooms;
+        let public = &self.settings.listener.public_rooms;
         if is_same && session.rooms().all(|room| newer.may_join(room, public)) {
             Ok(newer)
         } else {

@@ -30,7 +30,7 @@ struct AccessLine {
 /// Before and after every request: where the page comes from, how much its caller may ask, an id for it, and a line in the log.
 pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Seat>().map_or(Ipv4Addr::UNSPECIFIED.into(), Seat::peer);
-    let client = Client::of(peer, request.headers(), &shared.settings.trusted_proxies);
+    let client = Client::of(peer, request.headers(), &shared.settings.listener.trusted_proxies);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut line = AccessLine {
         started: Instant::now(),
@@ -115,7 +115,7 @@ impl AccessLine {
         // Names of users are the application's own, whatever characters they have.
         let caller = caller.as_deref().unwrap_or("-");
         let code = code.unwrap_or("-");
-        if shared.settings.access_log {
+        if shared.settings.listener.access_log {
             tracing::info!(%method, ?path, status, code, ?took, %client, ?caller, request = id, "request answered");
             return;
         }
@@ -150,7 +150,7 @@ fn is_foreign(settings: &Settings, headers: &HeaderMap) -> bool {
     }
     let Some(origin) = text(header::ORIGIN) else { return false };
     let is_own = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, name)| name == host));
-    let is_listed = settings.cors_origins.iter().any(|known| known == origin || known == "*");
+    let is_listed = settings.listener.cors_origins.iter().any(|known| known == origin || known == "*");
     !is_own && !is_listed
 }
 

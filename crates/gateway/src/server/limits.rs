@@ -4,25 +4,61 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
+use chainflume_settings::{KIB, MIB};
+
 /// What callers may use of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct CallerLimits {
     /// Connections of one address at the same time.
+    #[serde(rename = "max_connections_per_address")]
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
     pub connections_per_address: usize,
     /// Connections that stay open, of one user at the same time.
+    #[serde(rename = "max_connections_per_user")]
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
     pub connections_per_user: usize,
     /// Requests a second of one user or service.
+    #[serde(rename = "requests_per_second")]
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
     pub requests: u32,
     /// Requests a second of one address, of those without a valid credential in a header.
+    #[serde(rename = "requests_per_second_per_address")]
+    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
     pub requests_per_address: u32,
     /// How long the head of a request may take, and its body once more.
+    #[serde(rename = "header_timeout")]
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 300_000, _>")]
     pub head_timeout: Duration,
     /// Bytes of the head of a request.
+    #[serde(rename = "max_header_bytes")]
+    #[serde(deserialize_with = "chainflume_settings::size::<{ 8 * KIB }, MIB, _>")]
     pub head_bytes: usize,
     /// Bytes of the body of a request.
+    #[serde(rename = "max_body_bytes")]
+    #[serde(deserialize_with = "chainflume_settings::size::<KIB, { 16 * MIB }, _>")]
     pub body_bytes: usize,
     /// How long clients may take to leave when the server stops.
+    #[serde(rename = "drain_timeout")]
+    #[serde(deserialize_with = "chainflume_settings::duration::<0, 300_000, _>")]
     pub drain: Duration,
+}
+
+impl Default for CallerLimits {
+    fn default() -> Self {
+        Self {
+            connections_per_address: 5_000,
+            connections_per_user: 100,
+            requests: 100,
+            requests_per_address: 1_000,
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 32 << 10,
+            body_bytes: 1 << 20,
+            drain: Duration::from_secs(5),
+        }
+    }
 }
 
 /// A caller may send so many seconds' worth of requests at once: an application that starts again asks for everything.

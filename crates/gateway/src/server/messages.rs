@@ -67,7 +67,11 @@ impl MessagesQuery {
         let room = query.get("room").map(str::to_owned);
         let named: Vec<String> = [room, user, aggregate].into_iter().flatten().collect();
         let named = if named.is_empty() { vec!["all".to_owned()] } else { named };
-        let rooms = query::rooms(named.iter().map(String::as_str), principal, &shared.settings.public_rooms)?;
+        let rooms = query::rooms(
+            named.iter().map(String::as_str),
+            principal,
+            &shared.settings.listener.public_rooms,
+        )?;
         let (room, others) = rooms.split_first().ok_or_else(HttpProblem::forbidden)?;
         Ok(Self {
             since: query.since()?,

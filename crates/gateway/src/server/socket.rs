@@ -295,7 +295,8 @@ impl Connection {
             }),
             Op::Subscribe { rooms, since } => {
                 let names = rooms.iter().map(String::as_str);
-                let rooms = query::rooms(names, &self.principal, &self.shared.settings.public_rooms)?;
+                let rooms =
+                    query::rooms(names, &self.principal, &self.shared.settings.listener.public_rooms)?;
                 let since = since.as_deref().map(query::position).transpose()?;
                 let names: Vec<String> = rooms.iter().map(Room::to_string).collect();
                 let joined = self.session.join(rooms, since).await?;

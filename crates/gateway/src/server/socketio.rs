@@ -38,7 +38,7 @@ const CONNECT: Duration = Duration::from_secs(45);
 /// `/socket.io/`, for the clients of npm and PyPI as they are.
 pub(super) fn routes(shared: &Shared) -> Router<Shared> {
     // A polling client is connected between its requests too, so connections that are open do not count it.
-    let places = Arc::new(Semaphore::new(shared.settings.max_connections));
+    let places = Arc::new(Semaphore::new(shared.settings.listener.max_connections));
     let (accepting, limit) = (shared.clone(), shared.settings.limits.head_timeout);
     let settings = Settings { max_payload: PAYLOAD, max_waiting: WAITING };
     let engine = Engine::new(
@@ -285,7 +285,7 @@ impl<'a> Peer<'a> {
             let position = self.shared.feed.newest().to_string();
             return Ok(json!({ "ok": true, "position": position, "recovered": true }));
         }
-        let public = &self.shared.settings.public_rooms;
+        let public = &self.shared.settings.listener.public_rooms;
         let rooms = query::rooms(std::iter::once(&*room), &self.principal, public)?;
         let joined = self.session.join(rooms, self.since.clone()).await?;
         let position = joined.position.to_string();

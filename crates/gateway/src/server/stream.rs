@@ -64,7 +64,7 @@ async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Re
     }
     let principal = shared.settings.auth.of_headers(headers, now())?;
     let names = query.get("rooms").unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
+    let rooms = query::rooms(names, &principal, &shared.settings.listener.public_rooms)?;
     Ok(Redeemed { principal, rooms, since: query.since()? })
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn issue(
     let asked: TicketBody =
         json(&bytes, "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out")?;
     let names = asked.rooms.iter().map(String::as_str);
-    let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
+    let rooms = query::rooms(names, &principal, &shared.settings.listener.public_rooms)?;
     asked.since.as_deref().map(query::position).transpose()?;
     let caller = match &principal {
         Principal::Local => Caller::Local,
@@ -113,7 +113,7 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Redeemed, Http
         return Err(HttpProblem::new(401, "token_expired", "the token of this ticket has expired"));
     }
     let names = content.rooms.iter().map(String::as_str);
-    let rooms = query::rooms(names, &principal, &shared.settings.public_rooms)?;
+    let rooms = query::rooms(names, &principal, &shared.settings.listener.public_rooms)?;
     let since = content.since.as_deref().map(query::position).transpose()?;
     Ok(Redeemed { principal, rooms, since })
 }

@@ -226,7 +226,11 @@ impl Publisher {
 
     fn fits(&self, data: &Map<String, Value>) -> Result<(), ActivityError> {
         let bytes = serde_json::to_string(data).unwrap_or_default().len();
-        if bytes > self.0.settings.payload_bytes { Err(ActivityError::TooLarge(bytes)) } else { Ok(()) }
+        if bytes > self.0.settings.limits.payload_bytes {
+            Err(ActivityError::TooLarge(bytes))
+        } else {
+            Ok(())
+        }
     }
 }
 

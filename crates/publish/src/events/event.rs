@@ -129,9 +129,11 @@ fn payload(
         return Err(Refusal::bad_body("a payload is an object").at("/payload"));
     }
     let bytes = value.to_string().len();
-    if bytes > settings.payload_bytes {
-        let detail =
-            format!("a payload has at most {} bytes of JSON, this one has {bytes}", settings.payload_bytes);
+    if bytes > settings.limits.payload_bytes {
+        let detail = format!(
+            "a payload has at most {} bytes of JSON, this one has {bytes}",
+            settings.limits.payload_bytes
+        );
         return Err(Refusal::new(413, "payload_too_large", detail).at("/payload"));
     }
     settings.schemas.check(event_type, &value)?;
@@ -173,6 +175,7 @@ fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> 
 mod tests {
     use super::*;
     use crate::EventSchemas;
+    use crate::FactLimits;
     use serde_json::json;
 
     fn read(value: Value) -> Result<ApplicationEvent, Refusal> {
@@ -181,8 +184,7 @@ mod tests {
             activity_types: Vec::new(),
             activity_texts: Vec::new(),
             chains: Vec::new(),
-            payload_bytes: 64,
-            max_aggregate_types: 8,
+            limits: FactLimits { payload_bytes: 64, max_aggregate_types: 8 },
         };
         let defaults =
             Defaults { id: Uuid::nil(), source: "backend".to_owned(), now: SystemTime::UNIX_EPOCH };

@@ -29,7 +29,7 @@ impl Publisher {
         let mut known = known();
         known.extend(stored);
         let new: Vec<&str> = named.into_iter().filter(|name| !known.contains(*name)).collect();
-        if known.len() + new.len() > self.0.settings.max_aggregate_types {
+        if known.len() + new.len() > self.0.settings.limits.max_aggregate_types {
             return Err(PublishError::TooManyAggregateTypes);
         }
         known.extend(new.into_iter().map(str::to_owned));

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{ActivityText, EventSchemas, Publisher, Settings};
+use crate::{ActivityText, EventSchemas, FactLimits, Publisher, Settings};
 use chainflume_access::Principal;
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
@@ -25,8 +25,7 @@ pub fn publisher_with(database: &Database, activity_texts: Vec<ActivityText>) ->
         activity_types: ["send", "deposit"].map(str::to_owned).to_vec(),
         activity_texts,
         chains: vec![1337],
-        payload_bytes: 4096,
-        max_aggregate_types: 6,
+        limits: FactLimits { payload_bytes: 4096, max_aggregate_types: 6 },
     };
     Publisher::new(database, settings)
 }

@@ -283,8 +283,7 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
         activity_types: Vec::new(),
         activity_texts: Vec::new(),
         chains: Vec::new(),
-        payload_bytes: 4096,
-        max_aggregate_types: 8,
+        limits: chainflume_publish::FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
     };
     let publisher = chainflume_publish::Publisher::new(&chain.database, settings);
     let wallet = chainflume_publish::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };

@@ -4,20 +4,48 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::super::RelayError;
 use crate::sink::SinkError;
 use chainflume_outbox::{DueDelivery, HeldMessage, OutboxRow, RoundOutcome, SinkPacing, SinkState};
+use chainflume_settings::{Fault, parse_duration, text};
 
 /// When a failed delivery is retried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Schedule {
     /// Time from the first failure to the second try, from the second failure to the third, and so on. If the try after
     /// the last entry fails, the message becomes a dead letter.
+    #[serde(rename = "retry_schedule", deserialize_with = "waits")]
     pub waits: Vec<Duration>,
     /// Number of tries before a message that the receiver refuses (4xx) becomes a dead letter.
+    #[serde(rename = "retry_attempts", deserialize_with = "chainflume_settings::number::<1, 100, _, _>")]
     pub attempts: u32,
+}
+
+/// The schedule the standard gives as its example, which is commonly used: ten tries in three days.
+const WAITS: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+    Duration::from_hours(20),
+    Duration::from_hours(24),
+];
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { waits: WAITS.to_vec(), attempts: 3 }
+    }
+}
+
+fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    let bounds = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
+    chainflume_settings::texts(deserializer, |text| parse_duration(text, &bounds))
 }
 
 /// The messages that wait behind a failed one.
@@ -30,6 +58,20 @@ pub enum DeliveryOrder {
     Contract,
     /// Only messages about the same event: a retraction never precedes the message that it retracts.
     None,
+}
+
+impl<'de> Deserialize<'de> for DeliveryOrder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, |text| match text {
+            "account" => Ok(Self::Account),
+            "contract" => Ok(Self::Contract),
+            "none" => Ok(Self::None),
+            _ => {
+                let remedy = "write \"account\", \"contract\" or \"none\"";
+                Err(Fault::new("is not an order of deliveries", remedy))
+            }
+        })
+    }
 }
 
 /// Longest pause after an unreachable endpoint: a working endpoint is noticed within this time.

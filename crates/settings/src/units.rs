@@ -1,15 +1,20 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::problem::Fault;
+use super::fault::Fault;
 
-/// Bytes in a KiB, MiB and GiB.
-pub(super) const KIB: u64 = 1 << 10;
-pub(super) const MIB: u64 = 1 << 20;
-pub(super) const GIB: u64 = 1 << 30;
+/// Bytes in a KiB.
+pub const KIB: u64 = 1 << 10;
+/// Bytes in a MiB.
+pub const MIB: u64 = 1 << 20;
+/// Bytes in a GiB.
+pub const GIB: u64 = 1 << 30;
 
 /// Reads `250ms`, `12s`, `1m 30s`.
-pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Fault> {
+///
+/// # Errors
+/// That the text is something else, or out of bounds.
+pub fn parse_duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Fault> {
     let value = humantime::parse_duration(text).map_err(|_| {
         Fault::new("is not a length of time", "write a number and a unit, like \"250ms\" or \"12s\"")
     })?;
@@ -17,7 +22,10 @@ pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<
 }
 
 /// Reads `64MiB`, `500kB`, `1048576`. Both families of units mean what their standards define.
-pub(super) fn size(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Fault> {
+///
+/// # Errors
+/// That the text is something else, or out of bounds.
+pub fn parse_size(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Fault> {
     let fault = || Fault::new("is not a size", "write a number and a unit, like \"64MiB\" or \"500KiB\"");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -35,8 +43,11 @@ pub(super) fn size(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Faul
     within(value, bounds, |value| show_size(*value))
 }
 
-/// `value` if it lies inside; a fault that names both ends if not.
-pub(super) fn within<T: PartialOrd>(
+/// `value` if it lies inside.
+///
+/// # Errors
+/// A fault that names both ends.
+pub fn within<T: PartialOrd>(
     value: T,
     bounds: &RangeInclusive<T>,
     show: impl Fn(&T) -> String,
@@ -65,12 +76,12 @@ mod tests {
     #[test]
     fn sizes_are_exact_or_refused() {
         let any = 0..=u64::MAX;
-        assert_eq!(size("64MiB", &any), Ok(64 * MIB));
-        assert_eq!(size("1 kB", &any), Ok(1000));
-        assert_eq!(size("17", &any), Ok(17));
+        assert_eq!(parse_size("64MiB", &any), Ok(64 * MIB));
+        assert_eq!(parse_size("1 kB", &any), Ok(1000));
+        assert_eq!(parse_size("17", &any), Ok(17));
         for wrong in ["", "MiB", "64 M", "1.5GiB", "-1", "18446744073709551616", "18446744073709551615KiB"] {
             assert_eq!(
-                size(wrong, &any).map_err(|fault| fault.what),
+                parse_size(wrong, &any).map_err(|fault| fault.what),
                 Err("is not a size".to_owned()),
                 "{wrong}"
             );
@@ -79,13 +90,13 @@ mod tests {
 
     #[test]
     fn bounds_are_named_in_the_units_they_are_written_in() {
-        let fault = size("1GiB", &(64 * KIB..=512 * MIB)).expect_err("above");
+        let fault = parse_size("1GiB", &(64 * KIB..=512 * MIB)).expect_err("above");
         assert_eq!(
             (fault.what.as_str(), fault.remedy.as_str()),
             ("is too large", "give a value from 64KiB to 512MiB")
         );
         let fault =
-            duration("0s", &(Duration::from_millis(100)..=Duration::from_mins(10))).expect_err("below");
+            parse_duration("0s", &(Duration::from_millis(100)..=Duration::from_mins(10))).expect_err("below");
         assert_eq!(
             (fault.what.as_str(), fault.remedy.as_str()),
             ("is too small", "give a value from 100ms to 10m")

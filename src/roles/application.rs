@@ -7,15 +7,14 @@ use chainflume_store::Store;
 ///
 /// # Errors
 /// When a schema cannot be read.
-pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
+pub(super) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
     let publish = &config.publish;
     let settings = Settings {
         schemas: schemas(config)?,
         activity_types: publish.activity_types.clone(),
         activity_texts: publish.activity_texts.clone(),
         chains: config.chains.iter().map(|chain| chain.chain_id).collect(),
-        payload_bytes: publish.payload_bytes,
-        max_aggregate_types: publish.max_aggregate_types,
+        limits: publish.limits,
     };
     Ok(Publisher::new(store, settings))
 }
@@ -24,8 +23,8 @@ pub(in crate::roles) fn publisher((config, store): (&Config, &Store)) -> Result<
 ///
 /// # Errors
 /// When one cannot be read.
-pub(in crate::roles) fn schemas(config: &Config) -> Result<EventSchemas, AppError> {
-    let schemas = config.publish.schemas.as_deref().map(EventSchemas::load).transpose();
+pub(super) fn schemas(config: &Config) -> Result<EventSchemas, AppError> {
+    let schemas = config.publish.events.schemas.as_deref().map(EventSchemas::load).transpose();
     let schemas = schemas.map_err(|error| AppError::Config(format!("publish.schemas: {error}")))?;
     Ok(schemas.unwrap_or_default())
 }

@@ -1,0 +1,29 @@
+use std::fmt;
+
+/// What is wrong and what to do about it; the caller that knows the place adds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Completes "the value …"; never quotes the value.
+    pub what: String,
+    /// What to do, in the imperative.
+    pub remedy: String,
+}
+
+impl Fault {
+    /// Both parts are one line each.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+
+    /// Reads what `Display` wrote: serde passes on texts alone.
+    pub fn read(text: &str) -> Self {
+        let (what, remedy) = text.split_once('\n').unwrap_or((text, "correct the value"));
+        Self::new(what, remedy)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.what, self.remedy)
+    }
+}
