@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 mod architecture {
+    pub mod circles;
     pub mod names;
     pub mod plan;
     pub mod source;
@@ -18,8 +19,11 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
+use architecture::circles::Uses;
 use architecture::names;
-use architecture::plan::{ALTERNATIVES, HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES};
+use architecture::plan::{
+    ALTERNATIVES, CIRCLES, HOMES, PACKAGES, PURE, ROOMS, Room, SHARED_TYPE_NAMES, TABLES,
+};
 use architecture::source::{Source, sources};
 use architecture::statements::statements;
 use architecture::words::forbidden;
@@ -124,6 +128,54 @@ fn the_plan_names_only_what_there_is() {
 #[test]
 fn rooms_know_only_the_rooms_they_may() {
     assert_none(all().iter().flat_map(strangers).collect());
+}
+
+#[test]
+fn modules_do_not_use_each_other_in_circles() {
+    let mut found = BTreeSet::new();
+    for package in PACKAGES {
+        let files = sources(package.name, &folder(package.name).join("src"));
+        let circles = Uses::of(&files).circles().into_iter();
+        found.extend(circles.map(|(folder, modules)| (package.name.to_owned(), folder, modules)));
+    }
+    let modules = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let planned = CIRCLES.iter().filter(|circle| !circle.reason.is_empty());
+    let planned: BTreeSet<_> = planned
+        .map(|circle| (circle.package.to_owned(), circle.folder.to_owned(), modules(circle.modules)))
+        .collect();
+    assert_eq!(found, planned, "left: the circles there are; right: tests/architecture/plan.rs");
+}
+
+#[test]
+fn a_circle_is_found_through_every_kind_of_path() {
+    let circles = |files: &[(&str, &str)]| {
+        let files: Vec<Source> = files.iter().map(|(path, text)| Source::new("store", path, text)).collect();
+        Uses::of(&files).circles()
+    };
+    let circle =
+        |folder: &str, modules: [&str; 2]| vec![(folder.to_owned(), modules.map(str::to_owned).to_vec())];
+
+    // Through names that the root passes on, and by a path in an expression.
+    let root = ("lib.rs", "mod a;\nmod b;\npub use a::{Row, inner::{self, Deep as Other}};");
+    let a = ("a.rs", "mod inner;\npub struct Row;\nfn f() { super::b::call() }");
+    let inner = ("a/inner.rs", "use super::Row;\npub struct Deep;");
+    for text in
+        ["use crate::Row;", "use super::{Other, c};", "use crate::{inner::Deep};", "fn f(row: crate::Row) {}"]
+    {
+        assert_eq!(circles(&[root, a, inner, ("b.rs", text)]), circle("", ["a", "b"]), "{text}");
+    }
+    // A parent and its child are read together; comments, texts, tests and other packages are no uses.
+    for text in [
+        "// use crate::Row;",
+        "#[cfg(test)]\nmod tests { use crate::Row; }",
+        "use other::Row;",
+        "use std::fmt;",
+    ] {
+        assert_eq!(circles(&[root, a, inner, ("b.rs", text)]), [], "{text}");
+    }
+    // Below a folder.
+    let files = [("x.rs", "mod y;\nmod z;"), ("x/y.rs", "use super::z::Z;"), ("x/z.rs", "use crate::x::y;")];
+    assert_eq!(circles(&files), circle("x", ["y", "z"]));
 }
 
 #[test]

@@ -34,6 +34,18 @@ pub struct Home {
     pub reason: &'static str,
 }
 
+/// Modules of one folder that use each other.
+pub struct Circle {
+    /// Their package.
+    pub package: &'static str,
+    /// Below its `src/`; empty for the top.
+    pub folder: &'static str,
+    /// In alphabetical order.
+    pub modules: &'static [&'static str],
+    /// Why they stay together.
+    pub reason: &'static str,
+}
+
 /// Tables and the package that writes them.
 pub struct Tables {
     /// The only packages with a statement that writes to these tables: one, unless the reason says why not.
@@ -242,6 +254,14 @@ pub const SHARED_TYPE_NAMES: &[(&str, &str)] = &[(
     "Settings",
     "each crate has one, which other crates write with its path: `gateway::server::Settings`",
 )];
+
+/// Modules of one folder that use each other in a circle, and why. The list only gets shorter.
+pub const CIRCLES: &[Circle] = &[Circle {
+    package: "devchain",
+    folder: "",
+    modules: &["faults", "handle", "rpc", "server"],
+    reason: "faults change answers and connections of the node, and a hook of a test gets the chain",
+}];
 
 /// Files that are compiled in place of another of their package, by a feature: their types have the names of the other's.
 pub const ALTERNATIVES: &[(&str, &str)] = &[("devchain", "faultless.rs")];

@@ -1,7 +1,6 @@
 //! Leases: who may write. Rows with an end by the server's clock; taking one raises the epoch that fences off
 //! the holder before.
 
-mod name;
 mod session;
 
 use std::fmt;
@@ -9,9 +8,8 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
-use crate::{Database, StoreError};
+use crate::{Database, LeaseName, StoreError};
 
-pub use name::LeaseName;
 pub use session::LeaseSession;
 
 /// The fencing token of a lease: grows with every new holder.

@@ -9,6 +9,7 @@ pub mod convert;
 pub mod copy;
 mod error;
 mod identity;
+mod lease_name;
 mod leases;
 mod migrate;
 mod probe;
@@ -21,13 +22,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 pub use error::{StoreError, StoreVerdict, sqlstate};
+pub use lease_name::LeaseName;
 pub use leases::{
-    Epoch, InstanceRow, LeaseName, LeaseRow, LeaseSession, LeaseState, LeaseTable, follower,
-    follows as lease_follows, forget_leases, leader,
+    Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, follower, follows as lease_follows,
+    forget_leases, leader,
 };
 pub use migrate::Migrated;
 pub use probe::WriteProbe;
@@ -36,15 +39,25 @@ use reach::{Hosts, host};
 pub use schema::Schema;
 
 /// How to reach the database.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// `postgres://user:password@host/database`, or `postgres:///database?host=/socket/folder`. May name several
     /// servers, of which one takes writes.
+    #[serde(skip)]
     pub url: String,
-    /// Connections at most.
+    /// Connections at most. Two at least: one writes while another is asked whether the database can be reached.
+    #[serde(deserialize_with = "chainflume_settings::number::<2, 1_000, _, _>")]
     pub max_connections: u32,
     /// How long to wait for one before giving up with a transient error.
+    #[serde(deserialize_with = "chainflume_settings::duration::<100, 600_000, _>")]
     pub acquire_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { url: String::new(), max_connections: 10, acquire_timeout: Duration::from_secs(5) }
+    }
 }
 
 // The URL may hold a password.

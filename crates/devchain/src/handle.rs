@@ -3,13 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use super::DevChainError;
 use super::action::{Call, SignedTx};
 use super::block::Block;
 use super::faults::Faults;
 use super::ledger::Ledger;
-use super::miner::{Miner, MinerSettings};
-use super::server::Server;
 use super::state::{DevState, Settings};
 use chainflume_core::domain::{BlockRange, BlockRef, Log};
 
@@ -171,17 +168,6 @@ impl DevChain {
     #[cfg(feature = "faults")]
     pub fn calls(&self, method: &str) -> u64 {
         self.faults.calls(method)
-    }
-
-    /// Serves JSON-RPC over HTTP and WebSocket on `address`, `127.0.0.1:0` for any free port.
-    /// A chain may have several servers, in sequence or in parallel.
-    pub async fn serve(&self, address: &str) -> Result<Server, DevChainError> {
-        Server::start(self.clone(), address).await
-    }
-
-    /// Mines at a fixed interval until the returned guard is dropped. Needs a Tokio runtime.
-    pub fn run(&self, settings: MinerSettings) -> Miner {
-        Miner::start(self.clone(), settings)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, DevState> {

@@ -21,6 +21,13 @@ pub struct MinerSettings {
 #[derive(Debug)]
 pub struct Miner(JoinHandle<()>);
 
+impl DevChain {
+    /// Mines at a fixed interval until the returned guard is dropped. Needs a Tokio runtime.
+    pub fn run(&self, settings: MinerSettings) -> Miner {
+        Miner::start(self.clone(), settings)
+    }
+}
+
 impl Miner {
     pub(super) fn start(chain: DevChain, settings: MinerSettings) -> Self {
         Self(tokio::spawn(mine(chain, settings)))

@@ -35,6 +35,14 @@ pub struct Server {
     listening: JoinHandle<()>,
 }
 
+impl DevChain {
+    /// Serves JSON-RPC over HTTP and WebSocket on `address`, `127.0.0.1:0` for any free port.
+    /// A chain may have several servers, in sequence or in parallel.
+    pub async fn serve(&self, address: &str) -> Result<Server, DevChainError> {
+        Server::start(self.clone(), address).await
+    }
+}
+
 impl Server {
     pub(super) async fn start(chain: DevChain, address: &str) -> Result<Self, DevChainError> {
         let listen = |source| DevChainError::Listen { address: address.to_owned(), source };

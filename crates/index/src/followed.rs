@@ -1,102 +1,17 @@
 //! What each source follows of its configuration. What is stored for another source or with another meaning needs an
 //! operator; only that part is not followed.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::error::IndexerError;
-use super::session::IndexSession;
+use super::session::{IndexSession, RETRY_SOURCE_AFTER};
 use chainflume_core::domain::{ChainComparison, SourceCourse, SourceDifference};
 use chainflume_db::StoreError;
-use chainflume_ops::health::UnreadHealth;
 
 /// How often the loop checks whether an operator has decided.
 const DECISION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long such a check may take where it reads one row.
 const DECISION_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after an error with a source's gap, or after another source was found to hold its logs.
-const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
-
-/// How the configuration compares with what is stored, and the sources that wait because of it.
-#[derive(Default)]
-pub(super) struct FollowedSources {
-    pub(super) comparison: ChainComparison,
-    /// Sources that asked for a log which is stored for another one, although no check found it before.
-    set_aside: BTreeMap<usize, (Instant, String)>,
-    /// Sources whose past waits for another try, and why.
-    postponed: BTreeMap<usize, (Instant, String)>,
-    /// Where the reading of a source's past began in this process.
-    began: BTreeMap<usize, u64>,
-    decisions_checked_at: Option<Instant>,
-}
-
-impl FollowedSources {
-    /// Whether nothing of a source is followed.
-    pub(super) fn is_blocked(&self, source: usize) -> bool {
-        self.set_aside.contains_key(&source) || self.course(source).is_some_and(SourceCourse::is_blocked)
-    }
-
-    pub(super) fn course(&self, source: usize) -> Option<&SourceCourse> {
-        self.comparison.courses.get(source)
-    }
-
-    /// Why a source, or a part of it, is not followed.
-    pub(super) fn hindrance(&self, source: usize) -> Option<String> {
-        let aside = self.set_aside.get(&source).map(|(_, why)| why.clone());
-        aside.or_else(|| self.course(source)?.hindrance())
-    }
-
-    /// Sources that have a past to be read, and that need no rest.
-    pub(super) fn with_gaps(&self) -> impl Iterator<Item = (usize, &SourceCourse)> {
-        let is_postponed = |source: &usize| {
-            self.postponed.get(source).is_some_and(|(at, _)| at.elapsed() < RETRY_SOURCE_AFTER)
-        };
-        let courses = self.comparison.courses.iter().enumerate();
-        courses.filter(move |(source, course)| {
-            !course.gaps.is_empty() && !self.is_blocked(*source) && !is_postponed(source)
-        })
-    }
-
-    /// Postpones the gap of a source. New blocks of the source are still read.
-    pub(super) fn postpone(&mut self, source: usize, why: String) {
-        self.postponed.insert(source, (Instant::now(), why));
-    }
-
-    /// The past of a source was read up to this block.
-    pub(super) fn read_to(&mut self, source: usize, to: u64) {
-        self.postponed.remove(&source);
-        if let Some(course) = self.comparison.courses.get_mut(source) {
-            course.read_to(to);
-            if course.gaps.is_empty() {
-                self.began.remove(&source);
-            }
-        }
-    }
-
-    /// How far the reading of a source's past is.
-    pub(super) fn unread(&self, source: usize) -> Option<UnreadHealth> {
-        let unread = self.course(source)?.unread()?;
-        let next = unread.range.from();
-        Some(UnreadHealth {
-            what: unread.what.clone(),
-            from: self.began.get(&source).copied().unwrap_or(next).min(next),
-            next,
-            to: unread.range.to(),
-            blocks: unread.blocks,
-            error: self.postponed.get(&source).map(|(_, why)| why.clone()),
-        })
-    }
-
-    /// What a person should know of a source beside that.
-    pub(super) fn notes(&self, source: usize) -> Vec<String> {
-        let differences = self.course(source).into_iter().flat_map(|course| &course.differences);
-        differences.filter(|difference| is_note(difference)).map(ToString::to_string).collect()
-    }
-}
-
-fn is_note(difference: &SourceDifference) -> bool {
-    !difference.blocks() && !matches!(difference, SourceDifference::Unread(_))
-}
 
 impl IndexSession<'_> {
     /// Follows what is configured and no other source holds. Logs each difference once.
@@ -175,53 +90,5 @@ impl IndexSession<'_> {
             self.forget();
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, SourceGap};
-
-    /// Two sources that follow an event and have a past to be read.
-    fn followed_sources() -> FollowedSources {
-        let course = |name: &str| {
-            let event = EventKey {
-                topic0: None,
-                topics: 0,
-                signature: "Note()".to_owned(),
-                declaration: "Note()".to_owned(),
-            };
-            let items = vec![(event, AddressSet::Any)];
-            let range = BlockRange::new(1, 9).expect("in order");
-            let gaps = vec![SourceGap { range, items: items.clone() }];
-            SourceCourse { source: name.to_owned(), listens: items, gaps, ..SourceCourse::default() }
-        };
-        let comparison = ChainComparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
-        FollowedSources { comparison, ..FollowedSources::default() }
-    }
-
-    fn read_next(followed_sources: &FollowedSources) -> Vec<usize> {
-        followed_sources.with_gaps().map(|(source, _)| source).collect()
-    }
-
-    #[test]
-    fn a_source_set_aside_is_blocked_alone_and_with_its_reason() {
-        let mut followed_sources = followed_sources();
-        assert_eq!(read_next(&followed_sources), [0, 1]);
-        followed_sources.set_aside.insert(0, (Instant::now(), "stored for source old".to_owned()));
-        assert_eq!((followed_sources.is_blocked(0), followed_sources.is_blocked(1)), (true, false));
-        assert_eq!(followed_sources.hindrance(0).as_deref(), Some("stored for source old"));
-        assert_eq!((followed_sources.hindrance(1), read_next(&followed_sources)), (None, vec![1]));
-    }
-
-    #[test]
-    fn a_past_that_fails_rests_and_its_source_is_followed() {
-        let mut followed_sources = followed_sources();
-        followed_sources.postpone(1, "the node lacks it".to_owned());
-        assert_eq!((read_next(&followed_sources), followed_sources.is_blocked(1)), (vec![0], false));
-        followed_sources.read_to(1, 4);
-        assert_eq!(read_next(&followed_sources), [0, 1]);
-        assert_eq!(followed_sources.course(1).map(|course| course.gaps[0].range.from()), Some(5));
     }
 }

@@ -9,10 +9,10 @@ use futures_util::future::try_join_all;
 
 use super::error::IndexerError;
 use super::history::error_reporter;
-use super::session::IndexSession;
-use super::translate::{GroupTranslator, Translated, count};
-use chainflume_core::domain::{B256, BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
-use chainflume_node::{Batch, BlockWithLogs, HistoryReader, HistoryRequest};
+use super::session::{GapMode, GapRead, IndexSession};
+use super::translate::{Translated, count};
+use chainflume_core::domain::{BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
+use chainflume_node::{Batch, HistoryReader, HistoryRequest};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
 
@@ -21,38 +21,6 @@ const BLOCKS_PER_READ: u64 = 16;
 /// Blocks read by hash that are kept until they are linked. Where a tag is further behind, the lower ones are waited for until
 /// they are final.
 const MAX_BLOCKS_BY_HASH: u64 = 2_048;
-
-/// A gap on its way to the store.
-pub(super) struct GapRead {
-    source: usize,
-    gap: SourceGap,
-    next: u64,
-    translator: GroupTranslator,
-    filter: LogFilter,
-    mode: GapMode,
-}
-
-enum GapMode {
-    /// In ranges, behind the hash of the last block that was read.
-    ByRange(HistoryReader, Option<B256>),
-    /// By hash, all of them so far.
-    ByHash(Vec<BlockWithLogs>),
-}
-
-impl GapRead {
-    /// The next batch that was read in ranges; never returns where nothing is. May be dropped and called again.
-    pub(super) async fn next(gap_read: &mut Option<Self>) -> Option<Batch> {
-        match gap_read {
-            Some(Self { mode: GapMode::ByRange(history, _), .. }) => history.next().await,
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Whether blocks are to be read by hash.
-    pub(super) fn reads_by_hash(gap_read: Option<&Self>) -> bool {
-        matches!(gap_read, Some(Self { mode: GapMode::ByHash(_), .. }))
-    }
-}
 
 impl IndexSession<'_> {
     /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.

@@ -1,6 +1,6 @@
 //! The spine: one loop per chain, which reads the chain and writes to the store.
 //!
-//! [`spine`] is the loop and [`session`] is what one lease turn knows. [`live`] and [`history`] read new and old blocks,
+//! [`spine`] is the loop, [`wiring`] what it is made of, and [`session`] what one lease turn knows. [`live`] and [`history`] read new and old blocks,
 //! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
 //! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
 //! [`publication`] decides from where on new sources publish, and [`repair`] mends what the second reading ([`audit`], [`reread`])
@@ -36,11 +36,12 @@ mod spine;
 mod stopped;
 mod translate;
 mod views;
+mod wiring;
 
 pub use audit::{AuditSettings, Auditor};
 pub use contracts::{ContractFinding, ContractWatch, look_at_contracts};
 pub use error::IndexerError;
 pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};
-pub use spine::{ChainIndexer, IndexerParts};
 pub use translate::{TranslatedSource, Translator};
+pub use wiring::{ChainIndexer, IndexerParts};

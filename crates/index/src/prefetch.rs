@@ -1,7 +1,7 @@
 //! When the WebSocket announces a head, the next block and mostly its hash are known. The loop fetches that block together
 //! with the head: one round trip instead of two. It believes nothing else of the announcement.
 
-use super::session::IndexSession;
+use super::session::{IndexSession, Prefetched};
 use chainflume_core::canon::{Heads, ReadPlan, SourceGroup};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter};
 use chainflume_node::{ChainError, HeaderWithLogs};
@@ -12,12 +12,6 @@ pub(super) struct Prefetch {
     filter: LogFilter,
     announced: BlockId,
     next: u64,
-}
-
-/// A block that came with the head, with its logs for these sources.
-pub(super) struct Prefetched {
-    sources: Vec<usize>,
-    near: HeaderWithLogs,
 }
 
 /// Announcements that are skipped after the node lacked an announced block. Announcement and answer may come from two

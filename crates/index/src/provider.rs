@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::IndexerError;
-use super::pending::PendingProgress;
-use super::session::IndexSession;
-use super::spine::MAX_WAIT;
+use super::session::{IndexSession, MAX_WAIT, PendingProgress};
 use chainflume_node::{HeadNotifier, Work};
 
 /// How a pause ended.

@@ -3,26 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::IndexerError;
-use super::session::IndexSession;
+use super::session::{IndexSession, PublicationStart};
 use chainflume_core::canon::FirstHead;
-
-/// Whether it is decided from where on the sources publish.
-#[derive(Default)]
-pub(super) struct PublicationStart {
-    /// Whether a source still waits for the decision.
-    awaited: bool,
-    /// The head that was last looked at and too old.
-    before: Option<u64>,
-    /// Whether it was logged that the decision waits.
-    is_logged: bool,
-}
-
-impl PublicationStart {
-    /// The chain was registered; whether a source waits.
-    pub(super) fn begin(&mut self, awaited: bool) {
-        self.awaited = awaited;
-    }
-}
 
 impl IndexSession<'_> {
     /// Decides from where on new sources publish, if the node has synced. Until then they publish nothing.

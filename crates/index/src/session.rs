@@ -1,21 +1,26 @@
-use std::sync::Arc;
-use std::time::Instant;
+mod followed_sources;
+mod gap_read;
+mod history_read;
+mod pending_progress;
 
-use super::followed::FollowedSources;
-use super::gaps::GapRead;
-use super::history::HistoryRead;
-use super::pending::PendingProgress;
-use super::prefetch::Prefetched;
-use super::publication::PublicationStart;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use super::snapshot::ChainSnapshot;
-use super::spine::ChainIndexer;
-use super::stopped::StoppedChain;
+use super::wiring::ChainIndexer;
 use chainflume_core::canon::{Heads, TagHistory};
 use chainflume_core::domain::BlockRef;
 use chainflume_db::Epoch;
-use chainflume_node::{BlockTag, HeadNotifier, Node, SwitchListener};
+use chainflume_node::{BlockTag, HeadNotifier, HeaderWithLogs, Node, SwitchListener};
 use chainflume_ops::supervise::Beside;
 use chainflume_store::ChainStore;
+pub(super) use followed_sources::{FollowedSources, RETRY_SOURCE_AFTER};
+pub(super) use gap_read::{GapMode, GapRead};
+pub(super) use history_read::{HistoryRead, PreparedBatch};
+pub(super) use pending_progress::PendingProgress;
+
+/// A step returns at least this often, so that a loop that hangs differs from one that waits.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// What one lease turn knows of its chain. It is built when the turn begins and dropped when it ends, because another
 /// instance may have written in between.
@@ -85,6 +90,37 @@ pub(super) struct Attempt {
     pub(super) gap_read: Option<GapRead>,
     /// The block that came with the head.
     pub(super) prefetched: Option<Prefetched>,
+}
+
+/// A block that came with the head, with its logs for these sources.
+pub(super) struct Prefetched {
+    pub(super) sources: Vec<usize>,
+    pub(super) near: HeaderWithLogs,
+}
+
+/// Whether it is decided from where on the sources publish.
+#[derive(Default)]
+pub(super) struct PublicationStart {
+    /// Whether a source still waits for the decision.
+    pub(super) awaited: bool,
+    /// The head that was last looked at and too old.
+    pub(super) before: Option<u64>,
+    /// Whether it was logged that the decision waits.
+    pub(super) is_logged: bool,
+}
+
+impl PublicationStart {
+    /// The chain was registered; whether a source waits.
+    pub(super) fn begin(&mut self, awaited: bool) {
+        self.awaited = awaited;
+    }
+}
+
+/// Why a chain stopped.
+pub(super) struct StoppedChain {
+    pub(super) why: String,
+    /// Until the next look.
+    pub(super) pause: Duration,
 }
 
 impl<'a> IndexSession<'a> {

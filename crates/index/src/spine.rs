@@ -1,83 +1,17 @@
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::gaps::GapRead;
-use super::history::HistoryRead;
-use super::learnt::LearntLimits;
 use super::provider::PauseEnd;
-use super::session::IndexSession;
-use super::translate::Translator;
-use chainflume_core::canon::{DepthPolicy, Heads, ReadPlan, SourcePosition, plan};
+use super::session::{GapRead, HistoryRead, IndexSession, MAX_WAIT};
+use super::wiring::ChainIndexer;
+use chainflume_core::canon::{Heads, ReadPlan, SourcePosition, plan};
 use chainflume_db::Epoch;
-use chainflume_node::{ChainSettings, Pool, Work};
+use chainflume_node::Work;
 use chainflume_ops::backoff::Backoff;
-use chainflume_ops::health::{Board, ChainState};
-use chainflume_ops::telemetry::ErrorStreak;
-use chainflume_store::{ChainRecord, Store};
-
-/// The parts of a chain's loop.
-pub struct IndexerParts {
-    /// Providers, limits and timeouts.
-    pub settings: ChainSettings,
-    /// When a block is confirmed and when it is final.
-    pub policy: DepthPolicy,
-    /// The chain as the store registers it. The loop fills in the genesis hash.
-    pub record: ChainRecord,
-    /// The chain's sources and what their events mean.
-    pub translator: Translator,
-    /// The database, migrated.
-    pub store: Store,
-    /// The health board.
-    pub board: Board,
-}
-
-/// One chain's loop: the only writer of its checkpoints. It holds what outlives a lease turn; a [`IndexSession`] holds the rest.
-pub struct ChainIndexer {
-    pub(super) settings: ChainSettings,
-    pub(super) policy: DepthPolicy,
-    pub(super) pool: Pool,
-    pub(super) translator: Translator,
-    pub(super) record: ChainRecord,
-    pub(super) store: Store,
-    pub(super) learnt: LearntLimits,
-    pub(super) board: Board,
-    /// Which errors were logged, those of readers in the background included.
-    pub(super) troubles: Arc<ErrorStreak>,
-    /// The state that was last logged.
-    pub(super) logged_state: Option<ChainState>,
-    /// The differences between configuration and store that were logged.
-    pub(super) logged_differences: BTreeSet<String>,
-}
 
 impl ChainIndexer {
-    /// Fetches and writes nothing yet.
-    ///
-    /// # Errors
-    /// When no HTTP client can be made of the settings.
-    pub fn new(parts: IndexerParts) -> Result<Self, IndexerError> {
-        let IndexerParts { settings, policy, record, translator, store, board } = parts;
-        let pool = Pool::new(&settings)?;
-        let host = pool.live().host().to_owned();
-        board.chain(&settings.name, |chain| chain.provider = Some(host));
-        Ok(Self {
-            settings,
-            policy,
-            pool,
-            translator,
-            record,
-            learnt: LearntLimits::new(store.clone()),
-            store,
-            board,
-            troubles: Arc::default(),
-            logged_state: None,
-            logged_differences: BTreeSet::new(),
-        })
-    }
-
     /// Runs as the chain's only writer, without a lease, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         self.run_turn(None, stop).await;
@@ -220,8 +154,6 @@ pub(super) enum StepProgress {
     None,
 }
 
-/// A step returns at least this often, so that a loop that hangs differs from one that waits.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a node or database that comes back is noticed within this time.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// First pause between two tries.

@@ -5,20 +5,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
-use super::session::IndexSession;
+use super::session::{IndexSession, StoppedChain};
 use chainflume_core::domain::causes;
 
 /// How soon a stopped chain is looked at again. Each later pause is twice as long.
 const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
 /// Longest such pause: a cause that is gone ends the stop within a minute.
 const LAST_RECHECK_AFTER: Duration = Duration::from_secs(60);
-
-/// Why a chain stopped.
-pub(super) struct StoppedChain {
-    why: String,
-    /// Until the next look.
-    pause: Duration,
-}
 
 impl IndexSession<'_> {
     /// Waits until `stop`, until an operator rewinds the chain, until the cause is gone, or until it is time to try again.

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use super::history::HistoryRead;
-use super::session::IndexSession;
+use super::session::{HistoryRead, IndexSession};
 use chainflume_core::domain::EventKind;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};

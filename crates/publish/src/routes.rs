@@ -1,6 +1,7 @@
 //! The routes of this crate: from a request to a call, and from its outcome to an answer.
 
 mod activities;
+mod caller;
 mod events;
 mod users;
 

@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::events::{NewId as _, source};
+use super::caller::{NewId as _, source, unavailable};
 use crate::activities::{
     Activity, ActivityChange, ActivityError, ActivityFilter, ActivityStatus, ActivityTransaction, ChangedBy,
     MAX_DESCRIPTION, MAX_TITLE, NewActivity, texts,
@@ -11,7 +11,6 @@ use crate::{Changed, Publisher, Settings};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
 use chainflume_core::domain::B256;
-use chainflume_db::StoreError;
 
 /// Activities of a page at most.
 const MAX_LIMIT: i64 = 200;
@@ -316,11 +315,6 @@ fn refused(error: ActivityError) -> Refusal {
         .at("/data"),
         ActivityError::Store(error) => unavailable(error),
     }
-}
-
-pub(super) fn unavailable(error: StoreError) -> Refusal {
-    tracing::debug!(error = %chainflume_core::domain::causes(&error), "a request of the application cannot be answered");
-    Refusal::unavailable()
 }
 
 pub(super) fn schemas() -> Map<String, Value> {

@@ -2,8 +2,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::caller::{NewId as _, source, unavailable};
 use crate::events::Defaults;
-use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher, ids};
+use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
 
@@ -49,7 +50,7 @@ async fn trace(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, R
     }
     let none = || Refusal::not_found("message");
     let id = uuid::Uuid::try_parse(request.parameter("id")).map_err(|_| none())?;
-    let tree = publisher.trace(id).await.map_err(super::activities::unavailable)?;
+    let tree = publisher.trace(id).await.map_err(unavailable)?;
     Ok(ApiAnswer::new(200, &tree.ok_or_else(none)?))
 }
 
@@ -73,34 +74,6 @@ async fn publish(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer,
         events.push(read.map_err(|refusal| if is_one { refusal } else { inside(refusal, index) })?);
     }
     Ok(answer(publisher.publish(events).await.map_err(refused)?))
-}
-
-/// Ids of what a request makes.
-pub(super) trait NewId {
-    /// An id for the thing at `index`. With an `Idempotency-Key` it is the same at each repeat, also where the first answer was lost
-    /// between the commit and the caller.
-    fn new_id(&self, caller: &Principal, index: usize) -> uuid::Uuid;
-}
-
-impl NewId for ApiRequest {
-    fn new_id(&self, caller: &Principal, index: usize) -> uuid::Uuid {
-        match self.header("idempotency-key") {
-            None => ids::fresh(),
-            Some(key) => {
-                let parts = [caller.owner(), self.method.clone(), key.to_owned(), index.to_string()];
-                ids::derived(&parts.each_ref().map(|part| part.as_bytes()))
-            }
-        }
-    }
-}
-
-/// The name under which a caller publishes.
-pub(super) fn source(caller: &Principal) -> String {
-    match caller {
-        Principal::Local => "local".to_owned(),
-        Principal::User(user) => user.id.clone(),
-        Principal::Service(service) => service.name.clone(),
-    }
 }
 
 fn inside(refusal: Refusal, index: usize) -> Refusal {

@@ -1,7 +1,6 @@
 use serde_json::{Map, Value, json};
 
-use super::activities::unavailable;
-use super::events::source;
+use super::caller::{source, unavailable};
 use crate::events::user_id;
 use crate::users::MAX_OF_PERSON;
 use crate::{Publisher, UserChanges, UserDevice, UserError};
