@@ -6,6 +6,7 @@ use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::deliver::sink_name;
 use crate::roles::parts::{Loaded, record, translator};
+use chainflume_core::domain::DeadLetterKind;
 use chainflume_index::{IndexerError, Retried, Retrier};
 use chainflume_store::{DeadLetterQuery, DeadLetterSubject, StoredDeadLetter};
 
@@ -99,7 +100,7 @@ pub async fn drop_dead_letter(loaded: &Loaded, id: u64, note: &str) -> Result<()
 /// When the database fails.
 pub async fn drop_dead_letters(
     loaded: &Loaded,
-    which: (&str, Option<&str>),
+    which: (&str, Option<DeadLetterKind>),
     note: &str,
 ) -> Result<u64, AppError> {
     with_database(loaded, async |database| {
@@ -191,7 +192,7 @@ impl Again<'_> {
     /// one twice, and the daemon knows when its endpoint wants to be asked.
     async fn deliveries(&self, letters: &[StoredDeadLetter]) -> Result<BTreeMap<u64, Outcome>, AppError> {
         let configured: Vec<String> =
-            self.loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.name)).collect();
+            self.loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.endpoint.name)).collect();
         let to_them = letters.iter().filter(|letter| match &letter.about {
             DeadLetterSubject::Delivery { sink, .. } => configured.contains(sink),
             DeadLetterSubject::Log(_) => false,

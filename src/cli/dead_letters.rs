@@ -47,7 +47,7 @@ fn row(letter: &StoredDeadLetter) -> Vec<String> {
     vec![
         letter.id.to_string(),
         whose(letter).to_owned(),
-        letter.kind.clone(),
+        letter.kind.as_str().to_owned(),
         number(letter).to_string(),
         letter.attempts.to_string(),
         time(letter.last_seen),
@@ -61,7 +61,7 @@ async fn show(loaded: &Loaded, args: &ShowArgs) -> anyhow::Result<()> {
     if args.json {
         return print_json(&as_json(&letter)?);
     }
-    let mut text = format!("dead letter {} ({}), {}\n", letter.id, letter.kind, state(&letter));
+    let mut text = format!("dead letter {} ({}), {}\n", letter.id, letter.kind.as_str(), state(&letter));
     let optional = [("dropped because", letter.note.clone()), ("resolved", letter.resolved_at.map(time))];
     let about = match &letter.about {
         DeadLetterSubject::Log(log) => vec![
@@ -151,7 +151,7 @@ async fn drop(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
 /// All of a source, or to a sink.
 async fn drop_all(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
     let source = args.source.as_deref().unwrap_or_default();
-    let dropped = app::drop_dead_letters(loaded, (source, args.kind.as_deref()), &args.reason).await?;
+    let dropped = app::drop_dead_letters(loaded, (source, args.kind), &args.reason).await?;
     if args.json {
         return print_json(&json!({ "source": source, "kind": args.kind, "dropped": dropped }));
     }

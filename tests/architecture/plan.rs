@@ -160,7 +160,12 @@ pub const ROOMS: &[Room] = &[
     room("core", "messages", &["domain"], "a message is composed from facts, wherever these are stored"),
     room("ops", "metrics", &[], "every room may count"),
     room("ops", "backoff", &[], "every loop that retries waits by it"),
-    room("ops", "health", &[], "the loops write it and everybody reads it"),
+    room(
+        "ops",
+        "health",
+        &["metrics"],
+        "the loops write it and everybody reads it; an error has one word in both",
+    ),
     room("ops", "tls", &[], "every client may name it"),
     room("ops", "http", &["tls"], "it sends a request and does not know what is in it"),
     room("ops", "telemetry", &["metrics"], "every room may log, and lost lines are counted"),

@@ -5,6 +5,7 @@ use alloy_primitives::B256;
 use chainflume_core::domain::BlockId;
 use chainflume_db::StoreError;
 use chainflume_node::ChainError;
+use chainflume_ops::metrics::StepErrorKind;
 
 /// The longest pause that a node may ask for: a longer one would be an outage.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
@@ -67,13 +68,13 @@ impl IndexerError {
         }
     }
 
-    /// One word for metrics.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind in metrics.
+    pub fn kind(&self) -> StepErrorKind {
         match self {
             Self::Chain(error) => error.kind(),
-            Self::Store(_) => "database",
-            Self::Moved(_) => "moved",
-            Self::TooDeep { .. } => "too_deep",
+            Self::Store(_) => StepErrorKind::Database,
+            Self::Moved(_) => StepErrorKind::Moved,
+            Self::TooDeep { .. } => StepErrorKind::TooDeep,
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
             errors = health.consecutive_errors;
             health.last_error = Some(error.to_string());
         });
-        if let Some(suppressed) = troubles.failed(error.kind(), errors, false) {
+        if let Some(suppressed) = troubles.failed(error.kind().as_str(), errors, false) {
             let suppressed = suppressed.field();
             tracing::warn!(chain, errors, suppressed, %error, "reading history failed; the provider is retried");
         }

@@ -128,7 +128,7 @@ impl IndexSession<'_> {
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
         });
-        if let Some(suppressed) = self.chain.troubles.failed(error.kind(), errors, news) {
+        if let Some(suppressed) = self.chain.troubles.failed(error.kind().as_str(), errors, news) {
             let (chain, suppressed) = (&self.chain.settings.name, suppressed.field());
             tracing::warn!(%chain, errors, suppressed, error = %text, "step failed; it is retried");
         }

@@ -4,6 +4,7 @@ use alloy_primitives::B256;
 
 use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
+use chainflume_ops::metrics::StepErrorKind;
 
 /// Why a question to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -281,17 +282,17 @@ impl ChainError {
         )
     }
 
-    /// One word for metrics.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind in metrics.
+    pub fn kind(&self) -> StepErrorKind {
         match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::Timeout { .. } | Self::Left { .. } => "timeout",
-            Self::BadAnswer { .. } => "bad_answer",
-            Self::TooLarge { .. } => "too_large",
+            Self::Unreachable { .. } => StepErrorKind::Unreachable,
+            Self::Timeout { .. } | Self::Left { .. } => StepErrorKind::Timeout,
+            Self::BadAnswer { .. } => StepErrorKind::BadAnswer,
+            Self::TooLarge { .. } => StepErrorKind::TooLarge,
             Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => {
-                "wrong_chain"
+                StepErrorKind::WrongChain
             }
-            Self::NoTag { .. } => "no_tag",
+            Self::NoTag { .. } => StepErrorKind::NoTag,
             Self::Refused { refusal, .. } => refusal.kind(),
         }
     }

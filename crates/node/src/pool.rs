@@ -287,7 +287,7 @@ impl PoolShared {
             };
             metrics::provider(label, sample);
             for (check, off) in member.node.trust.given_up() {
-                metrics::evidence_off(label, check, off);
+                metrics::evidence_off(label, check.as_str(), off);
             }
         }
     }

@@ -213,7 +213,7 @@ impl Rpc {
         for (method, error) in outcomes(calls, answer) {
             let credits = self.pace.cost(method);
             self.usage.count(method, error.is_none(), credits);
-            metrics::rpc_request(who, method, error.map_or("ok", ChainError::kind), took);
+            metrics::rpc_request(who, method, error.map_or("ok", |error| error.kind().as_str()), took);
             metrics::rpc_credits(who, method, credits);
             // One answer of several shows that the method is answered.
             let failed = methods.entry(method).or_insert(error);

@@ -107,7 +107,7 @@ pub struct ChainHealth {
     /// The last error, until a step succeeds.
     pub last_error: Option<String>,
     /// The kind of that error, as in metrics.
-    pub last_error_kind: Option<&'static str>,
+    pub last_error_kind: Option<crate::metrics::StepErrorKind>,
     /// The last reorg in this process that retracted published events.
     pub deep_reorg: Option<DeepReorg>,
     /// Typed views that could not be made, each with its remedy; no other part depends on them.

@@ -1,6 +1,7 @@
 //! Every metric. Names follow Prometheus: base units, `_total` for counters.
 
 mod application;
+mod error_kind;
 mod follow;
 mod inbound;
 mod install;
@@ -21,6 +22,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 pub use application::{
     activity_changed, application_committed, application_events, application_starts, application_waiting,
 };
+pub use error_kind::{SinkErrorKind, StepErrorKind};
 pub use follow::{follow_change, follow_starts, followed};
 pub use inbound::{inbound_delivery, inbound_hint, inbound_open, inbound_starts};
 pub use install::install;
@@ -325,9 +327,9 @@ pub fn pending_retracted(chain: &str, events: u64) {
 }
 
 /// Counts a failed step.
-pub fn step_error(chain: &str, kind: &'static str) {
-    counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind).increment(1);
-    if kind == "database" {
+pub fn step_error(chain: &str, kind: StepErrorKind) {
+    counter!(STEP_ERRORS, "chain" => chain.to_owned(), "kind" => kind.as_str()).increment(1);
+    if kind == StepErrorKind::Database {
         counter!(DATABASE_ERRORS, "chain" => chain.to_owned()).increment(1);
     }
 }

@@ -38,6 +38,11 @@ impl LimitSide {
             Self::Above => "above",
         }
     }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Below, Self::Above].into_iter().find(|side| side.as_str() == word)
+    }
 }
 
 /// A limit of the balance of a token: what all wallets of a person have together.

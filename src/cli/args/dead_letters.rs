@@ -1,4 +1,7 @@
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+
+use chainflume_core::domain::DeadLetterKind;
 
 /// `dead-letters`
 #[derive(Clone, Debug, Subcommand)]
@@ -71,12 +74,17 @@ pub struct DropArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     pub source: Option<String>,
     /// With --source: only those of this kind (decode, mapping or delivery)
-    #[arg(long, value_name = "KIND", requires = "source")]
-    pub kind: Option<String>,
+    #[arg(long, value_name = "KIND", requires = "source", value_parser = kinds())]
+    pub kind: Option<DeadLetterKind>,
     /// The reason, kept with the dead letter
     #[arg(long, value_name = "TEXT", default_value = "dropped by hand")]
     pub reason: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn kinds() -> impl TypedValueParser<Value = DeadLetterKind> {
+    let known = PossibleValuesParser::new(DeadLetterKind::ALL.map(DeadLetterKind::as_str));
+    known.try_map(|word: String| DeadLetterKind::from_word(&word).ok_or("unknown word"))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chainflume_devchain::{DevChain, Effect, Request, Rule, Server, Settings, Transport};
 use chainflume_ops::health::{ChainHealth, ChainState};
+use chainflume_ops::metrics::StepErrorKind;
 
 use super::BLOCK;
 use crate::flume::{Flume, all_sources, connect};
@@ -36,7 +37,7 @@ async fn meets_at(scene: Scene, keys: &str, stranger: DevChain) {
     let before = scene.story().await;
     let wrong = scene.chain.faults().add(Rule::any(Effect::Stranger(stranger)));
     scene.mine(3);
-    let notices = |chain: &ChainHealth| chain.last_error_kind == Some("wrong_chain");
+    let notices = |chain: &ChainHealth| chain.last_error_kind == Some(StepErrorKind::WrongChain);
     flume.until("dev", "notices that it is another chain", notices).await;
     let asked = wrong.fired();
     until("it is asked again and again", || wrong.fired() > asked + 4).await;

@@ -18,7 +18,7 @@ fn everything() -> LogFilter {
 
 async fn kind(node: &Node) -> &'static str {
     let range = BlockRange::new(10, 20).expect("in order");
-    node.logs(&everything(), range).await.map_or_else(|error: ChainError| error.kind(), |_| "ok")
+    node.logs(&everything(), range).await.map_or_else(|error: ChainError| error.kind().as_str(), |_| "ok")
 }
 
 /// The kind of error that this body makes of a question for logs.

@@ -23,7 +23,7 @@ use super::report::DeliveryReport;
 use super::stream::{POLL, beyond, envelope};
 use super::turn::{self, NextStep, SinkDelivery, Steps};
 use super::{CommitSignal, RelayError, RelayParts};
-use crate::sink::{Delivered, Sink, SinkError};
+use crate::sink::{Delivered, Sink};
 use chainflume_db::Epoch;
 use chainflume_ops::metrics;
 use chainflume_outbox::{Outbox, Position, SinkState};
@@ -200,7 +200,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
             }
         });
         for (Outgoing { row, attempts, .. }, (sent, took)) in messages.iter().zip(join_all(sent).await) {
-            let outcome = sent.as_ref().map_or_else(SinkError::kind, |_| "delivered");
+            let outcome = sent.as_ref().map_or_else(|error| error.kind().as_str(), |_| "delivered");
             metrics::delivery(self.sink.name(), outcome, took);
             match sent {
                 Ok(_) => {

@@ -1,5 +1,6 @@
 use crate::sink::SinkError;
 use chainflume_db::StoreError;
+use chainflume_ops::metrics::SinkErrorKind;
 
 /// Why a step of a relay failed. Every error is retried, for as long as it takes.
 #[derive(Debug, thiserror::Error)]
@@ -26,23 +27,6 @@ pub enum RelayError {
 }
 
 impl RelayError {
-    /// Every word of [`RelayError::kind`].
-    pub const KINDS: &[&str] = &[
-        "database",
-        "message",
-        "unreachable",
-        "unready",
-        "refused",
-        "lost",
-        "changed",
-        "foreign",
-        "gone",
-        "redirect",
-        "rejected",
-        "too_large",
-        "forbidden",
-    ];
-
     /// Whether a retry may succeed; else operator action is required.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -52,12 +36,12 @@ impl RelayError {
         }
     }
 
-    /// The word in metrics.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind in metrics.
+    pub fn kind(&self) -> SinkErrorKind {
         match self {
-            Self::Store(_) => "database",
-            Self::Message(_) => "message",
-            Self::ForeignReplay { .. } => "foreign",
+            Self::Store(_) => SinkErrorKind::Database,
+            Self::Message(_) => SinkErrorKind::Message,
+            Self::ForeignReplay { .. } => SinkErrorKind::Foreign,
             Self::Sink(error) => error.kind(),
         }
     }

@@ -6,7 +6,7 @@ use super::RelayError;
 use crate::sink::{Delivered, SinkError};
 use chainflume_core::domain::causes;
 use chainflume_ops::health::Board;
-use chainflume_ops::metrics;
+use chainflume_ops::metrics::{self, SinkErrorKind};
 use chainflume_ops::telemetry::{ErrorStreak, LogLimiter};
 use chainflume_outbox::OutboxRow;
 
@@ -29,7 +29,7 @@ pub(super) struct DeliveryReport {
 impl DeliveryReport {
     pub(super) fn new(board: Board, sink: &str) -> Self {
         board.sink(sink, |_| {});
-        metrics::sink_starts(sink, RelayError::KINDS);
+        metrics::sink_starts(sink);
         Self { board, sink: sink.to_owned(), troubles: ErrorStreak::default(), lines: LogLimiter::default() }
     }
 
@@ -191,7 +191,7 @@ impl DeliveryReport {
         self.fails((error.kind(), causes(error)), error.is_transient());
     }
 
-    fn fails(&self, (kind, text): (&'static str, String), is_transient: bool) {
+    fn fails(&self, (kind, text): (SinkErrorKind, String), is_transient: bool) {
         let (mut errors, mut news) = (0, false);
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
@@ -200,7 +200,7 @@ impl DeliveryReport {
             (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
             sink.last_error = Some(text.clone());
         });
-        let Some(suppressed) = self.troubles.failed(kind, errors, news) else { return };
+        let Some(suppressed) = self.troubles.failed(kind.as_str(), errors, news) else { return };
         let (sink, suppressed) = (&self.sink, suppressed.field());
         if is_transient {
             tracing::warn!(%sink, errors, suppressed, error = %text, "delivery failed; it is retried");

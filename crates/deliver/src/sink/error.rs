@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use chainflume_ops::metrics::SinkErrorKind;
+
 /// Why a sink did not accept messages.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -155,22 +157,22 @@ impl SinkError {
         }
     }
 
-    /// The word in metrics.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind in metrics.
+    pub fn kind(&self) -> SinkErrorKind {
         match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::Unready { .. } => "unready",
-            Self::Refused { .. } => "refused",
-            Self::Lost { .. } => "lost",
-            Self::Changed { .. } => "changed",
-            Self::Foreign { .. } => "foreign",
-            Self::Answered { status: 410, .. } => "gone",
-            Self::Answered { status: 300..400, .. } => "redirect",
-            Self::Answered { .. } if self.refuses_message() => "rejected",
-            Self::Answered { .. } => "unready",
-            Self::TooLarge { .. } => "too_large",
-            Self::Unusable { .. } => "unusable",
-            Self::Forbidden { .. } => "forbidden",
+            Self::Unreachable { .. } => SinkErrorKind::Unreachable,
+            Self::Unready { .. } => SinkErrorKind::Unready,
+            Self::Refused { .. } => SinkErrorKind::Refused,
+            Self::Lost { .. } => SinkErrorKind::Lost,
+            Self::Changed { .. } => SinkErrorKind::Changed,
+            Self::Foreign { .. } => SinkErrorKind::Foreign,
+            Self::Answered { status: 410, .. } => SinkErrorKind::Gone,
+            Self::Answered { status: 300..400, .. } => SinkErrorKind::Redirect,
+            Self::Answered { .. } if self.refuses_message() => SinkErrorKind::Rejected,
+            Self::Answered { .. } => SinkErrorKind::Unready,
+            Self::TooLarge { .. } => SinkErrorKind::TooLarge,
+            Self::Unusable { .. } => SinkErrorKind::Unusable,
+            Self::Forbidden { .. } => SinkErrorKind::Forbidden,
         }
     }
 }

@@ -44,8 +44,20 @@ impl ExpiredHint {
             block_hash: bytes("block_hash")?.map(|bytes| hash(&bytes)).transpose()?,
             address: bytes("address")?.map(|bytes| address(&bytes)).transpose()?,
             log_index: positive(number("log_index")?)?,
-            is_covered: row.try_get::<&str, _>("state")? == "unconfirmed",
+            is_covered: is_covered(row.try_get("state")?)?,
         })
+    }
+}
+
+/// Of the states that end a hint without an event.
+fn is_covered(state: &str) -> Result<bool, StoreError> {
+    match state {
+        "unconfirmed" => Ok(true),
+        "uncovered" => Ok(false),
+        other => {
+            let what = format!("`{other}` is no end of a hint without an event");
+            Err(StoreError::Corrupt { table: "inbound_hints", what })
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chainflume_ops::metrics::StepErrorKind;
+
 /// A width in blocks the node says it would accept, strictly narrower than what was asked.
 pub type Hint = u64;
 
@@ -64,22 +66,22 @@ impl RefusalKind {
     }
 
     /// One word for metrics.
-    pub fn kind(self) -> &'static str {
+    pub fn kind(self) -> StepErrorKind {
         match self {
-            Self::Range(_) => "range",
-            Self::Size(_) => "size",
-            Self::Addresses => "addresses",
-            Self::Time => "time",
-            Self::Rate { .. } => "rate",
-            Self::Quota => "quota",
-            Self::Batch(_) => "batch",
-            Self::Denied => "denied",
-            Self::BeyondHead => "beyond_head",
-            Self::UnknownBlock => "unknown_block",
-            Self::Pruned => "pruned",
-            Self::WrongChain => "wrong_chain",
-            Self::MethodOff => "method_off",
-            Self::Unknown => "other",
+            Self::Range(_) => StepErrorKind::Range,
+            Self::Size(_) => StepErrorKind::Size,
+            Self::Addresses => StepErrorKind::Addresses,
+            Self::Time => StepErrorKind::Time,
+            Self::Rate { .. } => StepErrorKind::Rate,
+            Self::Quota => StepErrorKind::Quota,
+            Self::Batch(_) => StepErrorKind::Batch,
+            Self::Denied => StepErrorKind::Denied,
+            Self::BeyondHead => StepErrorKind::BeyondHead,
+            Self::UnknownBlock => StepErrorKind::UnknownBlock,
+            Self::Pruned => StepErrorKind::Pruned,
+            Self::WrongChain => StepErrorKind::WrongChain,
+            Self::MethodOff => StepErrorKind::MethodOff,
+            Self::Unknown => StepErrorKind::Other,
         }
     }
 }

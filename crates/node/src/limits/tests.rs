@@ -25,9 +25,9 @@ fn read_as(message: &str, status: u16, code: Option<i64>, asked: u64) -> String 
 fn told(refusal: RefusalKind) -> String {
     match refusal {
         RefusalKind::Range(Some(hint)) | RefusalKind::Size(Some(hint)) | RefusalKind::Batch(Some(hint)) => {
-            format!("{} {hint}", refusal.kind())
+            format!("{} {hint}", refusal.kind().as_str())
         }
-        _ => refusal.kind().to_owned(),
+        _ => refusal.kind().as_str().to_owned(),
     }
 }
 
@@ -80,7 +80,8 @@ fn real_answers_of_providers_are_distinguished() {
         let (found, wanted) = (classify(&refused), class(answer["class"].as_str()?));
         let cap = answer["true_max_span_blocks"].as_u64();
         let wide = matches!(found, RefusalKind::Range(Some(hint)) if cap.is_some_and(|cap| hint > cap));
-        (found.kind() != wanted || wide).then(|| format!("{}: {}, not {wanted}", answer["id"], told(found)))
+        (found.kind().as_str() != wanted || wide)
+            .then(|| format!("{}: {}, not {wanted}", answer["id"], told(found)))
     });
     assert_eq!((answers.len(), wrong.collect::<Vec<_>>()), (33, Vec::new()));
 }

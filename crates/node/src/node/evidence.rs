@@ -24,6 +24,7 @@ pub(crate) use bloom::holds as bloom_holds;
 use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
 pub(crate) use state::EvidenceState;
+use state::LogCheck;
 use times::TimeOrder;
 
 impl Node {
@@ -151,7 +152,7 @@ impl Node {
             Err(error) if error.has_other_ways() => {
                 self.trust.receipts.failed(&error.to_string());
                 if error.is_method_off() || self.trust.receipts.is_worn() {
-                    self.give_up("receipts", &error.to_string());
+                    self.give_up(LogCheck::Receipts, &error.to_string());
                 }
                 return Ok(None);
             }
@@ -161,7 +162,7 @@ impl Node {
             Err(unsealed) => {
                 self.trust.receipts.failed(&unsealed.to_string());
                 if matches!(unsealed, UnsealedReceipt::Kind(_)) {
-                    self.give_up("receipts", &unsealed.to_string());
+                    self.give_up(LogCheck::Receipts, &unsealed.to_string());
                 }
                 return Ok(None);
             }
@@ -181,22 +182,22 @@ impl Node {
     /// Goes on without the checks this node fails again and again: no other provider would pass them, so the cause
     /// is in the chain's headers or in the check, and not in the logs.
     pub(crate) fn give_up_worn_checks(&self) {
-        for (check, name) in [(&self.trust.bloom, "bloom"), (&self.trust.receipts, "receipts")] {
+        for name in LogCheck::ALL {
+            let check = self.trust.check(name);
             if check.is_on() && check.is_worn() {
                 self.give_up(name, &check.last_reason());
             }
         }
     }
 
-    fn give_up(&self, name: &'static str, reason: &str) {
-        let check = if name == "bloom" { &self.trust.bloom } else { &self.trust.receipts };
-        if check.give_up() {
+    fn give_up(&self, check: LogCheck, reason: &str) {
+        if self.trust.check(check).give_up() {
             self.rpc.health.proven(EVIDENCE);
             let (chain, host) = (self.rpc.chain(), self.host());
             tracing::warn!(
                 chain,
                 host,
-                check = name,
+                check = check.as_str(),
                 reason,
                 "headers and logs of this provider cannot be compared; the check is off until the next start"
             );

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::health::{
     AuditHealth, Board, ChainHealth, ChainState, ContractHealth, DatabaseHealth, LoopHealth, SinkHealth,
 };
+use crate::metrics::StepErrorKind;
 
 /// The limits of each chain.
 #[derive(Clone, Debug, Default)]
@@ -241,9 +242,8 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
     }
 }
 
-/// Words of `chain::ChainError::kind`.
 fn is_the_nodes(chain: &ChainHealth) -> bool {
-    matches!(chain.last_error_kind, Some("unreachable" | "timeout"))
+    matches!(chain.last_error_kind, Some(StepErrorKind::Unreachable | StepErrorKind::Timeout))
 }
 
 fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now: Instant) {
@@ -378,9 +378,9 @@ mod tests {
             }
         };
         assert_eq!(chain(|_, _| {}), []);
-        assert_eq!(chain(failing(4, "unreachable")), []);
-        assert_eq!(chain(failing(5, "unreachable")), [("provider_down", 0)]);
-        assert_eq!(chain(failing(5, "database")), [("chain_failing", 0)]);
+        assert_eq!(chain(failing(4, StepErrorKind::Unreachable)), []);
+        assert_eq!(chain(failing(5, StepErrorKind::Unreachable)), [("provider_down", 0)]);
+        assert_eq!(chain(failing(5, StepErrorKind::Database)), [("chain_failing", 0)]);
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
         assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
         assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);

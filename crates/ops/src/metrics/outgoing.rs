@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
+use super::SinkErrorKind;
 use super::{
     ALERTS, COMMIT_TO_PUBLISH, DEAD_LETTERS_TRIMMED, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT,
     INCIDENTS, MISSED, OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED,
@@ -11,13 +12,13 @@ use super::{
     SINK_LOST, SINK_STUCK, as_f64,
 };
 
-/// As [`super::chain_starts`], for a sink. `errors` are the possible kinds of errors.
-pub fn sink_starts(sink: &str, errors: &[&'static str]) {
+/// As [`super::chain_starts`], for a sink.
+pub fn sink_starts(sink: &str) {
     for name in [SINK_LOST, REPEATED, MISSED] {
         counter!(name, "sink" => sink.to_owned()).increment(0);
     }
-    for kind in errors {
-        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => *kind).increment(0);
+    for kind in SinkErrorKind::ALL {
+        counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind.as_str()).increment(0);
     }
 }
 
@@ -82,8 +83,8 @@ pub fn alert(outcome: &'static str) {
 }
 
 /// Counts a failed delivery.
-pub fn sink_error(sink: &str, kind: &'static str) {
-    counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind).increment(1);
+pub fn sink_error(sink: &str, kind: SinkErrorKind) {
+    counter!(SINK_ERRORS, "sink" => sink.to_owned(), "kind" => kind.as_str()).increment(1);
 }
 
 /// Counts a loss of messages in a sink.

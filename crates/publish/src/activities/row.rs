@@ -31,6 +31,12 @@ impl TryFrom<ActivityRow> for Activity {
         let corrupt = |what: &str| StoreError::Corrupt { table: "activities", what: what.to_owned() };
         let hash = row.tx_hash.as_deref().map(B256::try_from).transpose().map_err(|_| corrupt("tx_hash"))?;
         let chain_id = row.chain_id.map(|id| unsigned("chain id", id)).transpose()?;
+        let closed_by_caller = match row.closed_by.as_deref() {
+            None => None,
+            Some("caller") => Some(true),
+            Some("follower") => Some(false),
+            Some(_) => return Err(corrupt("closed_by")),
+        };
         Ok(Self {
             now: NewActivity {
                 id: row.id,
@@ -44,7 +50,7 @@ impl TryFrom<ActivityRow> for Activity {
                     .zip(hash)
                     .map(|(chain_id, hash)| ActivityTransaction { chain_id, hash }),
             },
-            closed_by_caller: row.closed_by.map(|word| word == "caller"),
+            closed_by_caller,
             changes: unsigned("changes", row.changes)?,
             created_at: row.created_at,
             updated_at: row.updated_at,

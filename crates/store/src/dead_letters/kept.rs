@@ -13,8 +13,8 @@ use chainflume_db::convert::{count, hash, int8, unsigned};
 pub struct StoredDeadLetter {
     /// Its number.
     pub id: u64,
-    /// `decode`, `mapping` or `delivery`: which station gave up.
-    pub kind: String,
+    /// Which step gave up.
+    pub kind: DeadLetterKind,
     /// What it is.
     pub about: DeadLetterSubject,
     /// Why, when it was last tried.
@@ -176,7 +176,7 @@ impl Store {
     /// A database error. What was dropped until then stays dropped.
     pub async fn drop_dead_letters(
         &self,
-        (source, kind): (&str, Option<&str>),
+        (source, kind): (&str, Option<DeadLetterKind>),
         note: &str,
     ) -> Result<u64, StoreError> {
         let mut dropped = 0;
@@ -190,7 +190,7 @@ impl Store {
                 ",
             )
             .bind(source)
-            .bind(kind)
+            .bind(kind.map(DeadLetterKind::as_str))
             .bind(note.replace('\0', "\u{fffd}"))
             .bind(DROPPED_AT_ONCE)
             .execute(&self.pool)
@@ -294,6 +294,10 @@ impl DeadLetterRow {
             (Some(sink), Some(seq)) => DeadLetterSubject::Delivery { sink, seq: unsigned("sequence", seq)? },
             _ => DeadLetterSubject::Log(self.log.read()?),
         };
+        let kind = DeadLetterKind::from_word(&self.kind).ok_or_else(|| StoreError::Corrupt {
+            table: "dead_letters",
+            what: format!("`{}` is no kind of dead letters", self.kind),
+        })?;
         Ok(StoredDeadLetter {
             id: unsigned("number", self.id)?,
             about,
@@ -301,7 +305,7 @@ impl DeadLetterRow {
             first_seen: count(self.first_seen),
             last_seen: count(self.last_seen),
             resolved_at: self.resolved_at.map(count),
-            kind: self.kind,
+            kind,
             reason: self.reason,
             raw: self.raw,
             note: self.note,

@@ -69,11 +69,15 @@ async fn a_failed_try_is_counted_and_says_who_gave_up() {
         .into_iter()
         .map(|letter| (letter.kind, letter.attempts, letter.reason))
         .collect();
-    let line = |kind: &str, attempts, reason: &str| (kind.to_owned(), attempts, reason.to_owned());
+    let line = |kind, attempts, reason: &str| (kind, attempts, reason.to_owned());
     let first = "data is \u{fffd} bytes short";
     assert_eq!(
         lines,
-        [line("mapping", 2, "no\u{fffd}"), line("decode", 1, first), line("decode", 2, "no\u{fffd}")]
+        [
+            line(DeadLetterKind::Mapping, 2, "no\u{fffd}"),
+            line(DeadLetterKind::Decode, 1, first),
+            line(DeadLetterKind::Decode, 2, "no\u{fffd}"),
+        ]
     );
 }
 

@@ -98,11 +98,11 @@ pub(super) fn alert_row(
     side: &str,
     amount: &str,
 ) -> Result<AlertLimit, StoreError> {
-    let wrong = || StoreError::Corrupt { table: "user_alerts", what: format!("{amount} is no amount") };
+    let corrupt = |what| StoreError::Corrupt { table: "user_alerts", what };
     Ok(AlertLimit {
         chain_id: unsigned("chain id", chain_id)?,
         token: address(token)?,
-        side: if side == "above" { LimitSide::Above } else { LimitSide::Below },
-        amount: U256::from_str_radix(amount, 10).map_err(|_| wrong())?,
+        side: LimitSide::from_word(side).ok_or_else(|| corrupt(format!("`{side}` is no side of a limit")))?,
+        amount: U256::from_str_radix(amount, 10).map_err(|_| corrupt(format!("{amount} is no amount")))?,
     })
 }

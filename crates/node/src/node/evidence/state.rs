@@ -25,6 +25,27 @@ pub(crate) struct EvidenceState {
     pub(super) lines: LogLimiter,
 }
 
+/// A check of logs that is configured and can be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogCheck {
+    /// Against the bloom filter of the header.
+    Bloom,
+    /// Against the root of the receipts.
+    Receipts,
+}
+
+impl LogCheck {
+    pub(super) const ALL: [Self; 2] = [Self::Bloom, Self::Receipts];
+
+    /// The word in metrics and log lines.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Bloom => "bloom",
+            Self::Receipts => "receipts",
+        }
+    }
+}
+
 /// One way to hold logs against headers.
 #[derive(Default)]
 pub(super) struct EvidenceCheck(Mutex<CheckState>);
@@ -62,18 +83,25 @@ impl EvidenceState {
     }
 
     /// Each check, and whether it was given up.
-    pub(crate) fn given_up(&self) -> [(&'static str, bool); 2] {
-        [("bloom", !self.bloom.is_on()), ("receipts", !self.receipts.is_on())]
+    pub(crate) fn given_up(&self) -> [(LogCheck, bool); 2] {
+        LogCheck::ALL.map(|check| (check, !self.check(check).is_on()))
+    }
+
+    pub(super) fn check(&self, check: LogCheck) -> &EvidenceCheck {
+        match check {
+            LogCheck::Bloom => &self.bloom,
+            LogCheck::Receipts => &self.receipts,
+        }
     }
 
     /// Whether a check has failed again and again, given up or not.
     pub(crate) fn is_worn(&self) -> bool {
-        self.bloom.is_worn() || self.receipts.is_worn()
+        LogCheck::ALL.iter().any(|check| self.check(*check).is_worn())
     }
 
     /// Whether that is so of a check that still counts.
     pub(crate) fn is_worn_and_on(&self) -> bool {
-        [&self.bloom, &self.receipts].iter().any(|check| check.is_on() && check.is_worn())
+        LogCheck::ALL.iter().map(|check| self.check(*check)).any(|check| check.is_on() && check.is_worn())
     }
 }
 
