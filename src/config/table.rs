@@ -134,7 +134,7 @@ impl<'de> Deserializer<'de> for Table<'_, '_> {
 struct Fields<'t, 'a> {
     table: Table<'t, 'a>,
     left: std::slice::Iter<'static, &'static str>,
-    at: Option<Value<'t, 'a>>,
+    at: Option<TableValue<'t, 'a>>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_, '_> {
@@ -143,7 +143,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Stop> {
         for key in self.left.by_ref() {
             let given = self.table.section.get(key).filter(|(spot, _)| !self.table.is_wrong(spot));
-            self.at = given.and_then(|(spot, raw)| Value::new(self.table, spot, raw));
+            self.at = given.and_then(|(spot, raw)| TableValue::new(self.table, spot, raw));
             if self.at.is_some() {
                 return seed.deserialize(StrDeserializer::new(key)).map(Some);
             }
@@ -158,7 +158,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
 
 /// A value, with the variables of a string filled in.
 #[derive(Clone)]
-struct Value<'t, 'a> {
+struct TableValue<'t, 'a> {
     table: Table<'t, 'a>,
     spot: Spot,
     raw: &'a DeValue<'a>,
@@ -166,7 +166,7 @@ struct Value<'t, 'a> {
     is_item: bool,
 }
 
-impl<'t, 'a> Value<'t, 'a> {
+impl<'t, 'a> TableValue<'t, 'a> {
     /// `None` where a variable is missing, which is reported.
     fn new(table: Table<'t, 'a>, spot: Spot, raw: &'a DeValue<'a>) -> Option<Self> {
         if !matches!(raw, DeValue::String(_)) {
@@ -222,7 +222,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 }
 
-impl<'de> Deserializer<'de> for Value<'_, '_> {
+impl<'de> Deserializer<'de> for TableValue<'_, '_> {
     type Error = Stop;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -312,7 +312,7 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
 /// The items of a list, without those that were reported. The list is read to its end, since each item may be wrong, and is then
 /// wrong as a whole: what is missing would be missing quietly.
 struct Items<'v, 't, 'a> {
-    list: &'v Value<'t, 'a>,
+    list: &'v TableValue<'t, 'a>,
     left: std::iter::Enumerate<std::slice::Iter<'a, Spanned<DeValue<'a>>>>,
     is_whole: bool,
 }
@@ -321,15 +321,15 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
     type Error = Stop;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
-        let Value { table, spot, .. } = self.list;
+        let TableValue { table, spot, .. } = self.list;
         for (index, item) in self.left.by_ref() {
             let spot = Spot { key: format!("{}[{index}]", spot.key), at: Some(item.span().start) };
             if table.is_wrong(&spot) {
                 self.is_whole = false;
                 continue;
             }
-            let value = Value::new(*table, spot, item.get_ref()).ok_or(Stop::Item)?;
-            return Value { is_item: true, ..value }.read(seed).map(Some).map_err(|_| Stop::Item);
+            let value = TableValue::new(*table, spot, item.get_ref()).ok_or(Stop::Item)?;
+            return TableValue { is_item: true, ..value }.read(seed).map(Some).map_err(|_| Stop::Item);
         }
         if self.is_whole { Ok(None) } else { Err(Stop::Reported) }
     }

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+mod pace;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use reqwest::header::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use chainflume_settings::{GIB, KIB, MIB};
+use chainflume_settings::{GIB, KIB};
+pub use pace::{FailoverSettings, HistorySettings, MAX_RATE, RateLimitSettings};
 
 /// How one chain's node is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -243,131 +245,6 @@ impl ProviderRole {
     /// Whether who has this role does that work.
     pub fn includes(self, work: Self) -> bool {
         self == Self::Any || self == work
-    }
-}
-
-/// When another provider is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct FailoverSettings {
-    /// How often each provider is asked for its head, where there are several.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 3_600_000, _>")]
-    pub probe_interval: Duration,
-    /// How long a provider may take to answer a probe.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
-    pub probe_timeout: Duration,
-    /// Blocks a provider may lag behind the others.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 100_000, _, _>")]
-    pub max_lag: u64,
-    /// How long a preferred provider must have been well before it is asked again.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 86_400_000, _>")]
-    pub return_after: Duration,
-}
-
-impl Default for FailoverSettings {
-    fn default() -> Self {
-        Self {
-            probe_interval: Duration::from_secs(10),
-            probe_timeout: Duration::from_secs(2),
-            max_lag: 5,
-            return_after: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Requests or compute units a second that may be configured.
-pub const MAX_RATE: u64 = 1_000_000;
-
-/// How fast an endpoint is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct RateLimitSettings {
-    /// Requests a second, each call of a batch being one; `None` for no limit of our own.
-    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
-    pub requests_per_second: Option<u64>,
-    /// Compute units a second; `None` for no limit of our own.
-    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
-    pub compute_units_per_second: Option<u64>,
-    /// Compute units of a call by method; `*` for all others.
-    #[serde(skip)]
-    pub compute_units: BTreeMap<String, u64>,
-    /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000, _, _>")]
-    pub max_concurrent: usize,
-    /// Bytes of answers that are read at once; one answer may go beyond, up to the largest that is read.
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 64 * KIB }, { 16 * GIB }, _>")]
-    pub max_bytes_in_flight: usize,
-}
-
-/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
-const COMPUTE_UNITS: [(&str, u64); 7] = [
-    ("eth_chainId", 0),
-    ("eth_getLogs", 60),
-    ("eth_getBlockByNumber", 20),
-    ("eth_getBlockByHash", 20),
-    ("eth_getBlockReceipts", 20),
-    ("eth_getTransactionReceipt", 20),
-    ("*", 20),
-];
-
-impl Default for RateLimitSettings {
-    fn default() -> Self {
-        Self {
-            requests_per_second: None,
-            compute_units_per_second: None,
-            compute_units: COMPUTE_UNITS.map(|(method, units)| (method.to_owned(), units)).into(),
-            max_concurrent: 16,
-            max_bytes_in_flight: 128 << 20,
-        }
-    }
-}
-
-/// How history is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct HistorySettings {
-    /// Ranges asked for at the same time.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 64, _, _>")]
-    pub ranges_in_flight: usize,
-    /// Width of the first question, in blocks.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
-    pub initial_range: u64,
-    /// Widest question, in blocks.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
-    pub max_range: u64,
-    /// Bytes of answers that may wait for the database; no new range is asked for above it.
-    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 64 * GIB }, _>")]
-    pub buffer_bytes: usize,
-    /// Answers that wait are handed out joined, up to so many logs; 0 hands each out by itself.
-    #[serde(deserialize_with = "chainflume_settings::number::<0, 1_000_000, _, _>")]
-    pub commit_logs: usize,
-}
-
-impl Default for HistorySettings {
-    fn default() -> Self {
-        Self {
-            ranges_in_flight: 4,
-            initial_range: 1_000,
-            max_range: 10_000,
-            buffer_bytes: 20 << 20,
-            commit_logs: 12_000,
-        }
-    }
-}
-
-/// Of answers that wait for the database, for a reader beside live blocks: some thousand logs, compared in a
-/// blink. Ten thousand kept one of two processors for an eighth of a second.
-const BESIDE_LIVE: usize = 1 << 20;
-/// Its first question, in blocks: busy ones have hundreds of logs each, and how busy they are is not known before.
-const FIRST_BESIDE_LIVE: u64 = 8;
-
-impl HistorySettings {
-    /// The same in small steps, one at a time.
-    #[must_use]
-    pub fn beside_live(self) -> Self {
-        let buffer_bytes = self.buffer_bytes.min(BESIDE_LIVE);
-        let initial_range = self.initial_range.min(FIRST_BESIDE_LIVE);
-        Self { ranges_in_flight: 1, initial_range, buffer_bytes, commit_logs: 0, ..self }
     }
 }
 

@@ -76,7 +76,7 @@ pub fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(&str) -> Result<T, Fault>,
 ) -> Result<T, D::Error> {
-    deserializer.deserialize_str(Read(read))
+    deserializer.deserialize_str(ReadText(read))
 }
 
 /// Strings, each read as something else.
@@ -139,9 +139,9 @@ impl Visitor<'_> for OfPath {
     }
 }
 
-struct Read<F>(F);
+struct ReadText<F>(F);
 
-impl<T, F: FnOnce(&str) -> Result<T, Fault>> Visitor<'_> for Read<F> {
+impl<T, F: FnOnce(&str) -> Result<T, Fault>> Visitor<'_> for ReadText<F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +153,7 @@ impl<T, F: FnOnce(&str) -> Result<T, Fault>> Visitor<'_> for Read<F> {
     }
 }
 
-impl<'de, T, F: FnOnce(&str) -> Result<T, Fault>> DeserializeSeed<'de> for Read<F> {
+impl<'de, T, F: FnOnce(&str) -> Result<T, Fault>> DeserializeSeed<'de> for ReadText<F> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
@@ -172,7 +172,7 @@ impl<'de, T, F: Fn(&str) -> Result<T, Fault>> Visitor<'de> for ReadEach<F, T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
         let mut read = Vec::new();
-        while let Some(item) = items.next_element_seed(Read(&self.0))? {
+        while let Some(item) = items.next_element_seed(ReadText(&self.0))? {
             read.push(item);
         }
         Ok(read)
