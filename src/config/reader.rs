@@ -22,6 +22,8 @@ pub(super) struct Reader<'a> {
     /// Where each line ends: a file of problems asks for the lines of all of them.
     ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
+    /// The keys of the problems: a file of problems asks for each of them.
+    reported: RefCell<BTreeSet<String>>,
     asked: RefCell<BTreeSet<String>>,
 }
 
@@ -40,7 +42,8 @@ pub(super) type Text = Found<String>;
 impl<'a> Reader<'a> {
     pub fn new(path: &'a Path, text: &'a str, environment: &'a dyn Environment) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
-        Self { path, environment, text, ends, problems: RefCell::default(), asked: RefCell::default() }
+        let (problems, reported, asked) = Default::default();
+        Self { path, environment, text, ends, problems, reported, asked }
     }
 
     /// The text as TOML; `None` where its syntax is wrong. Faults of syntax are reported alone: what a parser guesses behind an
@@ -69,6 +72,7 @@ impl<'a> Reader<'a> {
         let Fault { what, remedy } = fault;
         let line = spot.at.map(|at| self.line(at));
         let problem = Problem { line, key: spot.key.clone(), problem: what, remedy, at: spot.at };
+        self.reported.borrow_mut().insert(spot.key.clone());
         self.problems.borrow_mut().push(problem);
     }
 
@@ -79,7 +83,7 @@ impl<'a> Reader<'a> {
 
     /// Whether something was wrong at `spot`.
     pub fn is_reported(&self, spot: &Spot) -> bool {
-        self.problems.borrow().iter().any(|problem| problem.key == spot.key)
+        self.reported.borrow().contains(&spot.key)
     }
 
     /// The line of byte `at`; the first is 1.

@@ -198,7 +198,9 @@ impl<'t, 'a> TableValue<'t, 'a> {
     /// The value for a message, where it may be shown.
     fn shown(&self) -> Option<String> {
         match self.raw {
-            DeValue::Integer(raw) => Some(format!("`{raw}`")),
+            DeValue::Integer(raw) => {
+                Some(Text { value: raw.to_string(), spot: self.spot.clone(), hidden: false }.shown())
+            }
             _ => self.text.as_ref().map(Text::shown),
         }
     }
