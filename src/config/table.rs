@@ -39,7 +39,7 @@ impl Section<'_> {
         let wrong = RefCell::<BTreeSet<String>>::default();
         loop {
             let known = wrong.borrow().len();
-            match T::deserialize(Table { section: self, wrong: &wrong }) {
+            match T::deserialize(KeyTable { section: self, wrong: &wrong }) {
                 Ok(read) => return read,
                 Err(_) if wrong.borrow().len() > known => {}
                 // No value is wrong, so the type is: its keys have no defaults.
@@ -92,13 +92,13 @@ impl serde::de::Error for Stop {
 }
 
 #[derive(Clone, Copy)]
-struct Table<'t, 'a> {
+struct KeyTable<'t, 'a> {
     section: &'t Section<'a>,
     /// Whole keys whose values are reported, and items of lists.
     wrong: &'t RefCell<BTreeSet<String>>,
 }
 
-impl Table<'_, '_> {
+impl KeyTable<'_, '_> {
     fn is_wrong(self, spot: &Spot) -> bool {
         self.wrong.borrow().contains(&spot.key)
     }
@@ -108,7 +108,7 @@ impl Table<'_, '_> {
     }
 }
 
-impl<'de> Deserializer<'de> for Table<'_, '_> {
+impl<'de> Deserializer<'de> for KeyTable<'_, '_> {
     type Error = Stop;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -132,7 +132,7 @@ impl<'de> Deserializer<'de> for Table<'_, '_> {
 
 /// The keys of a table that are there.
 struct Fields<'t, 'a> {
-    table: Table<'t, 'a>,
+    table: KeyTable<'t, 'a>,
     left: std::slice::Iter<'static, &'static str>,
     at: Option<TableValue<'t, 'a>>,
 }
@@ -159,7 +159,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
 /// A value, with the variables of a string filled in.
 #[derive(Clone)]
 struct TableValue<'t, 'a> {
-    table: Table<'t, 'a>,
+    table: KeyTable<'t, 'a>,
     spot: Spot,
     raw: &'a DeValue<'a>,
     text: Option<Text>,
@@ -168,7 +168,7 @@ struct TableValue<'t, 'a> {
 
 impl<'t, 'a> TableValue<'t, 'a> {
     /// `None` where a variable is missing, which is reported.
-    fn new(table: Table<'t, 'a>, spot: Spot, raw: &'a DeValue<'a>) -> Option<Self> {
+    fn new(table: KeyTable<'t, 'a>, spot: Spot, raw: &'a DeValue<'a>) -> Option<Self> {
         if !matches!(raw, DeValue::String(_)) {
             return Some(Self { table, spot, raw, text: None, is_item: false });
         }
