@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::first_head::FirstHeadDecision;
 use super::followed::FollowedSources;
 use super::gaps::GapRead;
 use super::history::HistoryRead;
 use super::pending::PendingProgress;
 use super::prefetch::Prefetched;
-use super::publication::PublicationStart;
 use super::snapshot::ChainSnapshot;
 use super::spine::ChainIndexer;
 use super::stopped::StoppedChain;
@@ -38,8 +38,8 @@ pub(super) struct IndexSession<'a> {
     pub(super) pending: PendingProgress,
     /// How the configuration compares with what is stored.
     pub(super) followed_sources: FollowedSources,
-    /// Whether it is decided from where on each source publishes.
-    pub(super) publication: PublicationStart,
+    /// What the first head decides, until it is decided.
+    pub(super) first_head: FirstHeadDecision,
     /// Why the chain stopped, and when it is tried again.
     pub(super) stopped: Option<StoppedChain>,
     /// Since when a node that lags contradicts a final block.
@@ -108,7 +108,7 @@ impl<'a> IndexSession<'a> {
             observed: Observed::default(),
             pending: PendingProgress::default(),
             followed_sources: FollowedSources::default(),
-            publication: PublicationStart::default(),
+            first_head: FirstHeadDecision::default(),
             stopped: None,
             doubted_since: None,
             indexed: false,
