@@ -9,6 +9,7 @@ mod chain;
 mod crosscheck;
 mod environment;
 mod environment_file;
+mod filter;
 mod inbound;
 mod json;
 mod manual;
@@ -26,9 +27,9 @@ mod settings;
 mod source;
 mod substitute;
 mod suggest;
+mod supply;
 mod table;
 mod threshold;
-
 mod url;
 mod webhook;
 mod words;

@@ -145,7 +145,9 @@ pub struct SourceReport {
     /// Events stored a second, likewise.
     #[serde(default)]
     pub events_per_second: Option<f64>,
-    /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, or `filling` (a part of its past is read).
+    /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, `filling` (a part of its past
+    /// is read), `waiting` (for the head that decides its first block), or `complete` (its
+    /// last block is stored and final).
     #[serde(default)]
     pub state: String,
     /// Why it, or a part of it, is not followed, and the remedy.
@@ -351,7 +353,8 @@ pub(super) fn refresh_metrics(board: &Board) {
         }
         for source in &chain.sources {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
-            let since_commit = if leads { since_commit } else { Duration::ZERO };
+            let reads = leads && source.idle.is_none();
+            let since_commit = if reads { since_commit } else { Duration::ZERO };
             metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
             let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
             metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
@@ -402,6 +405,8 @@ mod tests {
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
             chain.sources.push(SourceHealth {
+                idle: None,
+                end: None,
                 name: "vault".to_owned(),
                 tip: Some(998),
                 next: 999,

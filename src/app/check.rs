@@ -70,6 +70,8 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     )
     .await;
     lines.extend(chains.lines);
+    let stored = database.as_ref().map_or(&nothing, |found| &found.stored);
+    lines.extend(chains::latest_starts(loaded, stored));
     match &database {
         Ok(found) => {
             lines.push(CheckLine::new(true, format!("database: {}", found.text)));
@@ -263,9 +265,11 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
 
 async fn stored_facts(store: &Store) -> Result<chains::StoredFacts, AppError> {
     let blocks = store.known_blocks().await.map_err(store_error)?;
-    let events = store.status().await.map_err(store_error)?;
-    let events = events.into_iter().map(|source| (source.source, source.events)).collect();
-    Ok(chains::StoredFacts { blocks, events })
+    let sources = store.status().await.map_err(store_error)?;
+    let starts = sources.iter().filter_map(|source| Some((source.source.clone(), source.start_block?)));
+    let starts = starts.collect();
+    let events = sources.into_iter().map(|source| (source.source, source.events)).collect();
+    Ok(chains::StoredFacts { blocks, events, starts })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

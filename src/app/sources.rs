@@ -8,7 +8,7 @@ use super::followed::differences;
 use crate::roles::AppError;
 use crate::roles::database::store_error;
 use crate::roles::parts::{Loaded, record};
-use chainflume_core::domain::{ConfiguredSource, FilledSource};
+use chainflume_core::domain::{ConfiguredSource, FilledSource, StartBlock};
 use chainflume_db::StoreError;
 use chainflume_store::{DeletedRows, PAGE, SourceDeletion};
 
@@ -22,8 +22,8 @@ pub struct SourceListing {
     pub chain_id: u64,
     /// `stake`, `erc20`, `erc721` or `generic`.
     pub family: String,
-    /// First block.
-    pub start_block: u64,
+    /// First block; `None` while `start_block = "latest"` is not decided.
+    pub start_block: Option<u64>,
     /// The newest block stored; `None` where nothing is.
     pub checkpoint: Option<u64>,
     /// Number of its stored events.
@@ -86,7 +86,10 @@ fn unstored(loaded: &Loaded, stored: &[SourceListing]) -> Vec<SourceListing> {
                 name: source.name,
                 chain_id: chain.chain_id,
                 family: source.family,
-                start_block: source.start_block,
+                start_block: match source.start_block {
+                    StartBlock::Number(number) => Some(number),
+                    StartBlock::Latest => None,
+                },
                 checkpoint: None,
                 events: 0,
                 configured: true,

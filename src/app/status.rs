@@ -47,8 +47,10 @@ pub struct StoredSource {
     pub source: String,
     /// `stake`, `erc20`, `erc721` or `generic`.
     pub family: String,
-    /// First block.
-    pub start_block: u64,
+    /// First block; `None` while `start_block = "latest"` is not decided.
+    pub start_block: Option<u64>,
+    /// Whether `start_block` is "latest".
+    pub starts_at_latest: bool,
     /// Newest block stored.
     pub tip: Option<u64>,
     /// Its hash.
@@ -210,6 +212,7 @@ fn stored_source(status: SourceStatus) -> StoredSource {
         source: status.source,
         family: status.family,
         start_block: status.start_block,
+        starts_at_latest: status.starts_at_latest,
         tip: status.checkpoint.map(|tip| tip.number),
         tip_hash: status.checkpoint.map(|tip| tip.hash.to_string()),
         updated_at: status.updated_at,

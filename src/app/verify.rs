@@ -102,8 +102,9 @@ impl<'a> Rereading<'a> {
             }
         };
         let source = &rereader.translator.sources()[index];
-        let (source, start_block) = (source.name.clone(), source.start_block);
-        if let Some(course) = rereader.store.comparison().courses.get(index) {
+        let source = source.name.clone();
+        let course = rereader.store.comparison().courses.get(index);
+        if let Some(course) = course {
             if let Some(why) = course.hindrance().filter(|_| course.is_blocked()) {
                 return Err(AppError::Failed(why));
             }
@@ -111,10 +112,10 @@ impl<'a> Rereading<'a> {
                 tracing::warn!("{difference}");
             }
         }
+        let start = course.and_then(|course| course.start);
         let held = rereader.store.held().await.map_err(store_error)?;
-        let from = self.args.from.unwrap_or(start_block);
         let to = self.args.to.or_else(|| final_tip(&held, &source));
-        let range = to.and_then(|to| BlockRange::new(from, to));
+        let range = self.args.from.or(start).zip(to).and_then(|(from, to)| BlockRange::new(from, to));
         let Some(range) = range else {
             return Ok(Verified { source, range: None, report: RereadReport::default() });
         };

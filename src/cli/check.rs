@@ -7,7 +7,8 @@ use super::exit::Exit;
 use super::{block_on, load_for_command, output};
 use crate::app::{self, CheckLine, CheckReport};
 use crate::config::{Chain, Config, Confirmations, Problems, ProviderSettings, Source};
-use chainflume_core::domain::AddressSet;
+use chainflume_core::decode::SupplyChange;
+use chainflume_core::domain::{AddressSet, StartBlock};
 
 /// Reads the configuration and the ABIs it names, asks the nodes and the database, and prints the results.
 pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
@@ -88,11 +89,17 @@ fn as_text(config: &Config) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.policy.confirmations));
         for source in config.sources_of(name) {
-            let Source { name, family, start_block, .. } = source;
-            let _ =
-                writeln!(text, "  source {name}: {family}, {}, from block {start_block}", contracts(source));
+            let Source { name, family, .. } = source;
+            let (contracts, blocks) = (contracts(source), blocks(source));
+            let _ = writeln!(text, "  source {name}: {family}, {contracts}, {blocks}");
             for event in &source.events {
-                let _ = writeln!(text, "    {}", event.signature);
+                let filter = if event.filter.is_open() { "" } else { ", as `where` says" };
+                let supply = match event.supply {
+                    Some(SupplyChange::Mint) => ", mints",
+                    Some(SupplyChange::Burn) => ", burns",
+                    None => "",
+                };
+                let _ = writeln!(text, "    {}{supply}{filter}", event.signature);
             }
             for repeated in &source.repeated {
                 let _ = writeln!(text, "    note: {repeated}");
@@ -111,6 +118,14 @@ fn depth(confirmations: Confirmations) -> String {
     }
 }
 
+fn blocks(source: &Source) -> String {
+    let from = match source.start_block {
+        StartBlock::Number(number) => format!("from block {number}"),
+        StartBlock::Latest => "from the latest block".to_owned(),
+    };
+    from + &source.end_block.map(|end| format!(" to block {end}")).unwrap_or_default()
+}
+
 fn contracts(source: &Source) -> String {
     match &source.addresses {
         AddressSet::Any => "any contract".to_owned(),
@@ -118,6 +133,13 @@ fn contracts(source: &Source) -> String {
             addresses.iter().map(ToString::to_string).collect()
         }
         AddressSet::Only(addresses) => format!("{} contracts", addresses.len()),
+    }
+}
+
+fn start_block(source: &Source) -> Value {
+    match source.start_block {
+        StartBlock::Number(number) => json!(number),
+        StartBlock::Latest => json!("latest"),
     }
 }
 
@@ -131,7 +153,7 @@ fn as_json(config: &Config) -> Value {
         let notes: Vec<String> = source.repeated.iter().map(ToString::to_string).collect();
         json!({
             "name": source.name, "family": source.family.as_str(), "addresses": addresses,
-            "startBlock": source.start_block, "events": events, "notes": notes,
+            "startBlock": start_block(source), "endBlock": source.end_block, "events": events, "notes": notes,
         })
     };
     let chain = |chain: &Chain| {

@@ -56,7 +56,7 @@ fn row(source: &SourceListing) -> Vec<String> {
         source.name.clone(),
         source.chain_id.to_string(),
         source.family.clone(),
-        source.start_block.to_string(),
+        source.start_block.map_or_else(|| "latest".to_owned(), |block| block.to_string()),
         source.checkpoint.map_or_else(|| "-".to_owned(), |block| block.to_string()),
         source.events.to_string(),
         if source.configured { "yes" } else { "no" }.to_owned(),

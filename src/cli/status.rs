@@ -30,6 +30,7 @@ fn as_text(status: &Status) -> String {
         return text + "nothing is stored yet\n" + &tables::providers(status);
     }
     text += &tables::sources(status);
+    text += &tables::latest_starts(status);
     text += &tables::differences(status);
     for reorg in &status.reorgs {
         let ago = tables::ago(Some(reorg.detected_at));
@@ -49,8 +50,8 @@ fn as_text(status: &Status) -> String {
     }
     for (chain_id, count) in &status.negative_balances {
         text += &format!(
-            "{count} balances below zero on chain {chain_id}: a rebasing token, a wrapped one that mints without a Transfer, or a start \
-             block after the first transfer\n"
+            "{count} balances below zero on chain {chain_id}: a rebasing token, a wrapped one that mints without a Transfer (`mints`, `burns`), \
+             or a start block after the first transfer\n"
         );
     }
     text + &tables::leases(status) + &tables::providers(status)

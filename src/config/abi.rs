@@ -55,7 +55,7 @@ pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Li
 }
 
 /// The event of a line of Solidity in `events`.
-fn of_declaration(reader: &Reader<'_>, text: &Text) -> Option<Vec<Arc<AbiEvent>>> {
+pub(super) fn of_declaration(reader: &Reader<'_>, text: &Text) -> Option<Vec<Arc<AbiEvent>>> {
     match decode::read_declarations(std::slice::from_ref(&text.value)) {
         Ok(abi) => Some(shared(abi.events)),
         Err(error) => {

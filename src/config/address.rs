@@ -48,8 +48,20 @@ fn one(section: &Section<'_>, text: Text, seen: &mut BTreeSet<Address>) -> Optio
     text.parse(section.reader, address).map(|_| ())
 }
 
-/// Reads an address. Mixed case contains a checksum (EIP-55) and has to match it; a single case contains none.
+/// Reads the address of a contract.
 pub(super) fn address(text: &str) -> Result<Address, Fault> {
+    let address = written_address(text)?;
+    if address.is_zero() {
+        return Err(Fault::new(
+            "is the zero address, which emits nothing",
+            "write the address of the contract",
+        ));
+    }
+    Ok(address)
+}
+
+/// Reads an address. Mixed case contains a checksum (EIP-55) and has to match it; a single case contains none.
+pub(super) fn written_address(text: &str) -> Result<Address, Fault> {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     if digits.len() != 40 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         let remedy = if text.starts_with("0x") {
@@ -67,12 +79,6 @@ pub(super) fn address(text: &str) -> Result<Address, Fault> {
         let remedy =
             "a digit or its case is wrong: copy it again from where it comes from, or write it in lower case";
         return Err(Fault::new("does not match its checksum (EIP-55)", remedy));
-    }
-    if address.is_zero() {
-        return Err(Fault::new(
-            "is the zero address, which emits nothing",
-            "write the address of the contract",
-        ));
     }
     Ok(address)
 }

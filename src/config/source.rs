@@ -5,12 +5,14 @@ use toml::de::DeValue;
 
 use super::abi;
 use super::address::addresses;
+use super::filter;
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Text};
 use super::section::Section;
+use super::supply;
 use super::words::{name, word};
 use chainflume_core::decode::{AbiEvent, RepeatedDeclaration};
-use chainflume_core::domain::AddressSet;
+use chainflume_core::domain::{AddressSet, StartBlock};
 use chainflume_core::mapping::Family;
 use chainflume_settings::within;
 use chainflume_store::PublishFrom;
@@ -31,7 +33,9 @@ pub struct Source {
     /// Declarations of these events that the ABI repeats with other names of arguments; they are not used.
     pub repeated: Vec<RepeatedDeclaration>,
     /// First block read.
-    pub start_block: u64,
+    pub start_block: StartBlock,
+    /// Last block read; `None` without one.
+    pub end_block: Option<u64>,
     /// Decimals of the staked token; `None` but for the stake family.
     pub decimals: Option<u8>,
     /// From where on its events are announced.
@@ -66,8 +70,12 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     let chain = section.text("chain");
     let family = section.parsed("family", |text| word(text, &families())).map(|family| family.value);
     let addresses = addresses(&section);
-    let listened = abi::events(&section, family);
-    let start_block = section.number("start_block", 0..=MAX_BLOCK);
+    let listened = abi::events(&section, family).and_then(|listened| {
+        let marked = supply::marked(&section, family, listened.events);
+        Some(abi::Listened { events: filter::filtered(&section, family, marked?)?, ..listened })
+    });
+    let start_block = start_block(&section);
+    let end_block = end_block(&section, start_block);
     let decimals = decimals(&section, family);
     let publish_from = publish_from(&section).unwrap_or(PublishFrom::Head);
     let user = user(&section, family);
@@ -85,7 +93,8 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
             addresses: addresses?,
             events,
             repeated,
-            start_block: start_block?.value,
+            start_block: start_block?,
+            end_block,
             decimals: decimals.as_ref().map(|decimals| decimals.value),
             publish_from,
             user,
@@ -118,18 +127,46 @@ fn decimals(section: &Section<'_>, family: Option<Family>) -> Option<Found<u8>> 
 }
 
 fn publish_from(section: &Section<'_>) -> Option<PublishFrom> {
-    const WORDS: [(&str, PublishFrom); 2] = [("head", PublishFrom::Head), ("start", PublishFrom::Start)];
-    const BLOCKS: RangeInclusive<u64> = 0..=MAX_BLOCK;
-    let (spot, value) = section.get("publish_from")?;
-    if !matches!(value, DeValue::String(_)) {
-        return section.reader.number(spot, value, &BLOCKS).map(|block| PublishFrom::Block(block.value));
+    let words = [("head", PublishFrom::Head), ("start", PublishFrom::Start)];
+    let remedy = "write \"head\", \"start\" or a block number";
+    block_or_word(section, "publish_from", PublishFrom::Block, (&words, remedy))
+}
+
+fn start_block(section: &Section<'_>) -> Option<StartBlock> {
+    let words = [("latest", StartBlock::Latest)];
+    let remedy = "write a block number or \"latest\"";
+    block_or_word(section, "start_block", StartBlock::Number, (&words, remedy))
+}
+
+fn end_block(section: &Section<'_>, start: Option<StartBlock>) -> Option<u64> {
+    let end = section.number("end_block", 0..=MAX_BLOCK)?.value;
+    if let Some(StartBlock::Number(start)) = start
+        && start > end
+    {
+        let remedy = format!("give {start} or more, or leave it out to follow the head");
+        section
+            .report("end_block", Fault::new("is below start_block, so that no block would be read", remedy));
     }
-    let block_or_word = |text: &str| match text.parse::<u64>() {
-        Ok(block) => within(block, &BLOCKS, u64::to_string).map(PublishFrom::Block),
-        Err(_) => word(text, &WORDS)
-            .map_err(|fault| Fault::new(fault.what, "write \"head\", \"start\" or a block number")),
+    Some(end)
+}
+
+/// A block number, also as a string, or one of some words.
+fn block_or_word<T: Copy>(
+    section: &Section<'_>,
+    key: &'static str,
+    of_block: fn(u64) -> T,
+    (words, remedy): (&[(&'static str, T)], &str),
+) -> Option<T> {
+    const BLOCKS: RangeInclusive<u64> = 0..=MAX_BLOCK;
+    let (spot, value) = section.get(key)?;
+    if !matches!(value, DeValue::String(_)) {
+        return section.reader.number(spot, value, &BLOCKS).map(|block| of_block(block.value));
+    }
+    let parse = |text: &str| match text.parse::<u64>() {
+        Ok(block) => within(block, &BLOCKS, u64::to_string).map(of_block),
+        Err(_) => word(text, words).map_err(|fault| Fault::new(fault.what, remedy)),
     };
-    section.reader.text(spot, value)?.parse(section.reader, block_or_word).map(|found| found.value)
+    section.reader.text(spot, value)?.parse(section.reader, parse).map(|found| found.value)
 }
 
 /// Of the generic family alone.

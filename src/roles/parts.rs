@@ -116,6 +116,7 @@ pub(crate) fn record(config: &Config, chain: &config::Chain) -> ChainRecord {
         name: source.name.clone(),
         family: source.family.as_str().to_owned(),
         start_block: source.start_block,
+        end_block: source.end_block,
         decimals: source.decimals,
         publish_from: source.publish_from,
         follows: follows(source),
@@ -148,7 +149,7 @@ fn follows(source: &config::Source) -> Vec<FollowedEvent> {
 pub(crate) fn translator(config: &Config, chain: &config::Chain) -> Result<Translator, AppError> {
     let sources = config.sources_of(&chain.name).enumerate().map(|(index, source)| TranslatedSource {
         name: source.name.clone(),
-        start_block: source.start_block,
+        end_block: source.end_block,
         abi: SourceAbi {
             source: SourceIndex(index),
             addresses: source.addresses.clone(),

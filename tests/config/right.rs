@@ -8,7 +8,7 @@ use chainflume::config::{
     Users,
 };
 use chainflume::{admin, lease};
-use chainflume_core::domain::AddressSet;
+use chainflume_core::domain::{AddressSet, StartBlock};
 use chainflume_core::mapping::Family;
 use chainflume_deliver::sink::RedisServers;
 
@@ -123,7 +123,8 @@ fn a_small_configuration_is_read_whole_with_every_default() {
             addresses: AddressSet::Only([address].into()),
             events: config.sources[0].events.clone(),
             repeated: Vec::new(),
-            start_block: 100,
+            start_block: StartBlock::Number(100),
+            end_block: None,
             decimals: None,
             publish_from: chainflume_store::PublishFrom::Head,
             user: None,
@@ -147,7 +148,7 @@ fn variables_are_filled_in_after_parsing() {
         config.chains[0].node.providers[0].http_url,
         "https://node.example/v2/a\"b\n[[chain]]/x/y/${KEY}/$"
     );
-    assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, 16));
+    assert_eq!((config.chains[0].chain_id, config.sources[0].start_block), (8453, StartBlock::Number(16)));
     assert!(!config.users.create_missing);
 }
 
@@ -287,4 +288,17 @@ fn providers_are_preferred_in_order_and_named_by_their_hosts() {
             ProviderSettings { pace, ..archive },
         ]
     );
+}
+
+#[test]
+fn a_source_begins_with_a_number_or_the_latest_block() {
+    for (written, start) in [
+        ("\"latest\"", StartBlock::Latest),
+        ("\"${START:-latest}\"", StartBlock::Latest),
+        ("\"17\"", StartBlock::Number(17)),
+        ("0x10", StartBlock::Number(16)),
+    ] {
+        let config = Given::default().right(&with("100", written));
+        assert_eq!(config.sources[0].start_block, start, "{written}");
+    }
 }

@@ -191,3 +191,130 @@ fn two_sources_do_not_share_a_view() {
         ]
     );
 }
+
+#[test]
+fn a_first_block_is_a_number_or_latest() {
+    assert_eq!(
+        wrong(&with("100", "\"newest\"")),
+        [
+            "1 problem in chainflume.toml",
+            "chainflume.toml:12: source[0].start_block: `newest` is not known here (write a block number or \"latest\")",
+        ]
+    );
+    assert_eq!(
+        wrong(&with("100", "[100]")),
+        [
+            "1 problem in chainflume.toml",
+            "chainflume.toml:12: source[0].start_block: is an array, an integer is wanted (write a whole number without quotes)",
+        ]
+    );
+}
+
+#[test]
+fn a_last_block_is_not_below_the_first() {
+    let text = after("start_block", "end_block = 99");
+    assert_eq!(
+        wrong(&text),
+        [
+            "1 problem in chainflume.toml",
+            "chainflume.toml:13: source[0].end_block: is below start_block, so that no block would be read (give 100 or more, or leave it out to follow the head)",
+        ]
+    );
+    Given::default().right(&text.replace("99", "100"));
+    Given::default().right(&text.replace("start_block = 100", "start_block = \"latest\""));
+}
+
+#[test]
+fn a_filter_names_indexed_arguments_and_values_of_their_types() {
+    let source = |filter: &str| {
+        RIGHT.replace("erc20", "generic").replace(
+            "start_block",
+            &format!(
+                "events = [\"event Moved(address indexed from, uint8 indexed kind, uint256 amount)\", \"event Closed(address who)\"]\n\
+                 where = {filter}\nstart_block"
+            ),
+        )
+    };
+    let wrong = |filter: &str| wrong(&source(filter)).into_iter().skip(1).collect::<Vec<_>>();
+    let line = |key: &str, text: &str| vec![format!("chainflume.toml:13: source[0].where{key}: {text}")];
+    let whole = "from (address), kind (uint8)";
+    for (filter, key, text) in [
+        ("3", "", "is an integer, a table is wanted (write { event = \"Transfer\", to = [\"0x…\"] }, or a list of such tables)".to_owned()),
+        ("{ from = \"0x00000000000000000000000000000000000000aa\" }", ".event", "is missing (add event = \"…\", the event whose logs are meant)".to_owned()),
+        ("{ event = \"Transfer\" }", ".event", "`Transfer` is no event of the source (it has Moved(address,uint8,uint256), Closed(address))".to_owned()),
+        ("{ event = \"Moved\" }", "", format!("names no argument (add values for one of {whole})")),
+        ("[{ event = \"Moved\", to = 1 }]", "[0].to", format!("is no argument of Moved(address,uint8,uint256) (write one of {whole})")),
+        ("{ event = \"Moved\", amount = 1 }", ".amount", format!("is not indexed in Moved(address,uint8,uint256), so that no node can look for it (write one of {whole})")),
+        ("{ event = \"Closed\", who = 1 }", ".who", "is not indexed in Closed(address), so that no node can look for it (write one of none: no argument of it is indexed)".to_owned()),
+        ("{ event = \"Moved\", kind = [1, 256] }", ".kind[1]", "`256` is no uint8 (write it in decimal digits, or as 0x…)".to_owned()),
+        ("{ event = \"Moved\", from = [\"usdc.eth\"] }", ".from[0]", "`usdc.eth` is not an address (write 0x and 40 hex digits)".to_owned()),
+        ("{ event = \"Moved\", from = [] }", ".from", "is empty, so that no log would be followed (name a value, or remove it)".to_owned()),
+    ] {
+        assert_eq!(wrong(filter), line(key, &text), "{filter}");
+    }
+    let config = Given::default().right(&source("[{ event = \"Moved\", from = \"0x0000000000000000000000000000000000000000\" }, { event = \"Moved\", kind = [1, \"0x2\"] }]"));
+    let filters: Vec<String> =
+        config.sources[0].events.iter().map(|event| event.filter.to_string()).collect();
+    let word = |n: u8| format!("0x{n:064x}");
+    assert_eq!(filters, [format!("2={},{}|1={}", word(1), word(2), word(0)), String::new()]);
+}
+
+#[test]
+fn a_filter_is_for_a_family_that_keeps_no_sums() {
+    let text = after(
+        "start_block",
+        "where = { event = \"Transfer\", to = \"0x00000000000000000000000000000000000000aa\" }",
+    );
+    assert_eq!(
+        wrong(&text),
+        [
+            "1 problem in chainflume.toml",
+            "chainflume.toml:13: source[0].where: has a meaning for family = \"generic\" alone (use family = \"generic\", or remove it: of a part of the logs balances, owners and stakes would be wrong)",
+        ]
+    );
+}
+
+#[test]
+fn events_that_mint_or_burn_have_a_holder_and_an_amount() {
+    let wrong = |keys: &str| wrong(&after("start_block", keys)).into_iter().skip(1).collect::<Vec<_>>();
+    let line = |key: &str, text: &str| vec![format!("chainflume.toml:12: source[0].{key}: {text}")];
+    for (keys, key, text) in [
+        (
+            "mints = [\"Deposit\"]",
+            "mints[0]",
+            "`Deposit` is no event of the source (it has Transfer(address,address,uint256), Approval(address,address,uint256); or write the event: \"event Deposit(address indexed dst, uint256 wad)\")",
+        ),
+        (
+            "burns = [\"Transfer\"]",
+            "burns[0]",
+            "`Transfer` has a meaning already (remove it: transfers and approvals are counted as such)",
+        ),
+        (
+            "mints = [\"event Mint(address by, address to, uint256 wad)\"]",
+            "mints[0]",
+            "`event Mint(address by, address to, uint256 wad)` has 2 addresses and 1 numbers, and one of each decides a balance (name an event with one address, the holder, and one uint, the amount)",
+        ),
+        (
+            "mints = [\"event D(address a, uint256 b)\"]\nburns = [\"D\"]",
+            "burns[0]",
+            "`D` is in `mints` too (remove it from one of the two)",
+        ),
+    ] {
+        let found: Vec<String> = wrong(keys)
+            .into_iter()
+            .map(|found| found.replace("toml:13:", "toml:12:").replace("toml:14:", "toml:12:"))
+            .collect();
+        assert_eq!(found, line(key, text), "{keys}");
+    }
+    let text = after("start_block", "burns = [\"Transfer\"]").replace("erc20", "erc721");
+    assert_eq!(
+        self::wrong(&text)[1..],
+        [
+            "chainflume.toml:13: source[0].burns: has a meaning for family = \"erc20\" alone (remove it: this family keeps no balances)"
+        ]
+    );
+    let config = Given::default()
+        .right(&after("start_block", "mints = [\"event Deposit(address indexed dst, uint256 wad)\"]"));
+    let events: Vec<&str> = config.sources[0].events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(events, ["Transfer", "Approval", "Deposit"]);
+}

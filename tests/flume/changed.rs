@@ -3,6 +3,7 @@
 
 mod commands;
 mod emptying;
+mod filters;
 mod matrix;
 mod past;
 mod standby;

@@ -38,6 +38,7 @@ mod tables;
 use chainflume_testkit::postgres;
 
 mod balanced;
+mod bounds;
 mod branches;
 mod changed;
 mod daemons_database;
@@ -68,6 +69,7 @@ mod replay;
 mod silent;
 mod soak;
 mod standby;
+mod supply;
 mod trigger;
 mod trouble;
 mod verify;

@@ -27,7 +27,7 @@ pub use abi::{Abi, RepeatedDeclaration, parse_abi, read_abi, read_abi_of, read_d
 pub use abi_error::{AbiError, EventProblem, MAX_ABI_BYTES};
 pub use abi_type::AbiType;
 pub use decoder::{DecodeOutcome, Decoder};
-pub use event::{AbiEvent, Param, SourceAbi, SourceIndex};
+pub use event::{AbiEvent, Param, SourceAbi, SourceIndex, SupplyChange};
 pub use fit::{AbiFit, abi_fit};
 pub(crate) use names::unique_names;
 pub use overlap::{Overlap, overlaps};

@@ -14,6 +14,7 @@ mod message;
 mod off_chain;
 mod projection;
 mod receipt;
+mod topic_filter;
 mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
@@ -25,7 +26,7 @@ pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use followed::{
     ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceCourse,
-    SourceDifference, SourceGap, UnreadRange, compare, normal,
+    SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
 };
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
@@ -35,5 +36,6 @@ pub use message::{
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
+pub use topic_filter::{TopicFilter, TopicValues};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -18,6 +18,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use erc20::{SupplyProblem, check_supply};
 pub use family::{Family, FamilySettings, default_abi};
 pub use mapper::{Mapper, SourceMapping};
 pub use problem::{MapLogError, MappingError, MappingProblem};

@@ -3,6 +3,7 @@
 
 mod event;
 mod layout;
+mod topics;
 mod user;
 
 #[cfg(test)]

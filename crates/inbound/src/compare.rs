@@ -193,8 +193,12 @@ impl Comparison {
 
     /// The block up to which all sources of the chain are stored; `None` while one of them has nothing.
     async fn tip(&self, chain: &ComparedChain) -> Result<Option<i64>, StoreError> {
-        let sql = "select case when count(*) = cardinality($1::text[]) then min(block_number) end from checkpoints \
-            where source = any($1)";
+        // A source that has stored its last block holds nothing up, unless all have.
+        let sql = r"
+            select case when count(*) = cardinality($1::text[]) then coalesce(
+                min(p.block_number) filter (where p.block_number < s.end_block or s.end_block is null), max(p.block_number)) end
+            from checkpoints p join sources s on s.name = p.source where p.source = any($1)
+        ";
         let mut tx = transaction::begin_look(&self.pool).await?;
         let tip = sqlx::query_scalar(sql).bind(&chain.sources).fetch_one(&mut *tx).await?;
         tx.commit().await?;

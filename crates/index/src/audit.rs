@@ -143,7 +143,8 @@ impl Auditor {
         let source = &self.rereader.translator.sources()[index];
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;
         let to = held.final_number?.min(course.complete_to(stored.number)?);
-        let from = verified.map_or(source.start_block, |verified| verified + 1).max(source.start_block);
+        let start = course.start?;
+        let from = verified.map_or(start, |verified| verified + 1).max(start);
         BlockRange::new(from, to)
     }
 

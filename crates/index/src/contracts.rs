@@ -11,7 +11,7 @@ use super::translate::TranslatedSource;
 use chainflume_core::decode::{AbiFit, SourceAbi, abi_fit};
 use chainflume_core::domain::{Address, AddressSet, BlockRange, causes};
 use chainflume_node::{ChainError, ChainSettings, Node};
-use chainflume_ops::health::{Board, ChainState, Heartbeat};
+use chainflume_ops::health::{Board, ChainState, Heartbeat, SourceHealth, SourceIdle};
 use chainflume_store::Store;
 
 /// Contracts of a source looked at, the lowest addresses: enough for every usual source, few enough for one question.
@@ -134,7 +134,16 @@ impl ContractWatch {
         let events: BTreeMap<&str, u64> =
             stored.iter().map(|source| (source.source.as_str(), source.events)).collect();
         let (node, head) = self.node().await.map_err(|error| causes(&error))?;
-        for TranslatedSource { name, abi, .. } in &self.sources {
+        let chain = self.board.chains().remove(&self.settings.name);
+        let is_complete = |name: &str| {
+            let sources = chain.iter().flat_map(|chain| &chain.sources);
+            let is_complete =
+                |source: &&SourceHealth| matches!(source.idle, Some(SourceIdle::Complete { .. }));
+            sources.filter(is_complete).any(|source| source.name == name)
+        };
+        // Of a source that is complete nothing is asked any more.
+        let read = self.sources.iter().filter(|source| !is_complete(&source.name));
+        for TranslatedSource { name, abi, .. } in read {
             heartbeat.beat();
             let look = tokio::time::timeout(LOOK_TIMEOUT, look_at_contracts(&node, abi, head)).await;
             let look = look

@@ -3,7 +3,7 @@
 //! [`spine`] is the loop, [`wiring`] what it is made of, and [`session`] what one lease turn knows. [`live`] and [`history`] read new and old blocks,
 //! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
 //! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
-//! [`publication`] decides from where on new sources publish, and [`repair`] mends what the second reading ([`audit`], [`reread`])
+//! [`first_head`] decides from where on new sources publish, and [`repair`] mends what the second reading ([`audit`], [`reread`])
 //! found. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
 //! health, metrics and log lines.
 
@@ -11,6 +11,7 @@ mod age;
 mod audit;
 mod contracts;
 mod error;
+mod first_head;
 mod followed;
 mod gaps;
 mod history;
@@ -24,7 +25,6 @@ mod pieces;
 mod prefetch;
 mod proof;
 mod provider;
-mod publication;
 mod reorg;
 mod repair;
 mod report;

@@ -21,14 +21,17 @@ impl IndexSession<'_> {
         let heads = self.with_age(heads).await?;
         self.observed.heads = Some(heads);
         self.report_heads(&heads);
-        self.decide_publication().await?;
+        if self.decide_by_first_head().await? {
+            self.forget();
+            return Ok(StepProgress::None);
+        }
         if let Some(tag) = self.chain.policy.missing_tag(&heads) {
             return Err(ChainError::NoTag { host: self.node.host().to_owned(), tag }.into());
         }
-        if !self.is_linked() {
+        if !self.is_complete() && !self.is_linked() {
             let top = self.snapshot().highest().map_or(0, |highest| highest.min(heads.latest));
             match self.check_for_reorg(top, stop).await? {
-                ReorgCheck::Unchanged => {}
+                ReorgCheck::Unchanged => self.settle_ends().await?,
                 ReorgCheck::Rewound => return Ok(StepProgress::Made),
                 ReorgCheck::Unconfirmed => {
                     return Err(IndexerError::Moved("two reads of the stored blocks differ".to_owned()));
@@ -43,6 +46,24 @@ impl IndexSession<'_> {
         }
         self.node.worked(Work::Live, None);
         Ok(StepProgress::Made)
+    }
+
+    /// Raises the final block over the last blocks of sources that have stored them. Where no other source is followed, no step
+    /// forward does.
+    async fn settle_ends(&mut self) -> Result<(), IndexerError> {
+        let (stored, now) = (self.snapshot().final_number(), self.final_number());
+        let sources = self.chain.translator.sources().iter().enumerate();
+        let ended = sources.filter_map(|(index, source)| {
+            let tip = self.snapshot().tip(index)?;
+            (tip.number >= source.end_block? && tip.number > stored && tip.number <= now).then_some(tip)
+        });
+        let Some(tip) = ended.max_by_key(|tip| tip.number) else { return Ok(()) };
+        if self.node.block(tip.number).await?.map(|block| block.id()) == Some(tip) {
+            self.store().settle(now, self.snapshot().reorgs()).await?;
+            self.snapshot_mut().settled(now);
+            self.report_sources(None);
+        }
+        Ok(())
     }
 
     /// Whether the newest block we hold is shown to be canonical by the parent link of the block read next, or of the

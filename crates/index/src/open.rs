@@ -7,21 +7,17 @@ use super::snapshot::ChainSnapshot;
 impl IndexSession<'_> {
     /// The next unread block of each source.
     pub(super) fn next_blocks(&self) -> Vec<u64> {
-        let next = |(index, start): (usize, u64)| {
-            // Beyond every head: it is not planned for.
-            if self.followed_sources.is_blocked(index) {
-                return u64::MAX;
+        let next = |index: usize| {
+            let start = self.followed_sources.course(index).and_then(|course| course.start);
+            match start.filter(|_| !self.followed_sources.is_blocked(index)) {
+                Some(start) => {
+                    self.snapshot().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
+                }
+                // Beyond every head: it is not planned for.
+                None => u64::MAX,
             }
-            self.snapshot().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
         };
-        self.chain
-            .translator
-            .sources()
-            .iter()
-            .map(|source| source.start_block)
-            .enumerate()
-            .map(next)
-            .collect()
+        (0..self.chain.translator.sources().len()).map(next).collect()
     }
 
     /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
@@ -38,7 +34,7 @@ impl IndexSession<'_> {
             if let Some(epoch) = self.epoch {
                 opened = opened.lead(epoch).await?;
             }
-            self.publication.begin(opened.awaits_publication().await?);
+            self.first_head.begin(opened.awaits_first_head().await?);
             let retracted = opened.retract_strangers().await?;
             if retracted > 0 {
                 tracing::info!(chain = %self.chain.settings.name, retracted, "pending events retracted: their sources are no longer configured");
@@ -47,7 +43,9 @@ impl IndexSession<'_> {
             self.opened = Some(opened);
         }
         // Before anything is stored, so that it is the head a source saw first that decides.
-        self.decide_publication().await?;
+        if self.decide_by_first_head().await? {
+            return Ok(());
+        }
         self.chain.learnt.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
         self.apply_comparison(comparison);

@@ -10,7 +10,7 @@ use super::snapshot::ChainSnapshot;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
 use chainflume_node::HeadSource;
-use chainflume_ops::health::{ChainState, SourceHealth};
+use chainflume_ops::health::{ChainState, SourceHealth, SourceIdle};
 use chainflume_ops::metrics;
 
 impl IndexSession<'_> {
@@ -26,7 +26,10 @@ impl IndexSession<'_> {
                 let mut pace = before.get_mut(index).map(|s| std::mem::take(&mut s.pace)).unwrap_or_default();
                 let tip = self.snapshot().tip(index).map(|tip| tip.number);
                 let is_blocked = self.followed_sources.is_blocked(index);
-                let next = if is_blocked { tip.map_or(0, |tip| tip + 1) } else { next[index] };
+                let idle = self.idle(index);
+                self.log_completion(&source.name, idle, before.get(index));
+                let next =
+                    if is_blocked || idle.is_some() { tip.map_or(0, |tip| tip + 1) } else { next[index] };
                 pace.mark(next, events.unwrap_or(0));
                 chain.sources.push(SourceHealth {
                     name: source.name.clone(),
@@ -35,12 +38,44 @@ impl IndexSession<'_> {
                     committed_at: fresh.or_else(|| before.get(index).and_then(|source| source.committed_at)),
                     pace,
                     is_blocked,
+                    idle,
+                    end: source.end_block,
                     hindrance: self.followed_sources.hindrance(index),
                     unread: self.followed_sources.unread(index),
                     notes: self.followed_sources.notes(index),
                 });
             }
         });
+    }
+
+    fn log_completion(&self, source: &str, idle: Option<SourceIdle>, before: Option<&SourceHealth>) {
+        let was = before.is_some_and(|before| before.idle == idle);
+        if let Some(SourceIdle::Complete { block }) = idle.filter(|_| !was) {
+            tracing::info!(chain = %self.chain.settings.name, source, block, "source is complete: its last block is stored and final");
+        }
+    }
+
+    /// Why a source reads no blocks although nothing is wrong with it.
+    fn idle(&self, index: usize) -> Option<SourceIdle> {
+        if self.followed_sources.is_blocked(index) {
+            return None;
+        }
+        self.followed_sources.course(index)?.start.map_or(Some(SourceIdle::AwaitsHead), |start| {
+            let end = self.chain.translator.sources()[index].end_block?;
+            let tip = self.snapshot().tip(index).map(|tip| tip.number);
+            // A reorg may still take back what is not final.
+            let has_all = tip.map_or(start > end, |tip| tip >= end);
+            let block = tip.unwrap_or(end);
+            (has_all && block <= self.snapshot().final_number()).then_some(SourceIdle::Complete { block })
+        })
+    }
+
+    /// Whether every source has stored its last block, and all of it is final: no block is asked for any more.
+    pub(super) fn is_complete(&self) -> bool {
+        let sources = 0..self.chain.translator.sources().len();
+        let is_complete = |index| matches!(self.idle(index), Some(SourceIdle::Complete { .. }));
+        sources.into_iter().all(is_complete)
+            && self.snapshot().highest().is_none_or(|highest| highest <= self.snapshot().final_number())
     }
 
     pub(super) fn report_heads(&self, heads: &Heads) {

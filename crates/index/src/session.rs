@@ -13,7 +13,7 @@ use chainflume_core::domain::BlockRef;
 use chainflume_db::Epoch;
 use chainflume_node::{BlockTag, HeadNotifier, HeaderWithLogs, Node, SwitchListener};
 use chainflume_ops::supervise::Beside;
-use chainflume_store::ChainStore;
+use chainflume_store::{AwaitedHead, ChainStore};
 pub(super) use followed_sources::{FollowedSources, RETRY_SOURCE_AFTER};
 pub(super) use gap_read::{GapMode, GapRead};
 pub(super) use history_read::{HistoryRead, PreparedBatch};
@@ -43,8 +43,8 @@ pub(super) struct IndexSession<'a> {
     pub(super) pending: PendingProgress,
     /// How the configuration compares with what is stored.
     pub(super) followed_sources: FollowedSources,
-    /// Whether it is decided from where on each source publishes.
-    pub(super) publication: PublicationStart,
+    /// What the first head decides, until it is decided.
+    pub(super) first_head: FirstHeadDecision,
     /// Why the chain stopped, and when it is tried again.
     pub(super) stopped: Option<StoppedChain>,
     /// Since when a node that lags contradicts a final block.
@@ -98,20 +98,20 @@ pub(super) struct Prefetched {
     pub(super) near: HeaderWithLogs,
 }
 
-/// Whether it is decided from where on the sources publish.
+/// Whether the first head has decided.
 #[derive(Default)]
-pub(super) struct PublicationStart {
-    /// Whether a source still waits for the decision.
-    pub(super) awaited: bool,
+pub(super) struct FirstHeadDecision {
+    /// What still waits for the decision.
+    pub(super) awaited: AwaitedHead,
     /// The head that was last looked at and too old.
     pub(super) before: Option<u64>,
     /// Whether it was logged that the decision waits.
     pub(super) is_logged: bool,
 }
 
-impl PublicationStart {
-    /// The chain was registered; whether a source waits.
-    pub(super) fn begin(&mut self, awaited: bool) {
+impl FirstHeadDecision {
+    /// The chain was registered; what of its sources waits.
+    pub(super) fn begin(&mut self, awaited: AwaitedHead) {
         self.awaited = awaited;
     }
 }
@@ -144,7 +144,7 @@ impl<'a> IndexSession<'a> {
             observed: Observed::default(),
             pending: PendingProgress::default(),
             followed_sources: FollowedSources::default(),
-            publication: PublicationStart::default(),
+            first_head: FirstHeadDecision::default(),
             stopped: None,
             doubted_since: None,
             indexed: false,

@@ -182,6 +182,11 @@ impl ChainSnapshot {
         }
         self.forget_confirmed_pending(to.number);
         self.blocks.extend(refs.iter().map(|block| (block.number, block.hash)));
+        self.settled(final_number);
+    }
+
+    /// Nothing at or below this block is undone any more.
+    pub(super) fn settled(&mut self, final_number: u64) {
         self.final_number = self.final_number.max(final_number);
         // As the store does: the newest block at or below final stays, to notice that final changes.
         let anchor = self.blocks.range(..=self.final_number).next_back().map(|(number, _)| *number);

@@ -95,7 +95,8 @@ impl IndexSession<'_> {
         self.take_provider();
         if self.attempt.snapshot.is_none() {
             let opened = stop.run_until_cancelled(Box::pin(self.open())).await.transpose()?;
-            if opened.is_none() {
+            // The first head may have decided where a source begins: the chain is opened again.
+            if opened.is_none() || self.opened.is_none() {
                 return Ok(false);
             }
         }
@@ -141,7 +142,11 @@ impl IndexSession<'_> {
             .next_blocks()
             .into_iter()
             .enumerate()
-            .map(|(index, next)| SourcePosition { next, next_pending: self.snapshot().next_pending(index) })
+            .map(|(index, next)| SourcePosition {
+                next,
+                next_pending: self.snapshot().next_pending(index),
+                last: self.chain.translator.sources()[index].end_block.unwrap_or(u64::MAX),
+            })
             .collect();
         plan(&positions, zones)
     }

@@ -17,8 +17,8 @@ use chainflume_store::{ChainRecord, ChainStore, Store};
 pub struct TranslatedSource {
     /// Name, unique in the config.
     pub name: String,
-    /// First block read.
-    pub start_block: u64,
+    /// Last block read; `None` without one.
+    pub end_block: Option<u64>,
     /// What it listens to; its index is the position in the chain's list.
     pub abi: SourceAbi,
     /// The argument that is the account, where the configuration names one.

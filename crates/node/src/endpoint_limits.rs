@@ -12,6 +12,8 @@ pub struct EndpointLimits {
     pub addresses: Option<usize>,
     /// Most first topics to ask for at once.
     pub topics: Option<usize>,
+    /// Most values of another topic to ask for at once.
+    pub values: Option<usize>,
     /// Most calls to put into one request; 1 where batches are refused.
     pub batch: Option<u64>,
 }
@@ -21,4 +23,5 @@ pub struct EndpointLimits {
 pub(super) struct FilterLimits {
     pub addresses: Option<usize>,
     pub topics: Option<usize>,
+    pub values: Option<usize>,
 }

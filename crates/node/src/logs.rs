@@ -58,7 +58,10 @@ impl<'a> CheckedLogs<'a> {
     pub(super) fn push(&mut self, log: &Log) {
         if self.wrong.is_none() {
             self.wrong = self.check(log).err();
-            self.logs.push(log);
+            // A node that ignores topics answers more than was asked.
+            if self.filter.wants(&log.address, log.topics.as_slice()) {
+                self.logs.push(log);
+            }
         }
     }
 
@@ -136,7 +139,7 @@ mod tests {
     use alloy_primitives::Address;
 
     use super::*;
-    use chainflume_core::domain::Topics;
+    use chainflume_core::domain::{TopicValues, Topics};
 
     /// A log of block `number` at this place, by the block's hash.
     fn log(number: u64, log_index: u32, hash: u8) -> Log {
@@ -152,7 +155,11 @@ mod tests {
     }
 
     fn checked(logs: &[Log]) -> Result<Vec<Log>, String> {
-        let filter = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
+        let filter = LogFilter {
+            addresses: Some([Address::ZERO].into()),
+            topic0: None,
+            values: TopicValues::default(),
+        };
         let range = BlockRange::new(5, 9).expect("in order");
         let mut checked = CheckedLogs::new(&filter, BlockSelector::Range(range));
         logs.iter().for_each(|log| checked.push(log));

@@ -157,6 +157,7 @@ impl Node {
             ceiling: width.and_then(|(_, ceiling)| ceiling),
             addresses: lists.addresses,
             topics: lists.topics,
+            values: lists.values,
             batch: self.rpc.batch_limit(),
         }
     }
@@ -166,7 +167,7 @@ impl Node {
         let width = learnt.width.map(|width| (width, learnt.ceiling));
         *self.width() = Width::new(&self.history, width);
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
-            FilterLimits { addresses: learnt.addresses, topics: learnt.topics };
+            FilterLimits { addresses: learnt.addresses, topics: learnt.topics, values: learnt.values };
         self.rpc.limit_batch(learnt.batch);
     }
 

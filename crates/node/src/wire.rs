@@ -187,7 +187,7 @@ impl WireLog {
         if filter.addresses.as_ref().is_some_and(|addresses| !addresses.contains(&address)) {
             return Ok(false);
         }
-        Ok(filter.admits(&address, self.topics.0.clone()?.as_slice().first()))
+        Ok(filter.wants(&address, self.topics.0.clone()?.as_slice()))
     }
 }
 

@@ -24,7 +24,7 @@ pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
 pub use loops::{LoopHealth, TurnSource};
 pub use public::PublicHealth;
-pub use source::{SourceHealth, UnreadHealth};
+pub use source::{SourceHealth, SourceIdle, UnreadHealth};
 pub use throughput::{Rate, Throughput};
 
 /// A loop of a chain or a sink hangs if it has not turned for this long: each request and each pause in it is shorter.
@@ -197,21 +197,12 @@ impl ChainHealth {
     /// last turn.
     pub fn turn(&mut self, state: ChainState) {
         let sources = std::mem::take(&mut self.sources);
-        let fresh = |source| SourceHealth {
-            tip: None,
-            committed_at: None,
-            is_blocked: false,
-            hindrance: None,
-            unread: None,
-            notes: Vec::new(),
-            ..source
-        };
         *self = Self {
             state,
             provider: self.provider.take(),
             rpc: std::mem::take(&mut self.rpc),
             lease: self.lease.take(),
-            sources: sources.into_iter().map(fresh).collect(),
+            sources: sources.into_iter().map(SourceHealth::anew).collect(),
             ..Self::new()
         };
     }

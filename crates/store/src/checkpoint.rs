@@ -6,8 +6,8 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::BlockId;
 
-use super::ChainStore;
 use super::open::OpenChain;
+use super::{ChainStore, blocks};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
@@ -22,6 +22,15 @@ pub struct Checkpoint {
     pub source: String,
     /// The newest block stored for it; `None` when nothing is stored yet.
     pub at: Option<BlockId>,
+}
+
+/// What of a chain's sources waits for the first head of a node that has synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AwaitedHead {
+    /// From where on a source publishes.
+    pub publication: bool,
+    /// Where a source begins.
+    pub start: bool,
 }
 
 /// A chain's row while this transaction has it locked.
@@ -45,33 +54,53 @@ impl ChainStore {
 }
 
 impl ChainStore {
-    /// Whether a source is to be announced from the head on, and no head was known yet.
+    /// What waits for the first head of a node that has synced.
     ///
     /// # Errors
     /// A database error.
-    pub async fn awaits_publication(&self) -> Result<bool, StoreError> {
-        let sql = "select exists (select from sources where chain_id = $1 and name = any($2) and publish_from is null)";
-        Ok(sqlx::query_scalar(sql)
-            .bind(self.chain.id)
-            .bind(&self.chain.sources)
-            .fetch_one(&self.pool)
-            .await?)
+    pub async fn awaits_first_head(&self) -> Result<AwaitedHead, StoreError> {
+        let sql = r"
+            select coalesce(bool_or(publish_from is null), false), coalesce(bool_or(start_block is null), false)
+            from sources where chain_id = $1 and name = any($2)
+        ";
+        let (publication, start) =
+            sqlx::query_as(sql).bind(self.chain.id).bind(&self.chain.sources).fetch_one(&self.pool).await?;
+        Ok(AwaitedHead { publication, start })
     }
 
-    /// Sources that are to be announced from the head on, and for which no head was known yet, are announced above
-    /// this one.
+    /// Raises the newest final block where no step forward will: of sources that have stored their last block.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the chain was rewound since `reorgs` was read; a database error.
+    pub async fn settle(&self, final_number: u64, reorgs: u64) -> Result<(), StoreError> {
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        if lock_chain(&mut tx, self).await?.reorgs != reorgs {
+            return Err(StoreError::conflict("the chain was rewound since its final block was read"));
+        }
+        blocks::keep(&mut tx, self.chain.id, &BTreeMap::new(), final_number).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Decides by the first head: sources that are to be announced from the head on are announced above it; sources that begin
+    /// with the latest block begin with it, and are announced from there. What was decided before stays.
     ///
     /// # Errors
     /// A database error.
-    pub async fn publish_above(&self, head: u64) -> Result<(), StoreError> {
+    pub async fn decide_by_head(&self, head: u64) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         lock_chain(&mut tx, self).await?;
-        sqlx::query("update sources set publish_from = $2 where chain_id = $1 and name = any($3) and publish_from is null")
-            .bind(self.chain.id)
-            .bind(int8("block number", head.saturating_add(1))?)
-            .bind(&self.chain.sources)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            r"
+            update sources set start_block = coalesce(start_block, $2),
+                publish_from = coalesce(publish_from, case when start_block is null then $2 else $2 + 1 end)
+            where chain_id = $1 and name = any($3) and (publish_from is null or start_block is null)
+            ",
+        )
+        .bind(self.chain.id)
+        .bind(int8("block number", head)?)
+        .bind(&self.chain.sources)
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 }

@@ -33,6 +33,7 @@ impl ChainRecord {
             name: source.name.clone(),
             family: source.family.clone(),
             start_block: source.start_block,
+            end_block: source.end_block,
             events: source.follows.clone(),
         };
         self.sources.iter().map(asked).collect()
@@ -61,11 +62,9 @@ impl ChainStore {
         let kept = kept(&mut tx).await?;
         let comparison = compare(chain.number(), &chain.asked, &kept);
         for (asked, course) in chain.asked.iter().zip(&comparison.courses) {
-            if course.is_blocked() {
-                continue;
-            }
+            let Some(start) = course.start.filter(|_| !course.is_blocked()) else { continue };
             let tip = kept.iter().find(|kept| kept.name == asked.name).and_then(|kept| kept.tip);
-            write(&mut tx, asked, course, tip).await?;
+            write(&mut tx, (course, start), tip).await?;
         }
         sign(&mut tx, chain).await?;
         tx.commit().await?;
@@ -99,15 +98,14 @@ async fn sign(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
 /// what is still to be read.
 async fn write(
     tx: &mut Tx,
-    asked: &ConfiguredSource,
-    course: &SourceCourse,
+    (course, start): (&SourceCourse, u64),
     tip: Option<u64>,
 ) -> Result<(), StoreError> {
     let past = course.parts.iter().filter_map(|part| {
         let to = part.to.or(tip).filter(|to| part.from <= *to)?;
         Some(FollowedRange { to: Some(to), ..part.clone() })
     });
-    let next = tip.map_or(0, |tip| tip.saturating_add(1)).max(asked.start_block);
+    let next = tip.map_or(0, |tip| tip.saturating_add(1)).max(start);
     let open = course.listens.iter().map(|(event, addresses)| FollowedRange {
         event: event.clone(),
         addresses: addresses.clone(),
@@ -117,12 +115,12 @@ async fn write(
     });
     // A part that ends at the checkpoint and one that begins behind it are one that goes on.
     let parts = normal(&past.chain(open).collect::<Vec<_>>());
-    replace(tx, &asked.name, &parts).await?;
+    replace(tx, &course.source, &parts).await?;
     if let Some(gap) = course.gaps.first() {
         sqlx::query(
             "update sources set verified_to = nullif($2 - 1, -1) where name = $1 and verified_to >= $2",
         )
-        .bind(&asked.name)
+        .bind(&course.source)
         .bind(int8("block number", gap.range.from())?)
         .execute(&mut **tx)
         .await?;
@@ -155,8 +153,8 @@ pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) 
 async fn insert(tx: &mut Tx, source: &str, part: &FollowedRange) -> Result<(), StoreError> {
     sqlx::query(
         r"
-        insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet, filter)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ",
     )
     .bind(source)
@@ -168,6 +166,7 @@ async fn insert(tx: &mut Tx, source: &str, part: &FollowedRange) -> Result<(), S
     .bind(int8("block number", part.from)?)
     .bind(part.to.map(|to| int8("block number", to)).transpose()?)
     .bind(part.quiet)
+    .bind(part.event.filter.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -213,32 +212,39 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<()
     Ok(())
 }
 
-/// What was stored without being announced.
+/// What was stored without being announced: of each source with such blocks, all that it has read.
 pub(super) struct Quiet(BTreeMap<String, Vec<FollowedRange>>);
 
 impl Quiet {
     pub(super) async fn of(tx: &mut Tx, chain: &OpenChain) -> Result<Self, StoreError> {
         let mut parts = rows(tx, None).await?;
         parts.retain(|source, _| chain.all_described().any(|(_, kind)| kind.source == *source));
-        parts.values_mut().for_each(|parts| parts.retain(|part| part.quiet));
+        parts.retain(|_, parts| parts.iter().any(|part| part.quiet));
         Ok(Self(parts))
     }
 
     pub(super) fn has(&self, kind: &DescribedKind, event: &Event) -> bool {
         let number = event.place.block_number;
-        self.0.get(&kind.source).is_some_and(|parts| {
-            parts.iter().any(|part| {
-                part.event.signature == kind.signature
-                    && part.addresses.contains(&event.address)
-                    && (part.from..=part.to.unwrap_or(u64::MAX)).contains(&number)
-            })
-        })
+        let has_read = |part: &&FollowedRange| {
+            part.event.signature == kind.signature
+                && part.addresses.contains(&event.address)
+                && (part.from..=part.to.unwrap_or(u64::MAX)).contains(&number)
+        };
+        let (quiet, loud): (Vec<_>, Vec<_>) =
+            self.0.get(&kind.source).into_iter().flatten().filter(has_read).partition(|part| part.quiet);
+        // Where a filter was widened, the same blocks were read for a narrower one before: what that admitted was announced.
+        let admitted = |part: &&FollowedRange| {
+            let filter = &part.event.filter;
+            let topics = || kind.topics(event, &part.event);
+            filter.is_open() || topics().is_none_or(|topics| filter.admits(&topics))
+        };
+        !quiet.is_empty() && !loud.iter().any(admitted)
     }
 }
 
 /// As the database has them, by name.
 pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSource>, StoreError> {
-    type SourceRow = (String, i64, String, i64, Option<i64>, i64, bool);
+    type SourceRow = (String, i64, String, Option<i64>, Option<i64>, i64, bool);
     let sources: Vec<SourceRow> = sqlx::query_as(
         r"
         select s.name, s.chain_id, s.family, s.start_block, coalesce(r.old_tip_number, p.block_number),
@@ -260,7 +266,7 @@ pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSour
             name,
             chain_id: unsigned("chain id", chain_id)?,
             family,
-            start_block: unsigned("start block", start_block)?,
+            start_block: start_block.map(|start| unsigned("start block", start)).transpose()?,
             tip: tip.map(|tip| unsigned("block number", tip)).transpose()?,
             events: count(events),
             parts,
@@ -308,6 +314,7 @@ struct FollowedRow {
     from_block: i64,
     to_block: Option<i64>,
     quiet: bool,
+    filter: String,
 }
 
 /// By source, in order; of one or of all.
@@ -317,7 +324,7 @@ async fn rows(
 ) -> Result<BTreeMap<String, Vec<FollowedRange>>, StoreError> {
     let rows: Vec<FollowedRow> = sqlx::query_as(
         r"
-        select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet
+        select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet, filter
         from followed where $1::text is null or source = $1
         ",
     )
@@ -348,6 +355,10 @@ impl FollowedRow {
                 topics,
                 signature: self.signature,
                 declaration: self.declaration,
+                filter: self
+                    .filter
+                    .parse()
+                    .map_err(|what| StoreError::Corrupt { table: "followed", what })?,
             },
             addresses,
             from: unsigned("block number", self.from_block)?,

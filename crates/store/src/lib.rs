@@ -57,7 +57,7 @@ use chainflume_outbox::Outbox;
 pub use advance::{Advance, Advanced};
 pub use audit::DoubtedEvents;
 pub use chains::StoredChain;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{AwaitedHead, Checkpoint};
 pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 pub use dump::{ProjectionRow, StoredEvent};
 pub use emptying::{DeletedRows, PAGE, SourceDeletion};

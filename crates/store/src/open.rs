@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use chainflume_core::domain::{
     AddressSet, B256, ChainComparison, ConfiguredSource, EventKind, FollowedEvent, KindIndex, Projection,
+    StartBlock,
 };
 
 use super::Store;
@@ -40,7 +41,9 @@ pub struct SourceRecord {
     /// `stake`, `erc20`, `erc721` or `generic`.
     pub family: String,
     /// First block.
-    pub start_block: u64,
+    pub start_block: StartBlock,
+    /// Last block; `None` without one.
+    pub end_block: Option<u64>,
     /// Of the token, where the family has one.
     pub decimals: Option<u8>,
     /// From where on its events are announced. Decided once, when the source is new.

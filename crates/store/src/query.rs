@@ -17,8 +17,10 @@ pub struct SourceStatus {
     pub source: String,
     /// `stake`, `erc20`, `erc721` or `generic`.
     pub family: String,
-    /// The lowest block whose events may be stored.
-    pub start_block: u64,
+    /// The lowest block whose events may be stored; `None` until the first head has decided it.
+    pub start_block: Option<u64>,
+    /// Whether that is decided by the first head.
+    pub starts_at_latest: bool,
     /// The newest block stored; `None` when nothing is stored yet.
     pub checkpoint: Option<BlockId>,
     /// When the checkpoint last moved, in seconds since the Unix epoch.
@@ -69,7 +71,8 @@ struct StatusRow {
     chain: String,
     source: String,
     family: String,
-    start_block: i64,
+    start_block: Option<i64>,
+    starts_at_latest: bool,
     block_number: Option<i64>,
     block_hash: Option<Vec<u8>>,
     updated_at: Option<i64>,
@@ -100,7 +103,7 @@ impl Store {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<StatusRow> = sqlx::query_as(
             r"
-            select s.chain_id, c.name as chain, s.name as source, s.family, s.start_block,
+            select s.chain_id, c.name as chain, s.name as source, s.family, s.start_block, s.starts_at_latest,
                 p.block_number, p.block_hash, extract(epoch from p.updated_at)::bigint as updated_at,
                 c.final_number,
                 (select coalesce(sum(k.events), 0)::bigint from event_kinds k where k.source = s.name) as events,
@@ -188,7 +191,8 @@ impl StatusRow {
             chain: self.chain,
             source: self.source,
             family: self.family,
-            start_block: unsigned("start block", self.start_block)?,
+            starts_at_latest: self.starts_at_latest,
+            start_block: self.start_block.map(|start| unsigned("start block", start)).transpose()?,
             checkpoint,
             updated_at: self.updated_at.map(count),
             final_number: self.final_number.map(count),

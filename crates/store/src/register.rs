@@ -1,6 +1,6 @@
 //! Registers what is configured: a chain, its sources and the kinds of its events.
 
-use chainflume_core::domain::{EventKind, compare};
+use chainflume_core::domain::{EventKind, StartBlock, compare};
 
 use super::kinds::{self, Kinds};
 use super::open::{OpenChain, StoredKind};
@@ -93,32 +93,35 @@ async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(),
 }
 
 /// Start block and family follow the configuration until something is stored; from then on, the start block
-/// shows how far down the stored events go.
+/// shows how far down the stored events go. The block that was decided for `latest` stays.
 async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<(), StoreError> {
-    let start_block = int8("start block", source.start_block)?;
+    let start_block = match source.start_block {
+        StartBlock::Number(number) => Some(int8("start block", number)?),
+        StartBlock::Latest => None,
+    };
     let publish_from = match source.publish_from {
         PublishFrom::Head => None,
         PublishFrom::Start => Some(0),
         PublishFrom::Block(number) => Some(int8("block number", number)?),
     };
-    let begun: Option<i64> =
-        sqlx::query_scalar("select start_block from sources where name = $1 and group_id is not null")
-            .bind(&source.name)
-            .fetch_optional(&mut **tx)
-            .await?;
     sqlx::query(
         r"
-        insert into sources (name, chain_id, family, start_block, decimals, publish_from)
-        values ($1, $2, $3, $4, $5, $6) on conflict on constraint sources_name_key do update set
-            family = excluded.family, start_block = excluded.start_block, decimals = excluded.decimals
+        insert into sources as s (name, chain_id, family, start_block, starts_at_latest, decimals, publish_from, end_block)
+        values ($1, $2, $3, $4, $4::bigint is null, $5, $6, $7) on conflict on constraint sources_name_key do update set
+            family = excluded.family, decimals = excluded.decimals, starts_at_latest = excluded.starts_at_latest,
+            end_block = excluded.end_block, start_block = case
+                when s.group_id is not null or (s.starts_at_latest and excluded.starts_at_latest) then s.start_block
+                else excluded.start_block
+            end
         ",
     )
     .bind(&source.name)
     .bind(chain_id)
     .bind(&source.family)
-    .bind(begun.unwrap_or(start_block))
+    .bind(start_block)
     .bind(source.decimals.map(i16::from))
     .bind(publish_from)
+    .bind(source.end_block.map(|end| int8("end block", end)).transpose()?)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -24,8 +24,11 @@ impl Store {
         }
         let copied = sqlx::query(
             r"
-            insert into sources (name, chain_id, family, start_block, decimals, publish_from, verified_to, group_id)
-            select $2, chain_id, family, start_block, decimals, publish_from, verified_to, group_id from sources where name = $1
+            insert into sources (name, chain_id, family, start_block, starts_at_latest, end_block, decimals, publish_from,
+                verified_to, group_id)
+            select $2, chain_id, family, start_block, starts_at_latest, end_block, decimals, publish_from,
+                verified_to, group_id
+            from sources where name = $1
             on conflict on constraint sources_name_key do nothing
             ",
         )

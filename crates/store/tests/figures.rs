@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::keccak256;
 use chainflume_core::domain::{
     Address, AddressSet, Aggregate, B256, BlockId, Column, Event, EventKey, EventKind, Fact, FollowedEvent,
-    KindIndex, Place, Projection, U256, ViewColumn,
+    KindIndex, Place, Projection, StartBlock, TopicFilter, U256, ViewColumn,
 };
 use chainflume_db::Settings;
 use chainflume_store::{
@@ -35,13 +35,19 @@ fn name(source: u64) -> String {
 /// A chain of so many ERC-20 sources.
 async fn open(store: &Store, sources: u64) -> ChainStore {
     let topic0 = Some(keccak256(SIGNATURE.as_bytes()));
-    let key =
-        EventKey { topic0, topics: 3, declaration: SIGNATURE.to_owned(), signature: SIGNATURE.to_owned() };
+    let key = EventKey {
+        topic0,
+        topics: 3,
+        declaration: SIGNATURE.to_owned(),
+        signature: SIGNATURE.to_owned(),
+        filter: TopicFilter::default(),
+    };
     let follows = |source| -> FollowedEvent { (key.clone(), AddressSet::Only([contract(source)].into())) };
     let source = |source| SourceRecord {
         name: name(source),
         family: "erc20".to_owned(),
-        start_block: 1,
+        start_block: StartBlock::Number(1),
+        end_block: None,
         decimals: None,
         publish_from: PublishFrom::Start,
         follows: vec![follows(source)],

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use chainflume_ops::health::{SourceHealth, UnreadHealth};
+use chainflume_ops::health::{SourceHealth, SourceIdle, UnreadHealth};
 
 /// A gap of a source that is being read, in a [`Report`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,7 +44,11 @@ pub(super) fn state(source: &SourceHealth) -> &'static str {
         (true, ..) => "blocked",
         (_, Some(_), _) => "partly_blocked",
         (.., Some(_)) => "filling",
-        _ => "following",
+        _ => match source.idle {
+            Some(SourceIdle::AwaitsHead) => "waiting",
+            Some(SourceIdle::Complete { .. }) => "complete",
+            None => "following",
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainflume_ops::health::{ChainHealth, SourceHealth};
+use chainflume_ops::health::{ChainHealth, SourceHealth, SourceIdle};
 
 /// The usual speed of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,17 @@ pub(super) fn falls_behind(
 
 /// `waits for block 99,999, about 27 h`, for a source that starts above the head.
 pub(super) fn source(source: &SourceHealth, chain: &ChainHealth, pace: Option<&ChainPace>) -> Option<String> {
+    match (source.idle, source.end) {
+        (Some(SourceIdle::AwaitsHead), _) => {
+            let text = "waits for the first head of a node that has synced: start_block = \"latest\"";
+            return Some(text.to_owned());
+        }
+        (Some(SourceIdle::Complete { block }), _) => return Some(format!("complete at block {block}")),
+        (None, Some(end)) if source.next > end && !source.is_blocked => {
+            return Some(format!("has stored up to its end_block {end}, which is not final yet"));
+        }
+        _ => {}
+    }
     let head = chain.head.filter(|head| source.tip.is_none() && source.next > *head && !source.is_blocked)?;
     let left = pace.map(|pace| format!(", {}", about(source.next - head, pace.block_time)));
     Some(format!("waits for block {}{}", thousands(source.next), left.unwrap_or_default()))
@@ -85,6 +96,8 @@ mod tests {
     #[tokio::test]
     async fn a_source_slower_than_its_chain_falls_behind() {
         let mut source = SourceHealth {
+            idle: None,
+            end: None,
             name: "vault".to_owned(),
             tip: Some(10),
             next: 11,

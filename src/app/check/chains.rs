@@ -9,6 +9,7 @@ use super::CheckLine;
 use crate::admin::{about, thousands};
 use crate::config::{self, Confirmations};
 use crate::roles::parts::{Loaded, translator};
+use chainflume_core::domain::StartBlock;
 use chainflume_index::{ContractFinding, look_at_contracts};
 use chainflume_node::{ChainError, Node};
 use chainflume_store::KnownBlocks;
@@ -20,6 +21,23 @@ pub(super) struct StoredFacts {
     pub blocks: Vec<KnownBlocks>,
     /// Number of events by source.
     pub events: BTreeMap<String, u64>,
+    /// The first block of each source, where it is decided.
+    pub starts: BTreeMap<String, u64>,
+}
+
+/// Where sources begin that begin with the latest block.
+pub(super) fn latest_starts(loaded: &Loaded, stored: &StoredFacts) -> Vec<CheckLine> {
+    let line = |source: &config::Source| {
+        let text = match stored.starts.get(&source.name) {
+            Some(block) => format!("start_block = \"latest\" is block {block}"),
+            None => {
+                "start_block = \"latest\" is decided by the first head of a node that has synced".to_owned()
+            }
+        };
+        CheckLine::new(true, format!("source {}: {text}", source.name))
+    };
+    let sources = loaded.config.chains.iter().flat_map(|chain| loaded.config.sources_of(&chain.name));
+    sources.filter(|source| source.start_block == StartBlock::Latest).map(line).collect()
 }
 
 /// What was found of the chains.
@@ -144,16 +162,17 @@ fn waits(loaded: &Loaded, chain: &config::Chain, head: u64) -> Vec<String> {
             about(depth - head, chain.block_time)
         ));
     }
-    let later = loaded.config.sources_of(&chain.name).filter(|source| source.start_block > head);
-    lines.extend(later.map(|source| {
-        format!(
+    let later = |source: &config::Source| match source.start_block {
+        StartBlock::Number(start) if start > head => Some(format!(
             "source {}: waits for block {}, {}: the head is block {}",
             source.name,
-            thousands(source.start_block),
-            about(source.start_block - head, chain.block_time),
+            thousands(start),
+            about(start - head, chain.block_time),
             thousands(head)
-        )
-    }));
+        )),
+        _ => None,
+    };
+    lines.extend(loaded.config.sources_of(&chain.name).filter_map(later));
     lines
 }
 

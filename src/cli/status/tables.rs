@@ -129,6 +129,17 @@ fn source_row(status: &Status, source: &StoredSource) -> Vec<String> {
     ]
 }
 
+/// Where sources begin that begin with the latest block.
+pub(super) fn latest_starts(status: &Status) -> String {
+    let line = |source: &StoredSource| {
+        let StoredSource { chain, source: name, start_block, .. } = source;
+        // Until it is decided the daemon reports why it waits.
+        let block = start_block.filter(|_| source.starts_at_latest)?;
+        Some(format!("chain {chain}: source {name} begins at block {block} (start_block = \"latest\")\n"))
+    };
+    status.sources.iter().filter_map(line).collect()
+}
+
 /// What differs between the configuration and what is stored, each once: what the daemon reports of it is above, or is
 /// nearer to the moment.
 pub(super) fn differences(status: &Status) -> String {

@@ -42,7 +42,9 @@ pub(super) async fn run(board: Board, stop: CancellationToken, heartbeat: Heartb
 /// What `systemctl status` shows: `mainnet live at block 123, lag 0; base failing at block 9, lag 4`.
 fn status(chains: &BTreeMap<String, ChainHealth>, server: Option<&PublicHealth>, writable: bool) -> String {
     let one = |(name, chain): (&String, &ChainHealth)| {
-        let tip = chain.sources.iter().map(|source| source.tip).min().flatten();
+        // A source that is complete stays where it is.
+        let reading = chain.sources.iter().filter(|source| source.idle.is_none());
+        let tip = reading.map(|source| source.tip).min().flatten();
         let at = tip.map(|tip| format!(" at block {tip}, lag {}", chain.lag())).unwrap_or_default();
         format!("{name} {}{at}", chain.state.as_str())
     };

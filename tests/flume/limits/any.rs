@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy_primitives::{Address, B256};
 use axum::response::Response;
-use chainflume_core::domain::{BlockRange, LogFilter, Place};
+use chainflume_core::domain::{BlockRange, LogFilter, Place, TopicValues};
 use chainflume_node::{HistoryReader, HistoryRequest, ReadDepths};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -185,7 +185,11 @@ async fn read(provider: Provider) -> (Vec<Place>, u64, u64) {
     .await;
     let node = Arc::new(script.node());
     let addresses = (1..=CONTRACTS).map(Address::with_last_byte).collect();
-    let filter = LogFilter { addresses: Some(addresses), topic0: Some([B256::repeat_byte(1)].into()) };
+    let filter = LogFilter {
+        addresses: Some(addresses),
+        topic0: Some([B256::repeat_byte(1)].into()),
+        values: TopicValues::default(),
+    };
     let range = BlockRange::new(0, BLOCKS - 1).expect("in order");
     let quiet = Arc::new(|_: &chainflume_node::ChainError| {});
     let settings = script.settings().history;

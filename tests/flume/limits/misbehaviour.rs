@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use chainflume_core::domain::{BlockRange, LogFilter};
+use chainflume_core::domain::{BlockRange, LogFilter, TopicValues};
 use chainflume_node::{ChainError, Node};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::script::{Script, block, error, hash, ok, result, status};
 
 fn everything() -> LogFilter {
-    LogFilter { addresses: None, topic0: None }
+    LogFilter { addresses: None, topic0: None, values: TopicValues::default() }
 }
 
 async fn kind(node: &Node) -> &'static str {
@@ -272,7 +272,7 @@ proptest! {
             .await;
             let range = BlockRange::new(10, 20).expect("in order");
             let addresses = Some([alloy_primitives::Address::with_last_byte(1)].into());
-            let filter = LogFilter { addresses, topic0: None };
+            let filter = LogFilter { addresses, topic0: None, values: TopicValues::default() };
             for log in &script.node().logs(&filter, range).await.unwrap_or_default() {
                 assert!(range.contains(log.place.block_number) && filter.admits(&log.address, None));
             }

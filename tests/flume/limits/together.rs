@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use chainflume_core::domain::{B256, BlockId, LogFilter};
+use chainflume_core::domain::{B256, BlockId, LogFilter, TopicValues};
 use chainflume_node::{Node, Pool};
 use serde_json::{Value, json};
 
@@ -46,7 +46,8 @@ impl World {
 
     /// The blocks `numbers` as they are read near the head: each with the hash of its only log's block.
     async fn read(&self, pool: &Pool, numbers: &[u64]) -> Vec<(BlockId, B256)> {
-        let (node, filter) = (pool.live(), LogFilter { addresses: None, topic0: None });
+        let (node, filter) =
+            (pool.live(), LogFilter { addresses: None, topic0: None, values: TopicValues::default() });
         let mut read = Vec::new();
         for near in node.near(&filter, numbers).await.expect("the node answers") {
             let with_logs = pool.with_logs(&node, &filter, near).await.expect("the node answers");
@@ -149,7 +150,8 @@ async fn logs_of_a_block_that_is_another_by_now_are_not_taken() {
 async fn the_next_block_comes_with_the_head_where_its_hash_is_known() {
     for takes_batches in [true, false] {
         let world = World::new(takes_batches).await;
-        let (pool, filter) = (world.pool(), LogFilter { addresses: None, topic0: None });
+        let (pool, filter) =
+            (world.pool(), LogFilter { addresses: None, topic0: None, values: TopicValues::default() });
         let node = pool.live();
         node.check_chain().await.expect("the chain is right");
         world.asked();

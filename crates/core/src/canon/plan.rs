@@ -28,6 +28,8 @@ pub struct SourcePosition {
     pub next: u64,
     /// The next block to publish as pending, as far as known; a block may be published again.
     pub next_pending: u64,
+    /// The last block of the source; the largest number without one. Nothing above it is read.
+    pub last: u64,
 }
 
 /// The heights that divide a chain into zones.
@@ -52,7 +54,7 @@ pub struct DepthZones {
 /// blocks back confirms, only the reorg window is published as pending. A source that still reads ranges publishes
 /// nothing as pending: it would leave pending events behind for the rest of its history.
 pub fn plan(positions: &[SourcePosition], zones: DepthZones) -> ReadPlan {
-    let next: Vec<u64> = positions.iter().map(|position| position.next).collect();
+    let next: Vec<ReadSpan> = positions.iter().map(|position| (position.next, position.last)).collect();
     let DepthZones { confirmed, live_from, .. } = zones;
     ReadPlan {
         live: confirmed.and_then(|confirmed| group(&next, live_from, confirmed)),
@@ -68,22 +70,30 @@ fn pending(positions: &[SourcePosition], zones: DepthZones) -> Option<SourceGrou
     let DepthZones { confirmed, live_from, pending_from, pending_to } = zones;
     let unconfirmed = confirmed.map_or(0, |confirmed| confirmed.saturating_add(1));
     let bottom = unconfirmed.max(pending_from);
-    let unpublished: Vec<u64> = positions
+    let unpublished: Vec<ReadSpan> = positions
         .iter()
         .map(|at| match at.next >= unconfirmed.min(live_from) {
-            true => at.next.max(at.next_pending).max(bottom),
+            true => (at.next.max(at.next_pending).max(bottom), at.last),
             // Beyond every head.
-            false => u64::MAX,
+            false => (u64::MAX, at.last),
         })
         .collect();
     group(&unpublished, bottom, pending_to?)
 }
 
-fn group(next: &[u64], bottom: u64, top: u64) -> Option<SourceGroup> {
-    let lowest = next.iter().copied().filter(|n| (bottom..=top).contains(n)).min()?;
-    let joins_at = next.iter().copied().filter(|n| *n > lowest).min();
-    let limit = joins_at.map_or(top, |n| top.min(n - 1));
-    let sources = next.iter().enumerate().filter(|(_, n)| **n == lowest).map(|(i, _)| i).collect();
+/// The next block of a source, and its last.
+type ReadSpan = (u64, u64);
+
+fn group(spans: &[ReadSpan], bottom: u64, top: u64) -> Option<SourceGroup> {
+    // A source that has stored its last block takes part in nothing.
+    let reading = || spans.iter().enumerate().filter(|(_, (next, last))| next <= last);
+    let next = || reading().map(|(_, (next, _))| *next);
+    let lowest = next().filter(|n| (bottom..=top).contains(n)).min()?;
+    let joins_at = next().filter(|n| *n > lowest).min();
+    let group = || reading().filter(|(_, (next, _))| *next == lowest);
+    let ends_at = group().map(|(_, (_, last))| *last).min().unwrap_or(top);
+    let limit = joins_at.map_or(top, |n| top.min(n - 1)).min(ends_at);
+    let sources = group().map(|(index, _)| index).collect();
     BlockRange::new(lowest, limit).map(|range| SourceGroup { sources, range })
 }
 
@@ -96,7 +106,7 @@ mod tests {
     }
 
     fn stored(next: &[u64]) -> Vec<SourcePosition> {
-        next.iter().map(|next| SourcePosition { next: *next, next_pending: 0 }).collect()
+        next.iter().map(|next| SourcePosition { next: *next, next_pending: 0, last: u64::MAX }).collect()
     }
 
     /// The plan of a chain that publishes nothing as pending.
@@ -111,7 +121,11 @@ mod tests {
     fn pending_at(at: &[(u64, u64)], confirmed: Option<u64>, live_from: u64) -> Option<SourceGroup> {
         let positions: Vec<_> = at
             .iter()
-            .map(|(next, next_pending)| SourcePosition { next: *next, next_pending: *next_pending })
+            .map(|(next, next_pending)| SourcePosition {
+                next: *next,
+                next_pending: *next_pending,
+                last: u64::MAX,
+            })
             .collect();
         super::plan(
             &positions,
@@ -178,10 +192,38 @@ mod tests {
 
     #[test]
     fn young_blocks_below_the_window_are_not_published() {
-        let positions = [SourcePosition { next: 40, next_pending: 0 }];
+        let positions = [SourcePosition { next: 40, next_pending: 0, last: u64::MAX }];
         let zones =
             DepthZones { confirmed: Some(45), live_from: 37, pending_from: 60, pending_to: Some(100) };
         assert_eq!(super::plan(&positions, zones).pending, some(&[0], 60, 100));
+    }
+
+    /// The plan for sources at (next, last), of which blocks up to 98 are confirmed, and up to 100 may be pending.
+    fn bounded(spans: &[(u64, u64)]) -> ReadPlan {
+        let position =
+            |(next, last): &(u64, u64)| SourcePosition { next: *next, next_pending: 0, last: *last };
+        let positions: Vec<_> = spans.iter().map(position).collect();
+        let zones =
+            DepthZones { confirmed: Some(98), live_from: 37, pending_from: 37, pending_to: Some(100) };
+        super::plan(&positions, zones)
+    }
+
+    #[test]
+    fn a_group_reads_up_to_the_last_block_of_each_of_its_sources() {
+        let plan = bounded(&[(95, u64::MAX), (95, 97), (95, 96)]);
+        assert_eq!(plan.live, some(&[0, 1, 2], 95, 96));
+        let plan = bounded(&[(97, u64::MAX), (97, 97), (97, 96)]);
+        assert_eq!(plan.live, some(&[0, 1], 97, 97), "the source that has its last block takes no part");
+        assert_eq!(bounded(&[(5, 20), (5, 9), (10, 9)]).history, some(&[0, 1], 5, 9));
+    }
+
+    #[test]
+    fn a_source_at_its_end_holds_nothing_up() {
+        let nothing_pending = bounded(&[(97, 96), (12, 11)]);
+        assert_eq!(nothing_pending, ReadPlan::default());
+        let plan = bounded(&[(50, 49), (40, u64::MAX)]);
+        assert_eq!(plan.live, some(&[1], 40, 98), "no source joins at a block that is not read");
+        assert_eq!(bounded(&[(99, 99), (99, u64::MAX)]).pending, some(&[0, 1], 99, 99));
     }
 
     #[test]

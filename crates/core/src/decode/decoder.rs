@@ -7,7 +7,7 @@ use super::canonical;
 use super::event::{AbiEvent, SourceAbi, SourceIndex};
 use super::reader;
 use super::value::{TypedLog, Value};
-use crate::domain::{AddressSet, B256, Log, LogFilter};
+use crate::domain::{AddressSet, B256, Log, LogFilter, TopicFilter, TopicValues};
 
 /// The result of decoding a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Decoder {
         let topics = log.topics.as_slice();
         let slot = self.signed.get(topics.first()?)?.get(topics.len() - 1)?;
         let position = slot.by_address.get(&log.address).copied().or(slot.everywhere)?;
-        self.wanted.get(position)
+        self.wanted.get(position).filter(|wanted| wanted.event.filter.admits(topics))
     }
 
     /// A log of a named contract with the first topic of a wanted event and another number of topics. A signature does
@@ -133,7 +133,8 @@ impl Decoder {
         let topics = log.topics.as_slice();
         let slots = topics.first().and_then(|topic| self.signed.get(topic)).into_iter().flatten();
         let named = slots.filter_map(|slot| slot.by_address.get(&log.address)).next();
-        let Some(wanted) = named.and_then(|position| self.wanted.get(*position)) else {
+        let named = named.and_then(|position| self.wanted.get(*position));
+        let Some(wanted) = named.filter(|wanted| wanted.event.filter.admits(topics)) else {
             return DecodeOutcome::Foreign;
         };
         let (found, expected) = (topics.len(), wanted.event.topic_count());
@@ -173,9 +174,20 @@ fn filter(sources: &[SourceAbi]) -> LogFilter {
             AddressSet::Only(addresses) => Some(addresses.clone()),
         },
         topic0: topics(source),
+        values: values(source),
     };
-    let nothing = LogFilter { addresses: Some(BTreeSet::new()), topic0: Some(BTreeSet::new()) };
+    let nothing = LogFilter {
+        addresses: Some(BTreeSet::new()),
+        topic0: Some(BTreeSet::new()),
+        values: [const { Some(BTreeSet::new()) }; 3],
+    };
     sources.iter().map(one).fold(nothing, LogFilter::merge)
+}
+
+/// What the events of a source allow, position by position.
+fn values(source: &SourceAbi) -> TopicValues {
+    let events = source.events.iter().filter(|event| source.listens_for(event));
+    events.map(|event| event.filter.hull()).reduce(TopicFilter::merge_values).unwrap_or_default()
 }
 
 /// `None` for an anonymous event, whose first topic may be any value.

@@ -3,11 +3,30 @@ use std::sync::Arc;
 use alloy_primitives::keccak256;
 
 use super::abi_type::AbiType;
-use crate::domain::{AddressSet, B256, EventKey};
+use crate::domain::{AddressSet, B256, EventKey, TopicFilter};
 
 /// Position of a source in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceIndex(pub usize);
+
+/// How an event changes the supply of a token, and with it a balance, beside its transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SupplyChange {
+    /// Its address gains its amount.
+    Mint,
+    /// Its address loses its amount.
+    Burn,
+}
+
+impl SupplyChange {
+    /// The word behind the declaration of such an event.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Mint => "minting",
+            Self::Burn => "burning",
+        }
+    }
+}
 
 /// An event as its ABI declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +41,10 @@ pub struct AbiEvent {
     pub anonymous: bool,
     /// Arguments in the order of the ABI.
     pub params: Vec<Param>,
+    /// Which of its logs are meant, as the configuration says.
+    pub filter: TopicFilter,
+    /// Whether it mints or burns, as the configuration says.
+    pub supply: Option<SupplyChange>,
     topic_count: usize,
     data_words: usize,
 }
@@ -60,7 +83,20 @@ impl AbiEvent {
             .iter()
             .filter(|param| !param.indexed)
             .fold(0usize, |sum, param| sum.saturating_add(param.ty.head_words()));
-        Ok(Self { name, signature, topic0, anonymous, params, topic_count, data_words })
+        let filter = TopicFilter::default();
+        Ok(Self { name, signature, topic0, anonymous, params, filter, supply: None, topic_count, data_words })
+    }
+
+    /// The same event, of which only these logs are meant.
+    #[must_use]
+    pub fn filtered(&self, filter: TopicFilter) -> Self {
+        Self { filter, ..self.clone() }
+    }
+
+    /// The same event, which mints or burns.
+    #[must_use]
+    pub fn with_supply(&self, change: SupplyChange) -> Self {
+        Self { supply: Some(change), ..self.clone() }
     }
 
     /// Number of topics of its logs, including the signature hash.
@@ -86,11 +122,13 @@ impl AbiEvent {
         };
         let params: Vec<String> = self.params.iter().map(param).collect();
         let anonymous = if self.anonymous { " anonymous" } else { "" };
+        let supply = self.supply.map(|change| format!(" {}", change.as_str())).unwrap_or_default();
         EventKey {
             topic0: (!self.anonymous).then_some(self.topic0),
             topics: u8::try_from(self.topic_count).unwrap_or(u8::MAX),
             signature: self.signature.clone(),
-            declaration: format!("{}({}){anonymous}", self.name, params.join(",")),
+            declaration: format!("{}({}){anonymous}{supply}", self.name, params.join(",")),
+            filter: self.filter.clone(),
         }
     }
 

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use super::decoder::{DecodeOutcome, Decoder};
-use super::event::SourceAbi;
-use crate::domain::Log;
+use super::event::{AbiEvent, SourceAbi};
+use crate::domain::{Log, TopicFilter};
 
 /// How the logs of a source's contracts fit its ABI. A contract may emit more events than the source follows, so other
 /// logs are usual. Only a sample without any event of the source is suspicious.
@@ -14,9 +16,11 @@ pub struct AbiFit {
     pub misfit: Option<String>,
 }
 
-/// Compares logs of a source's contracts with its ABI.
+/// Compares logs of a source's contracts with its ABI. Those that a filter leaves out fit as well.
 pub fn abi_fit(abi: &SourceAbi, logs: impl IntoIterator<Item = Log>) -> AbiFit {
-    let decoder = Decoder::new(vec![abi.clone()]);
+    let whole = |event: &Arc<AbiEvent>| Arc::new(event.filtered(TopicFilter::default()));
+    let events = abi.events.iter().map(whole).collect();
+    let decoder = Decoder::new(vec![SourceAbi { events, ..abi.clone() }]);
     let mut fit = AbiFit::default();
     for log in logs.into_iter().filter(|log| abi.addresses.contains(&log.address)) {
         fit.logs += 1;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, keccak256};
 
-use super::{AddressSet, BlockRange};
+use super::{AddressSet, BlockRange, TopicFilter};
 
 pub use compare::{ChainComparison, SourceCourse, compare};
 pub use difference::{SourceDifference, UnreadRange};
@@ -26,13 +26,20 @@ pub struct EventKey {
     /// The signature with everything else that decides how a log is decoded: which arguments are indexed, and which one
     /// is the account.
     pub declaration: String,
+    /// Which of its logs are meant.
+    pub filter: TopicFilter,
 }
 
 impl EventKey {
-    /// Whether both mean the same logs. Anonymous events differ only by their shape.
+    /// Whether both mean the same logs, whatever their filters leave out. Anonymous events differ only by their shape.
     pub fn means_logs_of(&self, other: &Self) -> bool {
         (self.topic0, self.topics) == (other.topic0, other.topics)
             && (self.topic0.is_some() || self.declaration == other.declaration)
+    }
+
+    /// Whether every log that the other means is meant by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.means_logs_of(other) && self.filter.covers(&other.filter)
     }
 }
 
@@ -55,6 +62,15 @@ pub struct FollowedRange {
     pub quiet: bool,
 }
 
+/// The first block of a source, as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartBlock {
+    /// This block.
+    Number(u64),
+    /// The first head of a node that has synced. It is stored and never decided again.
+    Latest,
+}
+
 /// A source as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredSource {
@@ -63,7 +79,9 @@ pub struct ConfiguredSource {
     /// `stake`, `erc20`, `erc721` or `generic`.
     pub family: String,
     /// First block.
-    pub start_block: u64,
+    pub start_block: StartBlock,
+    /// Last block; `None` without one.
+    pub end_block: Option<u64>,
     /// What it follows.
     pub events: Vec<FollowedEvent>,
 }
@@ -72,6 +90,14 @@ impl ConfiguredSource {
     /// Digest of the configuration, 64 hexadecimal digits. Only for comparison with another digest.
     pub fn digest(&self) -> String {
         format!("{:x}", keccak256(format!("{self:?}")))
+    }
+
+    /// Its first block; `None` until the first head has decided it. `own` is the source as it is stored.
+    pub fn start(&self, own: Option<&FilledSource>) -> Option<u64> {
+        match self.start_block {
+            StartBlock::Number(number) => Some(number),
+            StartBlock::Latest => own?.start_block,
+        }
     }
 }
 
@@ -84,8 +110,8 @@ pub struct FilledSource {
     pub chain_id: u64,
     /// The family of its stored events.
     pub family: String,
-    /// The lowest block whose events may be stored.
-    pub start_block: u64,
+    /// The lowest block whose events may be stored; `None` until the first head has decided it.
+    pub start_block: Option<u64>,
     /// Its checkpoint.
     pub tip: Option<u64>,
     /// Number of its stored events.

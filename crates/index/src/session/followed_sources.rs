@@ -91,7 +91,7 @@ fn is_note(difference: &SourceDifference) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, SourceGap};
+    use chainflume_core::domain::{AddressSet, BlockRange, EventKey, SourceGap, TopicFilter};
 
     /// Two sources that follow an event and have a past to be read.
     fn followed_sources() -> FollowedSources {
@@ -101,6 +101,7 @@ mod tests {
                 topics: 0,
                 signature: "Note()".to_owned(),
                 declaration: "Note()".to_owned(),
+                filter: TopicFilter::default(),
             };
             let items = vec![(event, AddressSet::Any)];
             let range = BlockRange::new(1, 9).expect("in order");

@@ -209,14 +209,24 @@ impl Node {
         if longer(count(filter.addresses.as_ref()), most.addresses) {
             return split_addresses(filter);
         }
-        longer(count(filter.topic0.as_ref()), most.topics).then(|| split_topics(filter))?
+        if longer(count(filter.topic0.as_ref()), most.topics) {
+            return split_topics(filter);
+        }
+        let longest = filter.values.iter().map(|values| count(values.as_ref())).max();
+        longer(longest.unwrap_or_default(), most.values).then(|| split_values(filter))?
     }
 
     /// The halves of a filter that has just been refused for its lists. Not every node names which of the two is
     /// meant; the longer one is taken, and its half is what is asked for from now on.
     fn learn_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
         let (addresses, topics) = (count(filter.addresses.as_ref()), count(filter.topic0.as_ref()));
+        let values = filter.values.iter().map(|values| count(values.as_ref())).max().unwrap_or_default();
         let mut most = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if values > addresses.max(topics) {
+            let halves = split_values(filter)?;
+            most.values = Some(values.div_ceil(2));
+            return Some(halves);
+        }
         if addresses >= topics {
             let halves = split_addresses(filter)?;
             most.addresses = Some(addresses.div_ceil(2));
@@ -246,19 +256,29 @@ fn count<T>(list: Option<&BTreeSet<T>>) -> usize {
     list.map_or(0, BTreeSet::len)
 }
 
-/// By addresses, then by first topics.
+/// By addresses, then by first topics, then by the values of the others.
 fn split(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
-    split_addresses(filter).or_else(|| split_topics(filter))
+    split_addresses(filter).or_else(|| split_topics(filter)).or_else(|| split_values(filter))
 }
 
 fn split_addresses(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
-    let half = |addresses| LogFilter { addresses: Some(addresses), topic0: filter.topic0.clone() };
+    let half = |addresses| LogFilter { addresses: Some(addresses), ..filter.clone() };
     filter.addresses.as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
 }
 
 fn split_topics(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
-    let half = |topics| LogFilter { addresses: filter.addresses.clone(), topic0: Some(topics) };
+    let half = |topics| LogFilter { topic0: Some(topics), ..filter.clone() };
     filter.topic0.as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
+}
+
+fn split_values(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+    let longest = (0..filter.values.len()).max_by_key(|index| count(filter.values[*index].as_ref()))?;
+    let half = |values| {
+        let mut half = filter.clone();
+        half.values[longest] = Some(values);
+        half
+    };
+    filter.values[longest].as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
 }
 
 /// The first is never the shorter one.
@@ -276,12 +296,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_splits_by_addresses_then_by_topics_and_then_no_more() {
+    fn a_filter_splits_by_addresses_then_by_topics_then_by_values() {
         let address = |n: u8| Address::repeat_byte(n);
         let topic = |n: u8| B256::repeat_byte(n);
         let filter = LogFilter {
             addresses: Some([address(1), address(2), address(3)].into()),
             topic0: Some([topic(1), topic(2)].into()),
+            values: [None, Some([topic(7), topic(8), topic(9)].into()), None],
         };
         let (one, other) = split(&filter).expect("three addresses");
         assert_eq!(one.addresses, Some([address(1), address(2)].into()));
@@ -289,6 +310,9 @@ mod tests {
         assert_eq!(one.topic0, filter.topic0);
         let (one, other) = split(&other).expect("two topics");
         assert_eq!((one.topic0.clone(), other.topic0), (Some([topic(1)].into()), Some([topic(2)].into())));
-        assert_eq!(split(&one), None);
+        let (one, other) = split(&one).expect("three values");
+        assert_eq!(one.values, [None, Some([topic(7), topic(8)].into()), None]);
+        assert_eq!(other.values, [None, Some([topic(9)].into()), None]);
+        assert_eq!(split(&other), None);
     }
 }

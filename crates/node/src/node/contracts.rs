@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Node;
 use crate::error::ChainError;
 use crate::rpc::RpcCall;
-use chainflume_core::domain::{BlockRange, LogFilter, Logs};
+use chainflume_core::domain::{BlockRange, LogFilter, Logs, TopicValues};
 
 /// Widths of the questions for the newest logs, in blocks: a busy contract shows itself in ten, and free plans answer no more than
 /// that; a quiet one has a log in a thousand or is reported as silent.
@@ -43,7 +43,8 @@ impl Node {
         contracts: &BTreeSet<Address>,
         head: u64,
     ) -> Result<(BlockRange, Logs), ChainError> {
-        let filter = LogFilter { addresses: Some(contracts.clone()), topic0: None };
+        let filter =
+            LogFilter { addresses: Some(contracts.clone()), topic0: None, values: TopicValues::default() };
         let mut found = None;
         for width in WIDTHS {
             let range = BlockRange::new(head.saturating_sub(width - 1), head).expect("it ends at the head");

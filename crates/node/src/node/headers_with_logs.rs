@@ -143,8 +143,11 @@ pub(crate) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCal
     if let Some(addresses) = &filter.addresses {
         query["address"] = json!(addresses);
     }
-    if let Some(topics) = &filter.topic0 {
-        query["topics"] = json!([topics]);
+    // A position that is given, be it open, asks for logs that have it.
+    let mut topics: Vec<_> = [&filter.topic0].into_iter().chain(&filter.values).collect();
+    while topics.pop_if(|last| last.is_none()).is_some() {}
+    if !topics.is_empty() {
+        query["topics"] = json!(topics);
     }
     RpcCall { method: LOGS, params: json!([query]), width: blocks.width() }
 }

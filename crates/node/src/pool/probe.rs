@@ -14,7 +14,7 @@ use crate::node::{HEADER, Node, ProviderGroup};
 use crate::rpc::probing;
 use crate::settings::Work;
 use crate::settings::{ChainSettings, ProviderSettings};
-use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter};
+use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter, TopicValues};
 
 /// Of a range of old blocks so many are read where there is no time for all of it.
 const FEW: u64 = 16;
@@ -73,8 +73,11 @@ pub async fn essential(
     }
     // What the work asks for; before it has asked, an unused address: the question is what counts.
     let filter = kin.filter().filter(|filter| !node.asks_in_parts(filter));
-    let filter =
-        filter.unwrap_or_else(|| LogFilter { addresses: Some([Address::ZERO].into()), topic0: None });
+    let filter = filter.unwrap_or_else(|| LogFilter {
+        addresses: Some([Address::ZERO].into()),
+        topic0: None,
+        values: TopicValues::default(),
+    });
     // The block below, which a backend of the same gateway has as well.
     let recent = node.block(head.number.saturating_sub(1)).await?.unwrap_or(head);
     // By this question alone: receipts are a way to go on with a node that has no logs, and no reason to switch to it.

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use chainflume_core::domain::TopicValues;
 
 /// A log that can be taken, in the JSON of a node.
 fn log() -> Value {
@@ -117,7 +118,8 @@ fn receipt() -> Value {
 
 #[test]
 fn odd_fields_of_another_receipt_hide_no_log_of_ours() {
-    let ours = LogFilter { addresses: Some([Address::ZERO].into()), topic0: None };
+    let ours =
+        LogFilter { addresses: Some([Address::ZERO].into()), topic0: None, values: TopicValues::default() };
     let logs = |receipt: Value| {
         let receipt: WireReceipt = serde_json::from_value(receipt).expect("any receipt");
         (receipt.consensus().is_ok(), receipt.logs_for(&ours).map(|logs| logs.len()))

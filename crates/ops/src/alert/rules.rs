@@ -218,7 +218,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
         );
         found.add_after("unconfirmed", name, (text, WAITING));
     }
-    for source in chain.sources.iter().filter(|source| !source.is_blocked) {
+    for source in chain.sources.iter().filter(|source| !source.is_blocked && source.idle.is_none()) {
         if source.tip.is_none() && source.next > head {
             let text = format!(
                 "source {} of chain {name} stores nothing: it starts at block {} and the head is {head}; correct start_block, \
@@ -404,6 +404,8 @@ mod tests {
     #[test]
     fn what_is_not_stored_although_nothing_fails_is_an_incident() {
         let source = |tip, next| SourceHealth {
+            idle: None,
+            end: None,
             name: "vault".to_owned(),
             tip,
             next,

@@ -11,18 +11,34 @@ pub struct SourceHealth {
     pub tip: Option<u64>,
     /// The next block to read.
     pub next: u64,
+    /// Its last block, if it has one.
+    pub end: Option<u64>,
     /// When it last committed in this process.
     pub committed_at: Option<Instant>,
     /// Its speed.
     pub pace: Throughput,
     /// Whether the source follows nothing until an operator decides.
     pub is_blocked: bool,
+    /// Why the source reads no blocks although nothing is wrong with it.
+    pub idle: Option<SourceIdle>,
     /// Why the source, or a part of it, is not followed.
     pub hindrance: Option<String>,
     /// Its gaps, which are still to be read.
     pub unread: Option<UnreadHealth>,
     /// Other differences between its configuration and the store.
     pub notes: Vec<String>,
+}
+
+/// Why a source reads no blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceIdle {
+    /// Its first block is the first head of a node that has synced, and there was none yet.
+    AwaitsHead,
+    /// It has stored its last block, and that is final.
+    Complete {
+        /// The newest stored block.
+        block: u64,
+    },
 }
 
 /// A gap of a source that is being read.
@@ -43,10 +59,25 @@ pub struct UnreadHealth {
 }
 
 impl SourceHealth {
-    /// Number of confirmed blocks that are not stored yet. 0 for a source that starts in the future. A blocked source
-    /// has its own reason.
+    /// The same source at the beginning of a lease turn.
+    pub(super) fn anew(self) -> Self {
+        Self {
+            tip: None,
+            committed_at: None,
+            is_blocked: false,
+            idle: None,
+            hindrance: None,
+            unread: None,
+            notes: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Number of confirmed blocks that are not stored yet. 0 for a source that starts in the future, or is idle. A
+    /// blocked source has its own reason.
     pub fn lag(&self, confirmed: Option<u64>) -> u64 {
-        let confirmed = confirmed.filter(|_| !self.is_blocked);
-        confirmed.map_or(0, |confirmed| confirmed.saturating_add(1).saturating_sub(self.next))
+        let confirmed = confirmed.filter(|_| !self.is_blocked && self.idle.is_none());
+        let last = confirmed.map(|confirmed| self.end.map_or(confirmed, |end| end.min(confirmed)));
+        last.map_or(0, |last| last.saturating_add(1).saturating_sub(self.next))
     }
 }

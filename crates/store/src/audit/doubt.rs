@@ -37,6 +37,19 @@ impl ChainStore {
         let contracts = self.contracts.get(source);
         contracts.is_none_or(|contracts| contracts.contains(&stored.event.address))
             && self.chain.has_kind(stored.kind_id)
+            && self.admits(source, stored)
+    }
+
+    /// Whether the filters of the source admit the log of this event. What was stored by a wider one is no difference.
+    fn admits(&self, source: &str, stored: &Stored) -> bool {
+        let asked = self.chain.asked.iter().find(|asked| asked.name == source);
+        let events = asked.map_or(&[][..], |asked| &asked.events);
+        let Ok(kind) = self.chain.described(stored.kind_id) else { return true };
+        let filtered =
+            events.iter().find(|(event, _)| event.signature == kind.signature && !event.filter.is_open());
+        filtered.is_none_or(|(event, _)| {
+            kind.topics(&stored.event, event).is_some_and(|topics| event.filter.admits(&topics))
+        })
     }
 
     /// The stored events that [`ChainStore::repair`] would take back if all of them were proven wrong.

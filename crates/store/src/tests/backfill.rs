@@ -1,4 +1,4 @@
-use chainflume_core::domain::{BlockRange, Event, Place, U256};
+use chainflume_core::domain::{BlockRange, Event, Place, StartBlock, U256};
 
 use super::fixture::*;
 use crate::{Backfill, ChainStore, Compared, Read};
@@ -95,13 +95,13 @@ async fn a_backfill_ends_at_the_checkpoint_and_not_across_a_rewind() {
 async fn a_backfill_below_the_start_extends_the_source() {
     let store = store().await;
     let mut record = record();
-    record.sources[0].start_block = 5;
+    record.sources[0].start_block = StartBlock::Number(5);
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
     assert_eq!(differences(&chain), [""; 0]);
     chain.follow().await.expect("follows");
     advance(&chain, None, block(9, 0), vec![]).await.expect("advances");
 
-    record.sources[0].start_block = 2;
+    record.sources[0].start_block = StartBlock::Number(2);
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
     assert_eq!(differences(&chain), ["source vault reads the past of all it follows: blocks 2 to 4, 3 left"]);
     let below = vec![event(block(3, 0), 0, staked(1, 4))];

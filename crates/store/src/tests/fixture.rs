@@ -8,7 +8,8 @@ use sqlx::AssertSqlSafe;
 use crate::{Advance, Advanced, ChainRecord, ChainStore, Checkpoint, Rewind, Rewound, SourceRecord, Store};
 use chainflume_core::domain::{
     Address, AddressSet, B256, BlockId, Column, DeadLetter, DeadLetterKind, Event, EventKey, EventKind, Fact,
-    FollowedEvent, KindIndex, Log, Place, Projection, SqlType, Topics, U256, ViewColumn,
+    FollowedEvent, KindIndex, Log, Place, Projection, SqlType, StartBlock, TopicFilter, Topics, U256,
+    ViewColumn,
 };
 use chainflume_db::{Settings, StoreError};
 use chainflume_testkit::postgres as testing;
@@ -63,7 +64,8 @@ pub(super) fn record() -> ChainRecord {
         follows: follows(name),
         name: name.to_owned(),
         family: family.to_owned(),
-        start_block: 1,
+        start_block: StartBlock::Number(1),
+        end_block: None,
         decimals: (family == "stake").then_some(6),
         publish_from: crate::PublishFrom::Start,
     };
@@ -86,7 +88,16 @@ fn follows(source: &str) -> Vec<FollowedEvent> {
     let listened = |signature: String| {
         let topic0 = Some(keccak256(signature.as_bytes()));
         let topics = u8::try_from(topics).unwrap_or(0);
-        (EventKey { topic0, topics, declaration: signature.clone(), signature }, AddressSet::Any)
+        (
+            EventKey {
+                topic0,
+                topics,
+                declaration: signature.clone(),
+                signature,
+                filter: TopicFilter::default(),
+            },
+            AddressSet::Any,
+        )
     };
     signatures.into_iter().map(listened).collect()
 }

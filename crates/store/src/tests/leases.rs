@@ -127,7 +127,7 @@ async fn who_lost_its_lease_commits_nothing() {
     };
     fenced(old.announce(&pending).await.expect_err("lost"));
     fenced(old.retract_strangers().await.expect_err("lost"));
-    fenced(old.publish_above(7).await.expect_err("lost"));
+    fenced(old.decide_by_head(7).await.expect_err("lost"));
     fenced(old.stage(&pending.events).await.expect_err("lost"));
     fenced(old.defer_indexes().await.expect_err("lost"));
     fenced(old.build_indexes().await.expect_err("lost"));

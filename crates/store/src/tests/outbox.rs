@@ -161,8 +161,8 @@ async fn events_below_the_first_head_are_not_published() {
     let chain = open_from_head(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![event(one, 0, note("{}"))]).await.expect("advances");
-    chain.publish_above(2).await.expect("decides");
-    chain.publish_above(0).await.expect("decides once");
+    chain.decide_by_head(2).await.expect("decides");
+    chain.decide_by_head(0).await.expect("decides once");
     advance(&chain, Some(one), two, vec![event(two, 0, note("{}"))]).await.expect("advances");
     advance(&chain, Some(two), three, vec![event(three, 0, note("{}"))]).await.expect("advances");
     rewind(&chain, one).await.expect("rewinds");
@@ -175,7 +175,7 @@ async fn an_activation_that_was_not_published_is_not_retracted() {
     let chain = open_from_head(&store).await;
     let (one, two, three) = (block(1, 0), block(2, 0), block(3, 0));
     advance(&chain, None, one, vec![]).await.expect("advances");
-    chain.publish_above(2).await.expect("decides");
+    chain.decide_by_head(2).await.expect("decides");
     advance(&chain, Some(one), two, vec![event(two, 0, staked(9, 5))]).await.expect("advances");
     let both = vec![event(three, 0, staked(9, 7)), event(three, 1, staked(8, 1))];
     advance(&chain, Some(two), three, both).await.expect("advances");

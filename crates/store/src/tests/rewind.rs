@@ -1,4 +1,4 @@
-use chainflume_core::domain::U256;
+use chainflume_core::domain::{StartBlock, U256};
 
 use super::fixture::*;
 use crate::{Checkpoint, ReorgRecord, Rewind, Rewound, UndoReason};
@@ -81,7 +81,7 @@ async fn sources_at_or_below_the_ancestor_stay_where_they_are() {
 async fn a_source_that_began_above_the_ancestor_begins_anew() {
     let store = store().await;
     let mut record = record();
-    record.sources[3].start_block = 8;
+    record.sources[3].start_block = StartBlock::Number(8);
     let chain = store.open_chain(&record, &kinds()).await.expect("opens");
     advance(&chain, None, block(9, 0), vec![]).await.expect("advances");
     let rewound = rewind(&chain, block(7, 0)).await.expect("rewinds");

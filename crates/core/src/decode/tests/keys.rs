@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::LogFilter;
+use crate::domain::{LogFilter, TopicValues};
 
 fn transfer(events: &[Arc<AbiEvent>]) -> Arc<AbiEvent> {
     Arc::clone(events.iter().find(|event| event.name == "Transfer").expect("every token has it"))
@@ -112,7 +112,8 @@ fn a_source_of_every_contract_has_no_anonymous_events() {
     let signed = declare("Signed", false, &[]);
     let decoder = Decoder::new(vec![source(0, AddressSet::Any, vec![note, Arc::clone(&signed)])]);
     assert_eq!(decoder.decode(&log(1, &[], data(&[account(1)]))), DecodeOutcome::Foreign);
-    let filter = LogFilter { addresses: None, topic0: Some([signed.topic0].into()) };
+    let filter =
+        LogFilter { addresses: None, topic0: Some([signed.topic0].into()), values: TopicValues::default() };
     assert_eq!(*decoder.filter(), filter);
 }
 
@@ -128,8 +129,12 @@ fn one_filter_asks_for_every_contract_and_event_of_all_sources() {
         LogFilter {
             addresses: Some([address(1), address(2), address(3)].into()),
             topic0: Some([a.topic0, b.topic0].into()),
+            values: TopicValues::default()
         }
     );
     let wild = vec![source(0, only(&[1]), vec![anonymous]), source(1, AddressSet::Any, vec![b])];
-    assert_eq!(*Decoder::new(wild).filter(), LogFilter { addresses: None, topic0: None });
+    assert_eq!(
+        *Decoder::new(wild).filter(),
+        LogFilter { addresses: None, topic0: None, values: TopicValues::default() }
+    );
 }

@@ -21,6 +21,8 @@ pub struct ChainComparison {
 pub struct SourceCourse {
     /// Its name.
     pub source: String,
+    /// Its first block; `None` until the first head has decided it.
+    pub start: Option<u64>,
     /// What it has read.
     pub parts: Vec<FollowedRange>,
     /// What it follows from here on: the configuration, without the parts that need an operator's decision.
@@ -119,7 +121,8 @@ impl ComparedSides<'_> {
     fn course(&self, asked: &ConfiguredSource) -> SourceCourse {
         let own = self.kept.iter().find(|kept| kept.name == asked.name);
         let parts = own.map_or_else(Vec::new, |own| self.parts(own));
-        let (source, no) = (asked.name.clone(), SourceCourse::default());
+        let start = asked.start(own);
+        let (source, no) = (asked.name.clone(), SourceCourse { start, ..SourceCourse::default() });
         let blocked =
             |difference| SourceCourse { source, parts: parts.clone(), differences: vec![difference], ..no };
         if let Some(FilledSource { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
@@ -136,7 +139,9 @@ impl ComparedSides<'_> {
             return blocked(SourceDifference::Family { source, stored, given });
         }
         let mut differences = redeclared(asked, if filled.is_some() { &parts } else { &[] });
-        let (listens, taken) = self.free(asked, &parts);
+        // Nothing is read before the first block is decided.
+        let first = start.unwrap_or(u64::MAX);
+        let (listens, taken) = self.free((asked, first), &parts);
         let begun = own.is_some_and(|own| own.tip.is_some());
         if let [(holder, _)] = &taken[..]
             && !begun
@@ -154,12 +159,12 @@ impl ComparedSides<'_> {
             listed: self.is_listed(&holder.name),
             to: holder.tip.unwrap_or_default(),
         }));
-        let gaps = own
-            .and_then(|own| own.tip)
-            .map_or_else(Vec::new, |tip| gaps(&listens, (asked.start_block, tip), &parts));
+        let gaps =
+            own.and_then(|own| own.tip).map_or_else(Vec::new, |tip| gaps(&listens, (first, tip), &parts));
         differences.extend(UnreadRange::of(&asked.name, &listens, &gaps).map(SourceDifference::Unread));
         differences.extend(filled.and_then(|_| left(asked, &parts)));
-        SourceCourse { source: asked.name.clone(), parts, listens, gaps, differences }
+        differences.extend(past_end(asked, own));
+        SourceCourse { source: asked.name.clone(), start, parts, listens, gaps, differences }
     }
 
     /// What a source has read. For a source of an older program this is unknown. Then the present configuration counts
@@ -172,7 +177,7 @@ impl ComparedSides<'_> {
         let part = |event: &EventKey, addresses: AddressSet| FollowedRange {
             event: event.clone(),
             addresses,
-            from: kept.start_block,
+            from: kept.start_block.unwrap_or_default(),
             to: None,
             quiet: false,
         };
@@ -190,7 +195,7 @@ impl ComparedSides<'_> {
     /// Splits this into the part that no other source has, and the parts that others have.
     fn free(
         &self,
-        asked: &ConfiguredSource,
+        (asked, first): (&ConfiguredSource, u64),
         own: &[FollowedRange],
     ) -> (Vec<FollowedEvent>, Vec<(&FilledSource, Vec<FollowedEvent>)>) {
         let mut listens = asked.events.clone();
@@ -201,7 +206,7 @@ impl ComparedSides<'_> {
         for holder in others {
             let parts = self.parts(holder);
             let tip = holder.tip.unwrap_or_default();
-            let held = |item: &FollowedEvent| held(item, (asked.start_block, tip), &parts, own);
+            let held = |item: &FollowedEvent| held(item, (first, tip), &parts, own);
             let items: Vec<FollowedEvent> =
                 listens.iter().filter_map(|item| Some((item.0.clone(), held(item)?))).collect();
             for (event, addresses) in &items {
@@ -236,7 +241,10 @@ fn held(
 ) -> Option<AddressSet> {
     let (event, addresses) = item;
     let mut all: Option<AddressSet> = None;
-    for part in parts.iter().filter(|part| part.event.means_logs_of(event)) {
+    let shares_logs = |part: &&FollowedRange| {
+        part.event.means_logs_of(event) && part.event.filter.intersects(&event.filter)
+    };
+    for part in parts.iter().filter(shares_logs) {
         let (from, to) = (part.from.max(start), part.to.unwrap_or(tip).min(tip));
         let shared = match (addresses, &part.addresses) {
             (AddressSet::Only(one), AddressSet::Only(other)) => AddressSet::Only(one & other),
@@ -283,6 +291,12 @@ fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<
     ranges::gaps(missing.collect())
 }
 
+/// That a source has stored blocks above the last block it is configured for.
+fn past_end(asked: &ConfiguredSource, own: Option<&FilledSource>) -> Option<SourceDifference> {
+    let (end, to) = asked.end_block.zip(own?.tip).filter(|(end, to)| to > end)?;
+    Some(SourceDifference::PastEnd { source: asked.name.clone(), end, to })
+}
+
 /// The events that a source has read and no longer follows.
 fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDifference> {
     let followed = |event: &EventKey| asked.events.iter().any(|(asked, _)| asked.means_logs_of(event));
@@ -306,6 +320,10 @@ fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDiffe
     if !events.is_empty() {
         what.push(listed("event", &events));
     }
+    let filtered = filtered_out(asked, parts);
+    if !filtered.is_empty() {
+        what.push(format!("the logs of {} that `where` leaves out", listed("event", &filtered)));
+    }
     if any {
         what.push("all contracts".to_owned());
     } else if !addresses.is_empty() {
@@ -313,6 +331,19 @@ fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDiffe
     }
     let source = asked.name.clone();
     (!what.is_empty()).then(|| SourceDifference::Left { source, what: what.join(" and ") })
+}
+
+/// The events of which a source follows fewer logs than it has read.
+fn filtered_out<'a>(asked: &ConfiguredSource, parts: &'a [FollowedRange]) -> Vec<&'a str> {
+    let is_narrower = |part: &&FollowedRange| {
+        let mut same = asked.events.iter().filter(|(event, _)| event.means_logs_of(&part.event));
+        same.any(|(event, _)| !event.covers(&part.event))
+    };
+    let mut events: Vec<&str> =
+        parts.iter().filter(is_narrower).map(|part| part.event.signature.as_str()).collect();
+    events.sort_unstable();
+    events.dedup();
+    events
 }
 
 fn in_words(items: &[FollowedEvent]) -> String {

@@ -65,6 +65,15 @@ pub enum SourceDifference {
         /// The part that it no longer follows.
         what: String,
     },
+    /// The source has stored blocks above its last block. They remain.
+    PastEnd {
+        /// The source.
+        source: String,
+        /// The last block, as configured.
+        end: u64,
+        /// The last stored block.
+        to: u64,
+    },
     /// A command that has not ended has deleted a part of the source's stored events.
     Emptying {
         /// The source.
@@ -155,6 +164,7 @@ impl SourceDifference {
             | Self::Renamed { source, .. }
             | Self::Taken { source, .. }
             | Self::Left { source, .. }
+            | Self::PastEnd { source, .. }
             | Self::Emptying { source, .. }
             | Self::Gone { source, .. }
             | Self::Unread(UnreadRange { source, .. }) => source,
@@ -164,7 +174,11 @@ impl SourceDifference {
     /// Whether the source, or the part of it, stays unread until an operator decides.
     pub fn blocks(&self) -> bool {
         match self {
-            Self::Declaration { .. } | Self::Unread(_) | Self::Left { .. } | Self::Gone { .. } => false,
+            Self::Declaration { .. }
+            | Self::Unread(_)
+            | Self::Left { .. }
+            | Self::PastEnd { .. }
+            | Self::Gone { .. } => false,
             Self::Emptying { listed, .. } => *listed,
             _ => true,
         }
@@ -219,6 +233,11 @@ impl fmt::Display for SourceDifference {
                 f,
                 "source {source} no longer follows {what}: its stored events stay; \
                  `chainflume sources reset {source}` deletes them and reads the source anew"
+            ),
+            Self::PastEnd { source, end, to } => write!(
+                f,
+                "source {source} has stored blocks up to {to}, and its end_block is {end}: they stay, and nothing more is read; \
+                 `chainflume sources reset {source}` deletes them and reads the source anew, up to {end}"
             ),
             Self::Emptying { source, listed } => emptying(f, source, *listed),
             Self::Gone { source, events } => write!(

@@ -57,7 +57,7 @@ pub(super) fn missing(
     whole: Span,
     parts: &[FollowedRange],
 ) -> Vec<(AddressSet, Span)> {
-    let parts: Vec<&FollowedRange> = parts.iter().filter(|part| part.event.means_logs_of(event)).collect();
+    let parts: Vec<&FollowedRange> = parts.iter().filter(|part| part.event.covers(event)).collect();
     let left = |of: &dyn Fn(&AddressSet) -> bool| {
         let covering = parts.iter().filter(|part| of(&part.addresses));
         without(whole, &joined(covering.map(|part| span(part)).collect()))

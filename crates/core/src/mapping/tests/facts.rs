@@ -1,5 +1,7 @@
 use super::*;
+use crate::decode::SupplyChange;
 use crate::domain::Projection;
+use crate::mapping::{SupplyProblem, check_supply};
 
 const KITTIES: &str = include_str!("../../../../../abi/CryptoKitties.json");
 
@@ -59,6 +61,55 @@ fn erc20_transfers_differ_from_mints_and_burns() {
     let projections: Vec<_> = mapper.kinds().iter().map(|kind| kind.projection).collect();
     let balance = Projection::Balance;
     assert_eq!(projections, [balance, balance, balance, Projection::Allowance]);
+}
+
+#[test]
+fn events_of_a_token_that_mint_or_burn_move_its_balance() {
+    let json = abi(&[
+        ("Deposit", &[("dst", "address", true), ("wad", "uint256", false)]),
+        ("Withdrawal", &[("src", "address", true), ("wad", "uint256", false), ("memo", "string", false)]),
+        ("Transfer", &[("from", "address", true), ("to", "address", true), ("value", "uint256", false)]),
+        ("Rebased", &[("by", "uint256", false)]),
+    ]);
+    let change = |name: &str| match name {
+        "Deposit" => Some(SupplyChange::Mint),
+        "Withdrawal" => Some(SupplyChange::Burn),
+        _ => None,
+    };
+    let marked: Vec<Arc<AbiEvent>> = events(&json)
+        .into_iter()
+        .map(|event| match change(&event.name) {
+            Some(change) => Arc::new(event.with_supply(change)),
+            None => event,
+        })
+        .collect();
+    let mapper = Mapper::new(vec![source("s", Family::Erc20, marked.clone())]).expect("the source is right");
+    let map = |position: usize, args: Vec<Value>| {
+        let event = marked[position].clone();
+        let fact = mapper.map(&TypedLog { source: SourceIndex(0), event, args }).expect("it has a meaning");
+        let kind = &mapper.kinds()[fact.kind.0];
+        (kind.event_type.clone(), kind.projection, fact.account, fact.counterparty, fact.amount, fact.args)
+    };
+    let who = Some(address(1));
+    assert_eq!(
+        map(0, vec![Value::Address(address(1)), uint(7)]),
+        ("erc20.mint".to_owned(), Projection::Balance, None, who, Some(U256::from(7)), None)
+    );
+    assert_eq!(
+        map(1, vec![Value::Address(address(1)), uint(7), Value::Text("x".into())]),
+        (
+            "erc20.burn".to_owned(),
+            Projection::Balance,
+            who,
+            None,
+            Some(U256::from(7)),
+            Some(r#"{"memo":"x"}"#.to_owned())
+        )
+    );
+    let refused = |position: usize| check_supply(&events(&json)[position], SupplyChange::Mint);
+    assert_eq!(refused(2), Err(SupplyProblem::Counted));
+    assert_eq!(refused(3), Err(SupplyProblem::Arguments { addresses: 0, numbers: 1 }));
+    assert_eq!(check_supply(&marked[1], SupplyChange::Mint), Err(SupplyProblem::Both));
 }
 
 #[test]

@@ -37,6 +37,8 @@ impl DoubtSubject {
 pub(super) struct AnsweredItems {
     addresses: BTreeSet<Address>,
     topics: BTreeSet<B256>,
+    /// Topics behind the first.
+    pub(super) values: BTreeSet<B256>,
     pub(super) pairs: BTreeSet<AddressTopic>,
     /// The bits its logs have set.
     bloom: Bloom,
@@ -44,12 +46,13 @@ pub(super) struct AnsweredItems {
 
 impl AnsweredItems {
     pub(super) fn of(logs: &Logs) -> Self {
-        let (addresses, topics, pairs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let mut answered = Self { addresses, topics, pairs, bloom: Bloom::ZERO };
+        let (addresses, topics, values) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut answered = Self { addresses, topics, values, pairs: BTreeSet::new(), bloom: Bloom::ZERO };
         for log in logs {
             let topic0 = log.topics.as_slice().first().copied();
             answered.addresses.insert(log.address);
             answered.topics.extend(topic0);
+            answered.values.extend(log.topics.as_slice().iter().skip(1));
             answered.pairs.insert(AddressTopic { address: Some(log.address), topic0 });
             answered.bloom.accrue_raw_log(log.address, log.topics.as_slice());
         }
@@ -87,6 +90,9 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
 /// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom shows
 ///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
 ///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
+/// - Where values of further topics are asked for, address and first topic show nothing: logs that were not asked for have them,
+///   too. The bloom must hold one of the values at each such position, or there is nothing. A value that the bloom holds, and
+///   that no log in the answer has, is doubted as a topic is.
 /// - Where none of this gives a doubt, and the bloom has bits that no log in the answer has set, it neither admits nor excludes
 ///   what is missing. Such answers are checked at random.
 ///
@@ -106,11 +112,9 @@ pub(super) fn unanswered(
     {
         return doubted;
     }
-    let rarity = |chance: Option<f64>| match chance.filter(|chance| *chance < BY_CHANCE) {
-        Some(chance) if chance < SELDOM => (true, None),
-        Some(_) => (false, Some(DoubtSubject::Chance)),
-        None => (false, None),
-    };
+    if filter.has_values() {
+        return unanswered_values(bloom, (filter, by_chance), answered);
+    }
     if let Some(items) = &addresses {
         let (each_one, all) = rarity(items.chance(by_chance));
         for address in items.silent.iter().filter(|_| each_one) {
@@ -137,6 +141,40 @@ pub(super) fn unanswered(
         doubted.insert(DoubtSubject::More);
     }
     if more && doubted.is_empty() {
+        doubted.insert(DoubtSubject::Blind);
+    }
+    doubted
+}
+
+/// Whether each of the silent items is doubted by itself, or all of them as one, where chance finds so many with this probability.
+fn rarity(chance: Option<f64>) -> (bool, Option<DoubtSubject>) {
+    match chance.filter(|chance| *chance < BY_CHANCE) {
+        Some(chance) if chance < SELDOM => (true, None),
+        Some(_) => (false, Some(DoubtSubject::Chance)),
+        None => (false, None),
+    }
+}
+
+/// As [`unanswered`], of a question for values of further topics.
+fn unanswered_values(
+    bloom: &Bloom,
+    (filter, by_chance): (&LogFilter, f64),
+    answered: &AnsweredItems,
+) -> BTreeSet<DoubtSubject> {
+    let mut doubted = BTreeSet::new();
+    let asked = filter.values.iter().flatten();
+    let positions: Vec<FilterItems<B256>> =
+        asked.map(|values| FilterItems::of(values, &answered.values, bloom)).collect();
+    if positions.iter().any(|items| items.held.is_empty()) {
+        return doubted;
+    }
+    for items in &positions {
+        let (each_one, all) = rarity(items.chance(by_chance));
+        let value = |value: &B256| DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(*value) });
+        doubted.extend(items.silent.iter().filter(|_| each_one).map(value));
+        doubted.extend(all);
+    }
+    if doubted.is_empty() && answered.bloom != *bloom {
         doubted.insert(DoubtSubject::Blind);
     }
     doubted

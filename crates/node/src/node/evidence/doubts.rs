@@ -64,7 +64,9 @@ impl DoubtHistory {
             return;
         }
         let topics = answered.pairs.iter().map(|pair| AddressTopic { address: None, ..*pair });
-        let topics: BTreeSet<AddressTopic> = topics.filter(|pair| pair.topic0.is_some()).collect();
+        let values = answered.values.iter().map(|value| AddressTopic { address: None, topic0: Some(*value) });
+        let topics = topics.filter(|pair| pair.topic0.is_some()).chain(values);
+        let topics: BTreeSet<AddressTopic> = topics.collect();
         for pair in answered.pairs.iter().chain(&topics) {
             vain.entry(DoubtSubject::Pair(*pair)).and_modify(|vain| vain.times /= 2);
         }
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn thousands_of_crowded_blocks_are_checked_one_in_thirty() {
         use crate::node::evidence::bloom::unanswered;
-        use chainflume_core::domain::{Address, B256, LogFilter, Logs};
+        use chainflume_core::domain::{Address, B256, LogFilter, Logs, TopicValues};
         let mut seed = 7;
         for (fill, addresses, topics) in
             [(0.55, 1, 1), (0.55, 3, 4), (0.55, 400, 3), (0.3, 40, 3), (0.1, 500, 2)]
@@ -152,6 +154,7 @@ mod tests {
             let filter = LogFilter {
                 addresses: Some((1..=addresses).map(address).collect()),
                 topic0: Some((1..=topics).map(topic).collect()),
+                values: TopicValues::default(),
             };
             let (doubts, nothing) = (DoubtHistory::default(), AnsweredItems::of(&Logs::default()));
             let blocks = 2_000;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::{Address, B256, BlockRange};
+use crate::domain::{Address, B256, BlockRange, StartBlock, TopicFilter};
 
 const CHAIN: u64 = 1;
 
@@ -15,12 +15,24 @@ fn only(addresses: &[u8]) -> AddressSet {
 
 fn event(name: &str) -> EventKey {
     let topic0 = Some(B256::repeat_byte(name.as_bytes()[0]));
-    EventKey { topic0, topics: 3, signature: format!("{name}()"), declaration: format!("{name}()") }
+    EventKey {
+        topic0,
+        topics: 3,
+        signature: format!("{name}()"),
+        declaration: format!("{name}()"),
+        filter: TopicFilter::default(),
+    }
 }
 
 fn asked(name: &str, addresses: &[u8], events: &[&str]) -> ConfiguredSource {
     let events = events.iter().map(|name| (event(name), only(addresses))).collect();
-    ConfiguredSource { name: name.to_owned(), family: "erc20".to_owned(), start_block: 0, events }
+    ConfiguredSource {
+        name: name.to_owned(),
+        family: "erc20".to_owned(),
+        start_block: StartBlock::Number(0),
+        end_block: None,
+        events,
+    }
 }
 
 fn part(name: &str, addresses: &[u8], from: u64, to: Option<u64>) -> FollowedRange {
@@ -32,7 +44,7 @@ fn kept(name: &str, parts: Vec<FollowedRange>) -> FilledSource {
         name: name.to_owned(),
         chain_id: CHAIN,
         family: "erc20".to_owned(),
-        start_block: 0,
+        start_block: Some(0),
         tip: Some(200),
         events: 200,
         parts,
@@ -115,7 +127,8 @@ fn gaps_of_several_things_are_cut_where_another_begins_or_ends() {
 fn a_lower_start_has_a_past_to_be_read_and_a_higher_one_none() {
     let begun = kept("usd", vec![part("Transfer", &[0xa1], 100, None)]);
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&begun)), [((0, 99), 1)]);
-    let later = ConfiguredSource { start_block: 150, ..asked("usd", &[0xa1], &["Transfer"]) };
+    let later =
+        ConfiguredSource { start_block: StartBlock::Number(150), ..asked("usd", &[0xa1], &["Transfer"]) };
     assert_eq!(gaps_of(&later, &[begun]), []);
 }
 
@@ -205,7 +218,7 @@ fn digests_of_two_configurations_of_a_source_differ() {
 #[test]
 fn data_of_an_older_program_counts_as_followed_but_new_events() {
     let seen = BTreeMap::from([("Transfer()".to_owned(), [address(0xa1)].into())]);
-    let old = FilledSource { parts: vec![], seen, start_block: 10, ..usd() };
+    let old = FilledSource { parts: vec![], seen, start_block: Some(10), ..usd() };
     assert_eq!(gaps_of(&asked("usd", &[0xa1], &["Transfer"]), std::slice::from_ref(&old)), [((0, 9), 1)]);
     let more = asked("usd", &[0xa1], &["Transfer", "Approval"]);
     assert_eq!(gaps_of(&more, std::slice::from_ref(&old)), [((0, 9), 2), ((10, 200), 1)]);

@@ -1,7 +1,7 @@
 use alloy_primitives::Bytes;
 
 use super::*;
-use chainflume_core::domain::{Place, Topics};
+use chainflume_core::domain::{Place, TopicValues, Topics};
 
 const A: Address = Address::repeat_byte(0xa);
 const B: Address = Address::repeat_byte(0xb);
@@ -16,7 +16,7 @@ type Emitted = (Address, B256);
 fn filter(addresses: &[Address], topics: &[B256]) -> LogFilter {
     let addresses = Some(addresses.iter().copied().collect()).filter(|_| !addresses.is_empty());
     let topic0 = Some(topics.iter().copied().collect()).filter(|_| !topics.is_empty());
-    LogFilter { addresses, topic0 }
+    LogFilter { addresses, topic0, values: TopicValues::default() }
 }
 
 fn bloom(block: &[Emitted]) -> Bloom {
@@ -141,4 +141,62 @@ fn the_probability_of_so_many_by_chance_is_poissons() {
         assert!((found - expected).abs() < 0.001, "{count} of {mean}: {found}");
     }
     assert!(at_least(1, 5_000.0) > 0.99);
+}
+
+const OTHER: B256 = B256::repeat_byte(4);
+
+/// A question for transfers of one contract to these.
+fn to(values: &[B256]) -> LogFilter {
+    let values = [None, Some(values.iter().copied().collect()), None];
+    LogFilter { values, ..filter(&[A], &[TRANSFER]) }
+}
+
+/// A bloom of transfers of that contract to these.
+fn transfers(to: &[B256]) -> Bloom {
+    let mut bloom = Bloom::ZERO;
+    to.iter().for_each(|to| bloom.accrue_raw_log(A, &[TRANSFER, WHO, *to]));
+    bloom
+}
+
+fn transfers_answered(to: &[B256]) -> AnsweredItems {
+    let log = |(index, to): (u32, &B256)| Log {
+        place: Place { block_number: 1, tx_index: 0, log_index: index },
+        block_hash: B256::ZERO,
+        tx_hash: B256::ZERO,
+        block_timestamp: None,
+        address: A,
+        topics: Topics::new(&[TRANSFER, WHO, *to]).expect("three"),
+        data: Bytes::new(),
+    };
+    AnsweredItems::of(&(0..).zip(to).map(log).collect())
+}
+
+#[test]
+fn logs_that_values_leave_out_are_not_missing() {
+    let mine = B256::repeat_byte(5);
+    let doubted = |block: &[B256], logs: &[B256]| {
+        unanswered(&transfers(block), &to(&[mine]), &transfers_answered(logs))
+    };
+    assert_eq!(doubted(&[OTHER], &[]), BTreeSet::new(), "the bloom excludes the value");
+    let missing = DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(mine) });
+    assert_eq!(doubted(&[OTHER, mine], &[]), BTreeSet::from([missing]), "it holds the value");
+    let more = doubted(&[OTHER, mine], &[mine]);
+    assert!(!more.iter().any(DoubtSubject::has_evidence), "{more:?}");
+    assert_eq!(doubted(&[mine], &[mine]), BTreeSet::new());
+    // What is without a log of the contract is not there, whatever the value.
+    let mut elsewhere = Bloom::ZERO;
+    elsewhere.accrue_raw_log(STRANGER, &[TRANSFER, WHO, mine]);
+    assert_eq!(unanswered(&elsewhere, &to(&[mine]), &transfers_answered(&[])), BTreeSet::new());
+}
+
+#[test]
+fn a_value_is_doubted_where_chance_seldom_explains_it() {
+    let many: Vec<B256> = (1..=200u8).map(B256::with_last_byte).collect();
+    let mut sparse = filled(200);
+    sparse.accrue_raw_log(A, &[TRANSFER, WHO, many[7]]);
+    let doubted = unanswered(&sparse, &to(&many), &transfers_answered(&[]));
+    assert!(doubted.iter().any(DoubtSubject::has_evidence), "{doubted:?}");
+    let crowded = filled(1_800);
+    let doubted = unanswered(&crowded, &to(&many), &transfers_answered(&[]));
+    assert!(doubted.iter().all(|subject| *subject == DoubtSubject::Blind), "{doubted:?}");
 }
