@@ -65,6 +65,7 @@ pub async fn ask_with(
         headers: key.map(|key| ("idempotency-key".to_owned(), key.as_bytes().to_vec())).into_iter().collect(),
         body: body.to_string().into_bytes(),
         caller: Some(Principal::Local),
+        received_at: 0,
     };
     let ApiAnswer { status, json, .. } = (route.handler)(request).await?;
     Ok((status, serde_json::from_str(&json).expect("JSON")))
