@@ -35,7 +35,9 @@ pub use events::{
 pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
 pub use ids::derived as derived_id;
 pub use retention::trim_events;
-pub use users::{UserChanges, UserDevice, UserError, WrittenUser, person_of};
+pub use users::{
+    UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record, person_of,
+};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
