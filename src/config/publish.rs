@@ -5,7 +5,8 @@ use super::problem::Fault;
 use super::section::Section;
 use super::units::{KIB, MIB};
 use super::words::name;
-use chainflume_publish::{ActivityStatus, ActivityText, TextTemplate, TextTemplateError};
+use chainflume_core::domain::TemplateError;
+use chainflume_publish::{ActivityStatus, ActivityTemplate, ActivityText};
 
 /// `[publish]` and `[activity]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ fn activity_texts(section: &Section<'_>, types: &[String]) -> Vec<ActivityText> 
         });
         let template = |key| {
             let wrong =
-                |error: TextTemplateError| Fault::new(error.to_string(), "docs/APPLICATION.md shows texts");
-            Some(table.parsed(key, |text| TextTemplate::parse(text).map_err(wrong))?.value)
+                |error: TemplateError| Fault::new(error.to_string(), "docs/APPLICATION.md shows texts");
+            Some(table.parsed(key, |text| ActivityTemplate::parse(text).map_err(wrong))?.value)
         };
         let (title, description) = (template("title"), template("description"));
         table.finish();

@@ -14,6 +14,7 @@ mod message;
 mod off_chain;
 mod projection;
 mod receipt;
+mod template;
 mod trie;
 
 pub use block::{BlockId, BlockRange, BlockRef};
@@ -35,5 +36,6 @@ pub use message::{
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
+pub use template::{Template, TemplateError, TemplatePart};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex};
 use sqlx::postgres::PgPool;
 
 pub use activities::{
-    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityText, ActivityTransaction, ChangeKind,
-    ChangeRefused, Changed, ChangedBy, NewActivity, TextTemplate, TextTemplateError,
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTemplate, ActivityText,
+    ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, NewActivity,
 };
 use events::CommitQueue;
 pub use events::user_id as check_user_id;
