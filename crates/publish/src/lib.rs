@@ -7,6 +7,8 @@ mod activities;
 mod events;
 /// Ids of facts.
 mod ids;
+/// Facts that are published again.
+mod replay;
 /// Old events.
 mod retention;
 /// The routes of this crate.
@@ -34,6 +36,7 @@ pub use events::{
 };
 pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
 pub use ids::derived as derived_id;
+pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
 pub use users::{
     UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record, person_of,

@@ -150,6 +150,25 @@ fn a_room_that_cannot_be_filled_in_is_left_out() {
 }
 
 #[test]
+fn history_that_is_published_again_is_marked_in_every_form() {
+    let mut message: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    let rules = [rule("erc20.transfer", "moved", &["order-1"])];
+    for is_replay in [false, true] {
+        if is_replay {
+            message["replay"] = true.into();
+        }
+        let entry = Entry::new(Row { json: message.to_string(), ..transfer() }, &rules);
+        for room in ["order-1", "chain-1"] {
+            assert_eq!(frame(&entry, room).get("replay"), is_replay.then_some(&json!(true)), "{room}");
+            let index = entry.rooms_where(|there| there.as_str() == room);
+            let packet = String::from_utf8(entry.packets(&index)[0].to_vec()).expect("text");
+            let [_, _, meta]: [Value; 3] = serde_json::from_str(&packet[2..]).expect("an event");
+            assert_eq!(meta.get("replay"), is_replay.then_some(&json!(true)), "{room}");
+        }
+    }
+}
+
+#[test]
 fn addresses_of_a_message_are_bounded() {
     let payload: serde_json::Map<String, Value> =
         (0..100).map(|n| (format!("a{n}"), format!("0x{n:040x}").into())).collect();
