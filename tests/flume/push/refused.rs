@@ -222,6 +222,9 @@ async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
         );
         assert_eq!(refused(&daemon, code).await, before + 1.0, "{code}");
     }
+    // Of a list that is refused no room is joined.
+    let left = socket.ask(&json!({ "id": 3, "op": "unsubscribe", "rooms": [] })).await;
+    assert_eq!(left, Frame::Text(json!({ "id": 3, "ok": true, "rooms": [] })));
     let elsewhere = json!({ "id": 2, "op": "subscribe", "rooms": [ROOM], "since": "abcdefabcdef.1" });
     let answer = socket.ask(&elsewhere).await;
     assert!(
