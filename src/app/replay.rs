@@ -87,11 +87,9 @@ pub async fn replay(
     let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let database = OpenDatabase::open_daemons(loaded).await?;
-    let job = Job { args, target, stop, kept: loaded.config.redis.stream_length };
+    let job = Job { loaded, args, target, stop };
     let outcome = match what {
-        FoundFacts::Chain(chain, query) => {
-            replay_chain((loaded, &database), (chain, query), job, &mut report).await
-        }
+        FoundFacts::Chain(chain, query) => replay_chain(&database, (chain, query), job, &mut report).await,
         FoundFacts::Application(query) => replay_application(&database, query, job, &mut report).await,
     };
     database.close().await;
@@ -106,22 +104,21 @@ enum FoundFacts<'a> {
 
 /// One replay: what to publish again, and where to.
 struct Job<'a> {
+    loaded: &'a Loaded,
     args: &'a ReplayOptions,
     /// `None` where messages are only counted.
     target: Option<ReplayTarget<RedisSink>>,
     stop: CancellationToken,
-    /// Entries kept in each stream.
-    kept: u64,
 }
 
 async fn replay_chain(
-    (loaded, database): (&Loaded, &OpenDatabase),
+    database: &OpenDatabase,
     (chain, query): (&config::Chain, &ReplayQuery),
     job: Job<'_>,
     report: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
-    let chain = open(loaded, database, chain).await?;
+    let chain = open(job.loaded, database, chain).await?;
     let size = chain.replay_size(query).await.map_err(replay_error)?;
     job.run(&database.store.outbox(), (ChainReplay::new(chain, query.clone()), size), report).await
 }
@@ -146,7 +143,8 @@ impl Job<'_> {
         (source, size): (impl ReplaySource, BTreeMap<String, u64>),
         report: &mut impl FnMut(ReplayNews),
     ) -> Result<Option<Replayed>, AppError> {
-        let Self { args, target, stop, kept } = self;
+        let Self { loaded, args, target, stop } = self;
+        let kept = loaded.config.redis.stream_length;
         let overflows =
             matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
         report(ReplayNews::Size(size));

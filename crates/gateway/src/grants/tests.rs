@@ -50,7 +50,7 @@ async fn a_key_is_of_one_caller_one_route_and_one_body() {
 }
 
 #[tokio::test]
-async fn a_key_is_kept_for_a_day_and_one_that_was_cut_off_for_a_minute() {
+async fn a_key_is_kept_for_a_day_and_without_an_answer_for_a_minute() {
     let grants = grants().await;
     assert_eq!(grants.begun(&FIRST).await, Begun::New);
     grants.run("update request_answers set began_at = now() - interval '59 seconds'").await;

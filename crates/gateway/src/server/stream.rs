@@ -149,7 +149,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
-    async fn a_quiet_stream_has_a_comment_and_a_position_every_fifteen_seconds() {
+    async fn a_quiet_stream_has_a_comment_every_fifteen_seconds() {
         let stream = FedStream::new(0).await;
         stream.publish(&["a"]).await;
         let mut session = Session::new(&stream.feed, Known::ByRoom, CancellationToken::new());
