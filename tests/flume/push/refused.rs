@@ -184,6 +184,7 @@ async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of the frames that are refused")]
 async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
     let gate = Gate::new(68, &strict()).await;
     let daemon = gate.start().await;
