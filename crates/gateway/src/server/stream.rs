@@ -162,7 +162,10 @@ mod tests {
             let text = messages.next().await.expect("it goes on");
             assert_eq!(text, format!(":\nid: {}\n\n", stream.at(1)));
             let elapsed = began.elapsed();
-            assert!(elapsed >= turn * QUIET && elapsed < turn * QUIET + Duration::from_secs(5), "{elapsed:?}");
+            assert!(
+                elapsed >= turn * QUIET && elapsed < turn * QUIET + Duration::from_secs(5),
+                "{elapsed:?}"
+            );
         }
     }
 }
