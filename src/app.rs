@@ -30,7 +30,7 @@ pub use dead_letters::{
 pub use demo::{DemoOptions, Difference, compare, demo};
 pub use keys::{KeyListing, keys, revoke_key};
 pub use psql::psql;
-pub use replay::{ReplayNews, ReplayOptions, ReplayTo, replay};
+pub use replay::{ReplayNews, ReplayOptions, ReplayTo, ReplayWhat, replay};
 pub use rewind::{RewindOptions, Rewinding, rewind};
 pub use run::{run, run_hurt};
 pub use serve::serve;

@@ -12,19 +12,33 @@ use chainflume_db::StoreError;
 use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStreams};
 use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_ops::shutdown;
-use chainflume_store::{ChainStore, ReplayQuery};
+use chainflume_outbox::{Outbox, ReplaySource};
+use chainflume_publish::{FactQuery, FactReplay};
+use chainflume_store::{ChainReplay, ChainStore, ReplayQuery};
 
 /// What is to be published again, and where.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
-    /// Name of the chain; may be left out where there is one.
-    pub chain: Option<String>,
-    /// Which events.
-    pub query: ReplayQuery,
+    /// Which facts.
+    pub what: ReplayWhat,
     /// Where to.
     pub to: ReplayTo,
     /// Messages a second at most.
     pub rate: u32,
+}
+
+/// Which facts are to be published again.
+#[derive(Clone, Debug)]
+pub enum ReplayWhat {
+    /// Events of a chain.
+    Chain {
+        /// Its name; may be left out where there is one.
+        name: Option<String>,
+        /// Which events.
+        query: ReplayQuery,
+    },
+    /// Events of the application and changes of activities.
+    Application(FactQuery),
 }
 
 /// Where a replay goes.
@@ -53,8 +67,8 @@ pub enum ReplayNews {
         /// Entries kept in each stream.
         kept: u64,
     },
-    /// How many messages went so far.
-    Published(u64),
+    /// How many messages went so far, and where a replay would continue that is killed now.
+    Published(u64, String),
 }
 
 /// Publishes history again, until all is published or a signal comes. Returns `None` where messages are only counted.
@@ -66,48 +80,86 @@ pub async fn replay(
     args: &ReplayOptions,
     mut report: impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
-    let chain = find_chain(loaded, args.chain.as_deref())?;
+    let what = match &args.what {
+        ReplayWhat::Chain { name, query } => FoundFacts::Chain(find_chain(loaded, name.as_deref())?, query),
+        ReplayWhat::Application(query) => FoundFacts::Application(query),
+    };
     let target = target(loaded, &args.to)?;
     let stop = shutdown::on_signal().map_err(anyhow::Error::from)?;
     let database = OpenDatabase::open_daemons(loaded).await?;
-    let job = Job { chain, args, target, stop };
-    let outcome = replay_in(loaded, &database, job, &mut report).await;
+    let job = Job { loaded, args, target, stop };
+    let outcome = match what {
+        FoundFacts::Chain(chain, query) => replay_chain(&database, (chain, query), job, &mut report).await,
+        FoundFacts::Application(query) => replay_application(&database, query, job, &mut report).await,
+    };
     database.close().await;
     outcome
 }
 
+/// What is to be published again, with the configuration of its chain.
+enum FoundFacts<'a> {
+    Chain(&'a config::Chain, &'a ReplayQuery),
+    Application(&'a FactQuery),
+}
+
 /// One replay: what to publish again, and where to.
 struct Job<'a> {
-    chain: &'a config::Chain,
+    loaded: &'a Loaded,
     args: &'a ReplayOptions,
     /// `None` where messages are only counted.
     target: Option<ReplayTarget<RedisSink>>,
     stop: CancellationToken,
 }
 
-async fn replay_in(
-    loaded: &Loaded,
+async fn replay_chain(
     database: &OpenDatabase,
-    Job { chain, args, target, stop }: Job<'_>,
+    (chain, query): (&config::Chain, &ReplayQuery),
+    job: Job<'_>,
     report: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
-    let chain = open(loaded, database, chain).await?;
-    let size = chain.replay_size(&args.query).await.map_err(replay_error)?;
-    let kept = loaded.config.redis.streams.stream_length;
-    let overflows = matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
-    report(ReplayNews::Size(size));
-    let Some(target) = target else { return Ok(None) };
-    if overflows {
-        report(ReplayNews::Overflow { kept });
+    let chain = open(job.loaded, database, chain).await?;
+    let size = chain.replay_size(query).await.map_err(replay_error)?;
+    job.run(&database.store.outbox(), (ChainReplay::new(chain, query.clone()), size), report).await
+}
+
+async fn replay_application(
+    database: &OpenDatabase,
+    query: &FactQuery,
+    job: Job<'_>,
+    report: &mut impl FnMut(ReplayNews),
+) -> Result<Option<Replayed>, AppError> {
+    database.store.migrate().await.map_err(store_error)?;
+    let facts = FactReplay::new(&database.store, query.clone());
+    let size = facts.size().await.map_err(store_error)?;
+    job.run(&database.store.outbox(), (facts, size), report).await
+}
+
+impl Job<'_> {
+    /// Publishes the facts of the source, of which there are so many by type.
+    async fn run(
+        self,
+        outbox: &Outbox,
+        (source, size): (impl ReplaySource, BTreeMap<String, u64>),
+        report: &mut impl FnMut(ReplayNews),
+    ) -> Result<Option<Replayed>, AppError> {
+        let Self { loaded, args, target, stop } = self;
+        let kept = loaded.config.redis.streams.stream_length;
+        let overflows =
+            matches!(args.to, ReplayTo::SeparateStreams { .. }) && size.values().sum::<u64>() > kept;
+        report(ReplayNews::Size(size));
+        let Some(target) = target else { return Ok(None) };
+        if overflows {
+            report(ReplayNews::Overflow { kept });
+        }
+        let lock = outbox.lock_replay().await.map_err(store_error)?;
+        let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
+        let mut replayer = Replayer { outbox: outbox.clone(), source, target, rate: args.rate };
+        let published = |count, upto: &str| report(ReplayNews::Published(count, upto.to_owned()));
+        let replayed = replayer.run(&stop, published).await;
+        lock.release().await;
+        Ok(Some(replayed))
     }
-    let lock = database.store.outbox().lock_replay().await.map_err(store_error)?;
-    let lock = lock.ok_or_else(|| AppError::Busy("another replay runs on this database".to_owned()))?;
-    let mut replayer = Replayer { outbox: database.store.outbox(), chain, target, rate: args.rate };
-    let replayed =
-        replayer.run(args.query.clone(), &stop, |count| report(ReplayNews::Published(count))).await;
-    lock.release().await;
-    Ok(Some(replayed))
 }
 
 async fn open(

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -7,20 +8,21 @@ use super::args::ReplayArgs;
 use super::exit::{Exit, Failure};
 use super::{output, progress};
 use crate::app::{self, Loaded, ReplayNews, ReplayTo};
-use chainflume_core::domain::{Place, causes};
+use chainflume_core::domain::causes;
 use chainflume_deliver::relay::{ReplayEnd, Replayed};
-use chainflume_store::ReplayQuery;
+
+/// How often a line says how far it is, where there is no bar.
+const NOTE: Duration = Duration::from_secs(5);
 
 /// Replays, with a bar on a terminal.
 pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result<()> {
-    let query = ReplayQuery { range: args.range()?, types: args.types.clone(), after: args.after };
     let to = match (args.dry_run, args.live) {
         (true, _) => ReplayTo::Nowhere,
         (_, true) => ReplayTo::Live,
         _ => ReplayTo::SeparateStreams { sink: args.sink.clone(), stream: args.stream.clone() },
     };
-    let replay = app::ReplayOptions { chain: args.chain.clone(), query, to, rate: args.rate };
-    let (mut bar, mut size) = (ProgressBar::hidden(), BTreeMap::new());
+    let replay = app::ReplayOptions { what: args.what()?, to, rate: args.rate };
+    let (mut bar, mut size, mut noted) = (ProgressBar::hidden(), BTreeMap::new(), Instant::now());
     let replayed = app::replay(loaded, &replay, |news| match news {
         ReplayNews::Size(by_type) => {
             if !args.dry_run {
@@ -31,7 +33,14 @@ pub(super) async fn replay(loaded: &Loaded, args: &ReplayArgs) -> anyhow::Result
         ReplayNews::Overflow { kept } => output::complain(&format!(
             "each stream keeps about {kept} entries (redis.stream_length): have the consumers read along"
         )),
-        ReplayNews::Published(count) => bar.set_position(count),
+        ReplayNews::Published(count, upto) => {
+            bar.set_position(count);
+            // A replay that is killed prints nothing any more.
+            if bar.is_hidden() && noted.elapsed() > NOTE {
+                noted = Instant::now();
+                output::complain(&format!("{count} messages; --after {upto} would go on from here"));
+            }
+        }
     })
     .await?;
     bar.finish_and_clear();
@@ -52,7 +61,6 @@ fn show_end(args: &ReplayArgs, replayed: &Replayed) -> anyhow::Result<()> {
     let Replayed { messages, upto, end } = replayed;
     let done = matches!(end, ReplayEnd::Done);
     if args.json {
-        let upto = upto.as_ref().map(Place::to_string);
         let line = json!({ "messages": messages, "done": done, "upto": upto });
         output::print(format!("{line}\n").as_bytes())?;
     } else {
@@ -63,6 +71,6 @@ fn show_end(args: &ReplayArgs, replayed: &Replayed) -> anyhow::Result<()> {
         ReplayEnd::Stopped => "stopped".to_owned(),
         ReplayEnd::Failed(error) => causes(error),
     };
-    let on = upto.map_or_else(|| "the same command".to_owned(), |place| format!("--after {place}"));
+    let on = upto.as_ref().map_or_else(|| "the same command".to_owned(), |place| format!("--after {place}"));
     Err(Failure::new(Exit::Failed, format!("{why}; go on with {on}")).into())
 }

@@ -7,9 +7,8 @@ use super::problem::Fault;
 use super::section::Section;
 use super::settings::{DAY, YEAR};
 use super::words::name;
-use chainflume_publish::{
-    ACTIVITY_TYPES, ActivityStatus, ActivityText, FactLimits, TextTemplate, TextTemplateError,
-};
+use chainflume_core::domain::TemplateError;
+use chainflume_publish::{ACTIVITY_TYPES, ActivityStatus, ActivityTemplate, ActivityText, FactLimits};
 
 /// `[publish]` and `[activity]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +102,8 @@ fn activity_texts(section: &Section<'_>, types: &[String]) -> Vec<ActivityText> 
         });
         let template = |key| {
             let wrong =
-                |error: TextTemplateError| Fault::new(error.to_string(), "docs/APPLICATION.md shows texts");
-            Some(table.parsed(key, |text| TextTemplate::parse(text).map_err(wrong))?.value)
+                |error: TemplateError| Fault::new(error.to_string(), "docs/APPLICATION.md shows texts");
+            Some(table.parsed(key, |text| ActivityTemplate::parse(text).map_err(wrong))?.value)
         };
         let (title, description) = (template("title"), template("description"));
         table.finish();

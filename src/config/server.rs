@@ -11,7 +11,7 @@ use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
 use chainflume_gateway::feed;
-use chainflume_gateway::push::{EventName, PushRule, RoomTemplate, Template, TypePattern};
+use chainflume_gateway::push::{EventName, PayloadTemplate, PushRule, RoomTemplate, TypePattern};
 use chainflume_gateway::server::{CallerLimits, Key, ListenerSettings, PUBLIC_ROOMS, TlsFiles};
 use chainflume_settings::Secret;
 
@@ -272,7 +272,7 @@ pub(super) fn push(section: &Section<'_>) -> Option<PushRule> {
     let changed = section.texts("changed").unwrap_or_default();
     let payload = section.table("payload").all_texts().into_iter().filter_map(|(name, text)| {
         let template =
-            text.parse(section.reader, |text| Template::parse(text).map_err(|error| wrong(&error)));
+            text.parse(section.reader, |text| PayloadTemplate::parse(text).map_err(|error| wrong(&error)));
         Some((name, template?.value))
     });
     let payload = payload.collect();

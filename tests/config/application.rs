@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chainflume_publish::{ActivityStatus, TextTemplate};
+use chainflume_publish::{ActivityStatus, ActivityTemplate};
 
 use crate::given::{Given, RIGHT};
 
@@ -16,7 +16,7 @@ fn the_application_has_texts_and_a_retention() {
     assert_eq!((text.activity_type.as_str(), text.status), ("swap", ActivityStatus::Failed));
     assert_eq!(
         (text.title.clone(), text.description.clone()),
-        (TextTemplate::parse("{data.from} stays").ok(), None)
+        (ActivityTemplate::parse("{data.from} stays").ok(), None)
     );
     assert_eq!(Given::default().right(RIGHT).publish.events.retention, None);
 }
@@ -46,8 +46,8 @@ status = "completed"
         "publish.retention: `1h` is too small",
         "activity.text[0].type: `swap` is no type of activities",
         "activity.text[0].status: `done` is no status",
-        "activity.text[0].title: `{status}` has `{status}`; an activity has {data.…}",
-        "activity.text[1].description: `{data.amount` has a `{` or `}` without its other",
+        "activity.text[0].title: `{status}` has `{status}` at character 1; an activity has {data.…}",
+        "activity.text[1].description: `{data.amount` has a `{` or `}` without its other at character 1",
         "activity.text[2].status: has a text already for this type",
         "activity.text[3].type: is missing",
         "activity.text[3].status: is missing",

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use uuid::Uuid;
+
+use chainflume_db::Database;
+use chainflume_publish::{
+    ActivityChange, ActivityStatus, ChangedBy, EventDefaults, EventSchemas, NewActivity, Publisher,
+};
 
 use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect, devchain};
 use crate::messages::closed;
@@ -268,4 +274,123 @@ async fn what_may_still_be_undone_and_what_is_unknown_is_not_replayed() {
     assert_eq!(house.replay(&["--after", "1/2"]).await.0, 64);
     assert_eq!(house.replay(&["--sink", "kafka"]).await.0, 78);
     assert_eq!(house.redis.streams().await, BTreeMap::new());
+}
+
+/// Sixty events of the application, and an activity that was changed once: messages as they were published.
+async fn application_facts(house: &House) -> Vec<Value> {
+    let settings = chainflume_db::Settings {
+        url: house.url.clone(),
+        max_connections: 4,
+        acquire_timeout: Duration::from_secs(30),
+    };
+    let database = Database::connect(&settings).await.expect("connects");
+    let settings = chainflume_publish::Settings {
+        schemas: EventSchemas::default(),
+        activity_types: vec!["send".to_owned()],
+        activity_texts: Vec::new(),
+        chains: Vec::new(),
+        payload_bytes: 4096,
+        max_aggregate_types: 8,
+    };
+    let publisher = Publisher::new(&database, settings);
+    for n in 0..60u128 {
+        let event = json!({ "type": "order.shipped", "aggregateType": "order", "aggregateId": (n % 7).to_string(), "payload": { "n": n } });
+        let defaults =
+            EventDefaults { id: Uuid::from_u128(n), source: "backend".to_owned(), now: SystemTime::now() };
+        let event = publisher.read_event(event, defaults).expect("an event");
+        publisher.publish(vec![event]).await.expect("published");
+    }
+    let new = NewActivity {
+        id: Uuid::from_u128(1_000),
+        user_id: "7".to_owned(),
+        activity_type: "send".to_owned(),
+        status: ActivityStatus::Pending,
+        title: "Send".to_owned(),
+        description: None,
+        data: serde_json::Map::new(),
+        transaction: None,
+    };
+    let by = ChangedBy::Caller("backend".to_owned());
+    publisher.create_activity(new, &by).await.expect("begun");
+    let change = ActivityChange { status: Some(ActivityStatus::Completed), ..ActivityChange::default() };
+    publisher.change_activity(Uuid::from_u128(1_000), &change, &by).await.expect("changed");
+    let rows: Vec<String> =
+        sqlx::query_scalar("select message from outbox where chain_id is null order by seq")
+            .fetch_all(&house.pool)
+            .await
+            .expect("reads");
+    rows.iter().map(|row| without_number(serde_json::from_str(row).expect("json"))).collect()
+}
+
+fn without_number(mut message: Value) -> Value {
+    message["seq"].take();
+    message.as_object_mut().expect("an object").remove("replay");
+    message
+}
+
+fn replay_facts(house: &House, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chainflume"));
+    command.args(["replay", "--application", "--json"]).args(args).arg("--config").arg(house.file());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_of_the_application_are_published_again_through_a_kill() {
+    let house = House::new().await;
+    let published = application_facts(&house).await;
+    assert_eq!(published.len(), 62);
+    let replay = async |args: &[&str]| read(replay_facts(&house, args).output().await.expect("it runs"));
+    let types = json!({ "activity.completed": 1, "activity.created": 1, "order.shipped": 60 });
+    let (code, size, errors) = replay(&["--dry-run"]).await;
+    assert_eq!((code, size, errors.as_str()), (0, json!({ "messages": 62, "types": types }), ""));
+    let (code, answer, errors) = replay(&["--rate", "100000"]).await;
+    assert_eq!((code, &answer["messages"], errors.as_str()), (0, &json!(62), ""));
+    let replayed = house.replayed("replay:").await;
+    assert!(replayed.values().all(|message| message["replay"] == true));
+    assert_eq!(replayed.keys().copied().collect::<Vec<_>>(), (1..=62).collect::<Vec<_>>());
+    let replayed: Vec<Value> = replayed.into_values().map(without_number).collect();
+    assert_eq!(replayed, published);
+    let schema = closed();
+    for message in house.replayed("replay:").await.values() {
+        schema.validate(message).unwrap_or_else(|error| panic!("{error}: {message:#}"));
+    }
+
+    let few = ["--aggregate", "order-3", "--stream", "few"];
+    assert_eq!(replay(&few).await.0, 0);
+    let about: Vec<Value> =
+        published.iter().filter(|message| message["aggregateId"] == "3").cloned().collect();
+    let found: Vec<Value> = house.replayed("few:").await.into_values().map(without_number).collect();
+    assert_eq!(found, about);
+
+    // A line says where a replay would go on that is killed. What is published twice has the same id.
+    let mut child = replay_facts(&house, &["--rate", "5", "--stream", "killed"]).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let line = tokio::time::timeout(WAIT_LIMIT, lines.next_line()).await.expect("in time").expect("reads");
+    let line = line.expect("a line");
+    child.kill().await.expect("killed");
+    let place = line.split_once("--after ").and_then(|(_, rest)| rest.split(' ').next()).expect("a place");
+    assert_eq!(replay(&["--stream", "killed", "--rate", "100000", "--after", place]).await.0, 0);
+    let mut ids: Vec<Value> = Vec::new();
+    for message in house.replayed("killed:").await.into_values() {
+        if !ids.contains(&message["id"]) {
+            ids.push(message["id"].clone());
+        }
+    }
+    assert_eq!(ids, published.iter().map(|message| message["id"].clone()).collect::<Vec<_>>());
+
+    house.configure_redis(None);
+    assert_eq!(replay(&["--live", "--type", "activity.completed"]).await.0, 0);
+    let last: String = sqlx::query_scalar("select message from outbox order by seq desc limit 1")
+        .fetch_one(&house.pool)
+        .await
+        .expect("reads");
+    let last: Value = serde_json::from_str(&last).expect("json");
+    assert_eq!(last["replay"], true);
+    assert_eq!(Some(&without_number(last)), published.last());
+    for wrong in
+        [&["--after", "1/2/3"][..], &["--from", "0", "--to", "1"], &["--since", "yesterday"], &["--id", "7"]]
+    {
+        assert_eq!(replay(wrong).await.0, 64, "{wrong:?}");
+    }
 }

@@ -8,6 +8,8 @@ export class Fold<D = unknown> {
   apply(frame: Frame<D>): Frame<D> | undefined {
     const key = `${frame.event} ${frame.id}`;
     const before = this.#frames.get(key);
+    // History that is published again says nothing new of what is known.
+    if (frame.replay && before) return undefined;
     this.#frames.delete(key);
     if (frame.state !== "retracted") this.#frames.set(key, frame);
     return before;

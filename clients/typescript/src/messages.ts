@@ -78,6 +78,8 @@ export interface Frame<D = unknown> {
   /** The same for all that is published about one event, also when it is retracted. */
   id: string;
   state: State;
+  /** Here where it is history that is published again: what is known by another frame may be newer. */
+  replay?: true;
   data: D;
 }
 

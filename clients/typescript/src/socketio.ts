@@ -29,6 +29,7 @@ interface Meta {
   id: string;
   position: string;
   state: State;
+  replay?: true;
   /** Those of this client that the event is in. */
   rooms: string[];
 }
@@ -112,11 +113,12 @@ class IoLink extends ClosingLink {
       this.#last = endOf(event);
       return;
     }
-    const { id, position, state, rooms = [undefined] } = (meta ?? {}) as Partial<Meta>;
+    const { id, position, state, replay, rooms = [undefined] } = (meta ?? {}) as Partial<Meta>;
     if (id === undefined || position === undefined || state === undefined) return;
     // One packet is the event of all these rooms; another event of the same message may be in others.
     for (const room of rooms) {
-      this.events.frame({ event, data, id, position, state, ...(room === undefined ? {} : { room }) }, false);
+      const more = { ...(replay === undefined ? {} : { replay }), ...(room === undefined ? {} : { room }) };
+      this.events.frame({ event, data, id, position, state, ...more }, false);
     }
   }
 }

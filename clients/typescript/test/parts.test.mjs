@@ -38,6 +38,8 @@ test("a fold keeps what is true", () => {
   fold.apply(frame("a-1", 4, { id: "id-2", state: "retracted" }));
   fold.apply(frame("a-1", 5, { id: "id-1", state: "confirmed" }));
   assert.deepEqual(fold.frames.map(({ position }) => position), ["e.3", "e.5"]);
+  fold.apply(frame("a-1", 6, { id: "id-3", replay: true }));
+  assert.deepEqual(fold.frames.map(({ position }) => position), ["e.3", "e.5"]);
   fold.trim(1);
   assert.deepEqual(fold.frames.map(({ position }) => position), ["e.5"]);
 });

@@ -21,6 +21,8 @@ pub struct ApiRequest {
     pub body: Vec<u8>,
     /// Who asks; `None` of a route that is open.
     pub caller: Option<Principal>,
+    /// When it came, in seconds since 1970 by the clock of the server.
+    pub received_at: u64,
 }
 
 impl ApiRequest {

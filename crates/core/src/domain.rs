@@ -14,6 +14,7 @@ mod message;
 mod off_chain;
 mod projection;
 mod receipt;
+mod template;
 mod topic_filter;
 mod trie;
 
@@ -36,6 +37,7 @@ pub use message::{
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
+pub use template::{Template, TemplateError, TemplatePart};
 pub use topic_filter::{TopicFilter, TopicValues};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

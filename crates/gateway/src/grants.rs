@@ -55,3 +55,6 @@ impl Grants {
         Ok(tx.commit().await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,4 +12,4 @@ pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances, changes_b
 pub use entry::{Addressed, Entry, Row};
 pub use rooms::keys;
 pub use rule::{EventName, NameError, PushRule, TypePattern};
-pub use template::{RoomTemplate, Template, TemplateError};
+pub use template::{PayloadTemplate, RoomTemplate, RoomTemplateError};

@@ -26,6 +26,8 @@ mod sse;
 mod stall;
 mod status;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod tickets;
 mod tls;
 

@@ -103,13 +103,24 @@ const CONFIRM: &str = r"
     returning confirmed.endpoint
 ";
 
+/// Whether one of the sources, whose names are the parameter, reads the contract and the event of a hint `h`. A condition in SQL.
+macro_rules! covered {
+    ($names:literal) => {
+        concat!(
+            "exists (select from followed f where f.source = any(",
+            $names,
+            ") and f.to_block is null and (f.addresses is null or h.address = any(f.addresses)) \
+             and (f.topic0 is null or f.topic0 = h.topic0))"
+        )
+    };
+}
+use covered;
+
 /// What is due and has no event. The tip was read before the events were, or an event that was stored in between would be missed.
-const EXPIRE: &str = r"
-    with due as (
-        select h.id, h.followed or h.address is not null and exists (
-            select from followed f where f.source = any($4) and f.to_block is null
-            and (f.addresses is null or h.address = any(f.addresses)) and (f.topic0 is null or f.topic0 = h.topic0)
-        ) as is_covered
+const EXPIRE: &str = concat!(
+    "with due as (select h.id, h.followed or h.address is not null and ",
+    covered!("$4"),
+    r" as is_covered
         from inbound_hints h where h.chain_id = $1 and h.state = 'open' and h.due_block <= $2
         order by h.id limit $3 for update skip locked
     )
@@ -118,7 +129,8 @@ const EXPIRE: &str = r"
     from due, inbound_deliveries d where h.id = due.id and h.state = 'open' and d.id = h.delivery
     returning h.id, h.state, h.kind, h.tx_hash, h.block_number, h.block_hash, h.address, h.log_index, d.endpoint,
         d.delivery_id
-";
+    "
+);
 
 impl Comparison {
     /// Of the hints in this database.

@@ -1,7 +1,5 @@
 //! The routes of deliveries on the public listener. They need no credential: the signature is checked instead.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chainflume_api::{Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler};
 
 use crate::inbox::{InboundAnswer, InboundDeliveries};
@@ -50,13 +48,8 @@ async fn deliver_to_coinbase(
 async fn answer(inbox: &InboundDeliveries, name: &str, request: &ApiRequest) -> ApiAnswer {
     let answer = match request.method.as_str() {
         _ if !inbox.has(name) => InboundAnswer::NotFound,
-        "POST" => inbox.receive(name, &request.headers, &request.body, now()).await,
+        "POST" => inbox.receive(name, &request.headers, &request.body, request.received_at).await,
         _ => InboundAnswer::MethodNotAllowed,
     };
     ApiAnswer { status: answer.status(), json: answer.body().to_owned(), position: None }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

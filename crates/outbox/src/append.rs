@@ -32,7 +32,16 @@ pub async fn append(
 /// # Errors
 /// A database error.
 pub async fn append_off_chain(tx: &mut Tx, drafts: Vec<Draft>) -> Result<Option<Position>, StoreError> {
-    number(tx, None, drafts, None).await
+    append_all(tx, None, drafts).await
+}
+
+/// The same for messages about facts of a chain, or of none.
+pub(crate) async fn append_all(
+    tx: &mut Tx,
+    chain_id: Option<i64>,
+    drafts: Vec<Draft>,
+) -> Result<Option<Position>, StoreError> {
+    number(tx, chain_id, drafts, None).await
 }
 
 async fn number(

@@ -2,7 +2,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::keys::{addresses, room_key};
-use chainflume_core::domain::{Message, MessageState, OffChainMessage};
+use chainflume_core::domain::{Envelope, Message, MessageState, OffChainMessage};
 use chainflume_db::StoreError;
 
 /// A message written down but for its number: that is known only at the end of the transaction, and then every writer waits.
@@ -60,6 +60,20 @@ impl Draft {
             before,
             after,
         })
+    }
+
+    /// The message with a number of an epoch, for a sink.
+    pub fn envelope(&self, seq: u64, epoch: &str) -> Envelope {
+        Envelope {
+            seq,
+            epoch: epoch.to_owned(),
+            aggregate_type: self.aggregate_type.clone(),
+            message_type: self.message_type.clone(),
+            state: self.state,
+            user_id: self.user_id,
+            counterparty_user_id: self.counterparty_user_id,
+            json: format!("{}{seq}{}", self.before, self.after),
+        }
     }
 
     /// The message with its number.

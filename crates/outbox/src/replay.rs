@@ -1,11 +1,36 @@
 //! What a replay needs of the outbox: the right to run, and numbers on streams of its own.
 
+use std::fmt;
+
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
-use crate::Outbox;
+use crate::append::append_all;
+use crate::{Draft, Outbox};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, DURABLE};
+
+/// Messages of a replay and the place of the last fact; `None` at the end.
+pub type ReplayPage<M> = Option<(Vec<Draft>, M)>;
+
+/// Stored facts that can be published again.
+pub trait ReplaySource: Sync {
+    /// The place of a fact in their order, as an operator writes it.
+    type Mark: Copy + fmt::Debug + fmt::Display + Send + Sync;
+
+    /// The chain of the facts (EIP-155); `None` for facts that are not on a chain.
+    fn chain_id(&self) -> Option<i64>;
+
+    /// The next facts after a place, `limit` at most and bounded in bytes, each as a message that is marked as a replay.
+    ///
+    /// # Errors
+    /// A database error.
+    fn page(
+        &self,
+        after: Option<Self::Mark>,
+        limit: u32,
+    ) -> impl Future<Output = Result<ReplayPage<Self::Mark>, StoreError>> + Send;
+}
 
 /// Held while a replay runs, so that there is one at a time: two would get in each other's numbers.
 #[derive(Debug)]
@@ -35,6 +60,20 @@ impl Outbox {
             .fetch_one(&mut connection)
             .await?;
         Ok(taken.then_some(ReplayLock(connection)))
+    }
+
+    /// Puts messages of a replay behind those that are there: every sink and every client gets them.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn announce_again(
+        &self,
+        chain_id: Option<i64>,
+        messages: Vec<Draft>,
+    ) -> Result<(), StoreError> {
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        append_all(&mut tx, chain_id, messages).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The newest number taken for streams of their own, 0 before the first.

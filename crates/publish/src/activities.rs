@@ -9,6 +9,6 @@ pub use change::{
     NewActivity,
 };
 pub(crate) use read::ActivityFilter;
-pub use text::{ActivityText, TextTemplate, TextTemplateError};
+pub use text::{ActivityTemplate, ActivityText};
 pub(crate) use text::{MAX_DESCRIPTION, MAX_TITLE, texts};
 pub use write::{ActivityError, Changed};

@@ -7,6 +7,8 @@ mod activities;
 mod events;
 /// Ids of facts.
 mod ids;
+/// Facts that are published again.
+mod replay;
 /// Old events.
 mod retention;
 /// The routes of this crate.
@@ -24,8 +26,8 @@ use serde::Deserialize;
 use sqlx::postgres::PgPool;
 
 pub use activities::{
-    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityText, ActivityTransaction, ChangeKind,
-    ChangeRefused, Changed, ChangedBy, NewActivity, TextTemplate, TextTemplateError,
+    Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTemplate, ActivityText,
+    ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, NewActivity,
 };
 use events::CommitQueue;
 pub use events::user_id as check_user_id;
@@ -35,8 +37,11 @@ pub use events::{
 };
 pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
 pub use ids::derived as derived_id;
+pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
-pub use users::{UserChanges, UserDevice, UserError, WrittenUser, person_of};
+pub use users::{
+    UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record, person_of,
+};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;

@@ -3,4 +3,5 @@
 mod activities;
 mod events;
 mod fixture;
+mod replay;
 mod users;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Publisher;
+use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_db::convert::unsigned;
 
@@ -27,6 +28,8 @@ struct TraceNode {
     timestamp: String,
     /// Its number; `None` of a change of an activity.
     seq: Option<u64>,
+    /// Whether a reorg took away what it says.
+    is_withdrawn: bool,
 }
 
 type TraceRow = (
@@ -40,6 +43,7 @@ type TraceRow = (
     String,
     String,
     Option<i64>,
+    bool,
 );
 
 impl Publisher {
@@ -83,13 +87,13 @@ impl Publisher {
         let rows: Vec<TraceRow> = sqlx::query_as(
             r#"
             (select id, type, aggregate_type, aggregate_id, user_id, correlation_id, causation_id, source,
-                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), seq
+                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), seq, withdrawn_at is not null
             from domain_events
             where id = any($1::uuid[]) or causation_id = any($2::text[]) or correlation_id = any($3::text[])
             order by seq limit $5)
             union all
             (select c.message_id, 'activity.' || c.kind, 'activity', a.id::text, a.user_id, a.id::text, null, c.made_by,
-                to_char(c.made_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), null
+                to_char(c.made_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), null, false
             from activity_changes c join activities a on a.id = c.activity_id
             where c.message_id = any($1::uuid[]) or c.activity_id = any($4::uuid[])
             order by c.activity_id, c.number limit $5)
@@ -107,7 +111,19 @@ impl Publisher {
 }
 
 fn node(row: TraceRow) -> Result<TraceNode, StoreError> {
-    let (id, message_type, kind, of, user_id, correlation_id, causation_id, source, timestamp, seq) = row;
+    let (
+        id,
+        message_type,
+        kind,
+        of,
+        user_id,
+        correlation_id,
+        causation_id,
+        source,
+        timestamp,
+        seq,
+        is_withdrawn,
+    ) = row;
     let seq = seq.map(|seq| unsigned("sequence", seq)).transpose()?;
     let (id, aggregate) = (id.to_string(), (kind, of));
     Ok(TraceNode {
@@ -120,6 +136,7 @@ fn node(row: TraceRow) -> Result<TraceNode, StoreError> {
         source,
         timestamp,
         seq,
+        is_withdrawn,
     })
 }
 
@@ -156,8 +173,9 @@ fn tree(node: &TraceNode, children: &BTreeMap<&str, Vec<&TraceNode>>, seen: &mut
             caused.push(tree(child, children, seen));
         }
     }
+    let state = if node.is_withdrawn { MessageState::Retracted } else { MessageState::Confirmed };
     json!({
-        "id": node.id, "type": node.message_type, "aggregateType": node.aggregate.0, "aggregateId": node.aggregate.1,
+        "id": node.id, "type": node.message_type, "state": state.as_str(), "aggregateType": node.aggregate.0, "aggregateId": node.aggregate.1,
         "userId": node.user_id, "correlationId": node.correlation_id, "causationId": node.causation_id,
         "source": node.source, "timestamp": node.timestamp, "seq": node.seq, "caused": caused,
     })
@@ -179,6 +197,7 @@ mod tests {
                 source: String::new(),
                 timestamp: String::new(),
                 seq: Some(index as u64),
+                is_withdrawn: false,
             };
             ((*id).to_owned(), node)
         };

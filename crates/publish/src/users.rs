@@ -3,16 +3,17 @@
 mod ids;
 mod links;
 mod merge;
+mod rights;
 
 use serde_json::{Value, json};
 
 use crate::Publisher;
-use chainflume_access::Principal;
 use chainflume_core::domain::Address;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::{PEOPLE, Tx, begin_bounded, lock, lock_shared};
 use chainflume_outbox::Position;
 pub use ids::person_of;
+pub use rights::{may_read_record, may_read_user, may_write_record};
 
 /// A device of a person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,20 +170,6 @@ impl Publisher {
         sqlx::query("delete from application_users where id = $1").bind(own).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Whether a caller may read what is about the user with this id: a caller who may join the user's room, or who is the same person
-    /// by another id.
-    ///
-    /// # Errors
-    /// A database error.
-    pub(crate) async fn may_read_user(&self, caller: &Principal, id: &str) -> Result<bool, StoreError> {
-        if caller.may_read_user(id) {
-            return Ok(true);
-        }
-        let Principal::User(user) = caller else { return Ok(false) };
-        let ids = self.ids_of(id).await?.unwrap_or_default();
-        Ok(ids.contains(&user.id))
     }
 }
 

@@ -64,6 +64,7 @@ pub use emptying::{DeletedRows, PAGE, SourceDeletion};
 pub use events::ReplayQuery;
 pub use fill::Read;
 pub use known::KnownBlocks;
+pub use messages::ChainReplay;
 pub use open::{ChainRecord, ChainStore, PublishFrom, SourceRecord};
 pub use pending::{Pending, PendingBlock};
 pub use query::{EventCount, ReorgRecord, SourceStatus};

@@ -7,4 +7,5 @@ mod users;
 
 pub(super) use event::EventRef;
 pub(super) use publication::{Publication, PublishedEvents, publish_pending, published, retract};
+pub use replay::ChainReplay;
 pub(super) use users::{StakedWallet, TakenBack, are_active, publish_taken_back};

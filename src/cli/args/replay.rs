@@ -1,27 +1,48 @@
-use clap::Args;
+use std::time::SystemTime;
 
-use super::super::exit::Failure;
+use clap::Args;
+use uuid::Uuid;
+
+use super::super::exit::{Exit, Failure};
 use super::range;
-use chainflume_core::domain::{BlockRange, Place};
+use crate::app::ReplayWhat;
+use chainflume_core::domain::Place;
+use chainflume_publish::FactQuery;
+use chainflume_store::ReplayQuery;
 
 /// `replay`
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// First block
-    #[arg(long, value_name = "N")]
-    pub from: u64,
+    #[arg(long, value_name = "N", required_unless_present = "application")]
+    pub from: Option<u64>,
     /// Last block; all blocks must be final
-    #[arg(long, value_name = "N")]
-    pub to: u64,
+    #[arg(long, value_name = "N", required_unless_present = "application")]
+    pub to: Option<u64>,
     /// Name of the chain, needed where several are configured
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
-    /// Only events of this type, for example erc20.mint; repeat for several
+    /// Publish events of the application and changes of activities, not those of a chain
+    #[arg(long, conflicts_with_all = ["from", "to", "chain"])]
+    pub application: bool,
+    /// Only facts of the application about this kind of things, or this thing: order, order-9
+    #[arg(long, value_name = "TYPE[-ID]", requires = "application")]
+    pub aggregate: Option<String>,
+    /// Only facts of the application from this time on, for example 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", requires = "application", value_parser = humantime::parse_rfc3339)]
+    pub since: Option<SystemTime>,
+    /// Only facts of the application before this time
+    #[arg(long, value_name = "TIME", requires = "application", value_parser = humantime::parse_rfc3339)]
+    pub until: Option<SystemTime>,
+    /// Only the fact of the application with this id; repeat for several
+    #[arg(long = "id", value_name = "UUID", requires = "application")]
+    pub ids: Vec<Uuid>,
+    /// Only facts of this type, for example erc20.mint; repeat for several
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Continue after this place, which an interrupted replay prints
-    #[arg(long, value_name = "BLOCK/TRANSACTION/LOG", value_parser = place)]
-    pub after: Option<Place>,
+    /// Continue after this place, which an interrupted replay prints: BLOCK/TRANSACTION/LOG, of the application a number
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    pub after: Option<String>,
     /// Sink to publish to [default: the only sink]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
@@ -43,26 +64,43 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// The blocks.
+    /// Which facts.
     ///
     /// # Errors
-    /// `--from` above `--to`.
-    pub fn range(&self) -> Result<BlockRange, Failure> {
-        range(self.from, self.to)
+    /// `--from` above `--to`; an `--after` that is no place of such facts.
+    pub fn what(&self) -> Result<ReplayWhat, Failure> {
+        let types = self.types.clone();
+        if self.application {
+            let aggregate = self.aggregate.as_deref().map(|text| match text.split_once('-') {
+                Some((kind, of)) => (kind.to_owned(), Some(of.to_owned())),
+                None => (text.to_owned(), None),
+            });
+            let number = |text: &str| text.parse().ok();
+            let after = self.after(number, "of the application a place is a number, 123")?;
+            let (since, until, ids) = (self.since, self.until, self.ids.clone());
+            return Ok(ReplayWhat::Application(FactQuery { types, aggregate, since, until, ids, after }));
+        }
+        let range = range(self.from.unwrap_or_default(), self.to.unwrap_or_default())?;
+        let after = self.after(place, "write block/transaction/log, 123/4/5")?;
+        Ok(ReplayWhat::Chain { name: self.chain.clone(), query: ReplayQuery { range, types, after } })
+    }
+
+    fn after<T>(&self, read: impl Fn(&str) -> Option<T>, remedy: &str) -> Result<Option<T>, Failure> {
+        let Some(text) = &self.after else { return Ok(None) };
+        let wrong = || Failure::new(Exit::Usage, format!("--after {text} is no place: {remedy}"));
+        read(text).map(Some).ok_or_else(wrong)
     }
 }
 
 /// As [`Place`] is written.
-fn place(text: &str) -> Result<Place, String> {
+fn place(text: &str) -> Option<Place> {
     let mut parts = text.split('/');
-    let place = (|| {
-        Some(Place {
-            block_number: parts.next()?.parse().ok()?,
-            tx_index: parts.next()?.parse().ok()?,
-            log_index: parts.next()?.parse().ok()?,
-        })
-    })();
-    place.filter(|_| parts.next().is_none()).ok_or_else(|| "write block/transaction/log, 123/4/5".to_owned())
+    let place = Place {
+        block_number: parts.next()?.parse().ok()?,
+        tx_index: parts.next()?.parse().ok()?,
+        log_index: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(place)
 }
 
 fn stream(text: &str) -> Result<String, String> {

@@ -78,7 +78,24 @@ async fn a_token_that_expires_closes_the_connection_with_its_code() {
     let mut client =
         gate.client("websocket", Some(&token(&json!({ "sub": "7", "exp": seconds_from_now(8) }))));
     assert_eq!(client.next().await["ok"], true);
+    let short = format!("Bearer {}", token(&json!({ "sub": "7", "exp": seconds_from_now(8) })));
+    let path = format!("/v1/stream?rooms={ROOM}");
+    let mut stream = gate.ask(reqwest::Method::GET, &path, &[("authorization", &short)]).await;
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
+    {
+        assert_eq!(stream.headers()[name], value);
+    }
     assert_eq!(client.next().await, json!({ "closed": 4401, "reason": "token_expired" }));
+    let mut text = String::new();
+    while let Some(chunk) = stream.chunk().await.expect("it ends well") {
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert!(
+        text.starts_with("retry: ")
+            && text.ends_with("event: expired\ndata: {\"code\":\"token_expired\"}\n\n"),
+        "{text}"
+    );
     // With the same token nothing opens any more.
     assert_eq!(client.next().await["closed"], 1006);
     daemon.stop_well().await;

@@ -184,6 +184,7 @@ async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of the frames that are refused")]
 async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
     let gate = Gate::new(68, &strict()).await;
     let daemon = gate.start().await;
@@ -222,6 +223,9 @@ async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
         );
         assert_eq!(refused(&daemon, code).await, before + 1.0, "{code}");
     }
+    // Of a list that is refused no room is joined.
+    let left = socket.ask(&json!({ "id": 3, "op": "unsubscribe", "rooms": [] })).await;
+    assert_eq!(left, Frame::Text(json!({ "id": 3, "ok": true, "rooms": [] })));
     let elsewhere = json!({ "id": 2, "op": "subscribe", "rooms": [ROOM], "since": "abcdefabcdef.1" });
     let answer = socket.ask(&elsewhere).await;
     assert!(

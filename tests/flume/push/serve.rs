@@ -201,8 +201,18 @@ async fn tickets_and_revocations_hold_on_every_server_of_a_database() {
         &one.post("/v1/tickets", &bearer, (None, &body)).await.text().await.expect("a body"),
     )
     .expect("JSON");
+    // The key of a ticket is free for a revocation: it belongs to its route.
+    let keyed = (Some("key-1"), &json!({ "sub": "nobody" }));
+    let ticketed = one.post("/v1/tickets", &service, (Some("key-1"), &other)).await;
+    assert_eq!(ticketed.status().as_u16(), 201);
+    let revoked = one.post("/v1/revocations", &service, keyed).await;
+    assert_eq!(
+        (revoked.status().as_u16(), revoked.headers().contains_key("idempotency-replayed")),
+        (201, false)
+    );
     let revoked = one.post("/v1/revocations", &service, (None, &json!({ "sub": "7" }))).await;
     assert_eq!(revoked.status().as_u16(), 201);
+    let at = Instant::now();
     assert_eq!(one.get("/v1/messages?room=chain-1", &bearer).await.1["code"], "credential_revoked");
     let end = loop {
         match socket.next().await {
@@ -212,6 +222,7 @@ async fn tickets_and_revocations_hold_on_every_server_of_a_database() {
     };
     assert_eq!(end, Frame::Close(4403, "credential_revoked".to_owned()));
     until_streamed(&mut stream, &mut text, "event: revoked\n").await;
+    assert!(at.elapsed() < Duration::from_secs(2), "the other server knows it after {:?}", at.elapsed());
     two.until_refused(&bearer, "credential_revoked").await;
     let path = format!("/v1/stream?ticket={}", left["ticket"].as_str().expect("a ticket"));
     let answer = request(two.port, reqwest::Method::GET, &path).send().await.expect("an answer");
@@ -265,6 +276,18 @@ async fn a_read_waits_for_the_position_of_a_write() {
     let ahead = format!("{epoch}.{}", seq.parse::<u64>().expect("a number") + 1_000);
     let (status, answer) = served.get(&format!("/v1/messages?min_position={ahead}"), &service).await;
     assert_eq!((status, &answer["code"]), (400, &json!("position_ahead")));
+    // A message that this server cannot read in time: its number is taken, and it is not there.
+    sqlx::query("update outbox_head set seq = seq + 1").execute(&gate.pool).await.expect("updated");
+    let next = format!("{epoch}.{}", seq.parse::<u64>().expect("a number") + 1);
+    let at = Instant::now();
+    let path = format!("/v1/messages?min_position={next}");
+    let answer =
+        request(served.port, reqwest::Method::GET, &path).header("authorization", &service).send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true));
+    let problem: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
+    assert_eq!(problem["code"], "position_timeout");
+    assert!((2..4).contains(&at.elapsed().as_secs()), "{:?}", at.elapsed());
     served.daemon.stop_well().await;
     daemon.stop_well().await;
 }

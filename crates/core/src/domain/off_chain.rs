@@ -20,7 +20,7 @@ pub struct OffChainMessage {
     /// `user.registered`, `activity.created` …
     #[serde(rename = "type")]
     pub message_type: String,
-    /// `confirmed`: a reorg retracts no fact that is off the chain.
+    /// `confirmed`, or `retracted` where the daemon found the fact on a chain and a reorg took it away.
     pub state: MessageState,
     /// When it happened, RFC 3339 in UTC.
     pub timestamp: String,
@@ -32,6 +32,9 @@ pub struct OffChainMessage {
     pub payload: Map<String, Value>,
     /// Its origin.
     pub metadata: OffChainMetadata,
+    /// Whether this is a replay; a live message has no such key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
 }
 
 /// Origin of an [`OffChainMessage`].
@@ -81,6 +84,7 @@ impl OffChainMessage {
             aggregate_id: aggregate_id.to_owned(),
             payload: Map::new(),
             metadata: OffChainMetadata::default(),
+            replay: false,
         }
     }
 }
@@ -107,6 +111,7 @@ mod tests {
             aggregate_id: "7".to_owned(),
             payload: Map::new(),
             metadata: OffChainMetadata { source: "backend".to_owned(), ..OffChainMetadata::default() },
+            replay: false,
         };
         let json = serde_json::to_value(&message).expect("JSON");
         let null =

@@ -7,16 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RelayError, backoff};
 use crate::sink::{Sink, SinkError, Stream};
-use chainflume_core::domain::{Envelope, Message, Place};
-use chainflume_outbox::Outbox;
-use chainflume_store::{ChainStore, ReplayQuery};
+use chainflume_core::domain::Envelope;
+use chainflume_outbox::{Draft, Outbox, ReplaySource};
 
-/// Publishes stored events again, to a sink or to the outbox.
-pub struct Replayer<S> {
+/// Publishes stored facts again, to a sink or to the outbox.
+pub struct Replayer<S, R> {
     /// The database.
     pub outbox: Outbox,
-    /// The chain of the events.
-    pub chain: ChainStore,
+    /// The facts.
+    pub source: R,
     /// The target of the messages.
     pub target: ReplayTarget<S>,
     /// Maximum number of messages per second.
@@ -49,8 +48,8 @@ pub struct SeparateStreams<S> {
 pub struct Replayed {
     /// Number of published messages.
     pub messages: u64,
-    /// The position of the last message, from which a replay can continue.
-    pub upto: Option<Place>,
+    /// The place of the last fact, after which a replay can continue; `None` where none was published.
+    pub upto: Option<String>,
     /// How it ended.
     pub end: ReplayEnd,
 }
@@ -78,29 +77,23 @@ impl<S> SeparateStreams<S> {
     }
 }
 
-impl<S: Sink> Replayer<S> {
-    /// Publishes the events that `query` selects, in chain order, until all are published or `stop`. A batch that has
-    /// begun is finished. `progress` receives the number of messages published so far.
-    pub async fn run(
-        &mut self,
-        mut query: ReplayQuery,
-        stop: &CancellationToken,
-        mut progress: impl FnMut(u64),
-    ) -> Replayed {
-        let mut replayed = Replayed { messages: 0, upto: query.after, end: ReplayEnd::Done };
-        let mut due = Instant::now();
+impl<S: Sink, R: ReplaySource> Replayer<S, R> {
+    /// Publishes the facts of the source in their order, until all are published or `stop`. A batch that has begun is finished.
+    /// `progress` receives the number of messages published so far, and the place after which a replay would continue.
+    pub async fn run(&mut self, stop: &CancellationToken, mut progress: impl FnMut(u64, &str)) -> Replayed {
+        let mut replayed = Replayed { messages: 0, upto: None, end: ReplayEnd::Done };
+        let (mut due, mut after) = (Instant::now(), None);
         loop {
             let step = match stop.run_until_cancelled(tokio::time::sleep_until(due)).await {
-                Some(()) => self.step(&query, stop).await,
+                Some(()) => self.step(after, stop).await,
                 None => Ok(ReplayStep::Stopped),
             };
             match step {
                 Ok(ReplayStep::Published(count, upto)) => {
                     due = due.max(Instant::now()) + self.share(count);
+                    after = Some(upto);
                     replayed.messages += count;
-                    replayed.upto = Some(upto);
-                    query.after = Some(upto);
-                    progress(replayed.messages);
+                    progress(replayed.messages, replayed.upto.insert(upto.to_string()));
                 }
                 Ok(ReplayStep::End) => return replayed,
                 Ok(ReplayStep::Stopped) => return Replayed { end: ReplayEnd::Stopped, ..replayed },
@@ -111,22 +104,24 @@ impl<S: Sink> Replayer<S> {
 
     async fn step(
         &mut self,
-        query: &ReplayQuery,
+        after: Option<R::Mark>,
         stop: &CancellationToken,
-    ) -> Result<ReplayStep, RelayError> {
+    ) -> Result<ReplayStep<R::Mark>, RelayError> {
         let limit = (self.rate / STEPS_PER_SECOND).clamp(1, BATCH);
-        let Some((messages, upto)) = self.chain.replay_page(query, limit).await? else {
+        let Some((messages, upto)) = self.source.page(after, limit).await? else {
             return Ok(ReplayStep::End);
         };
         let count = messages.len() as u64;
         let published = match &mut self.target {
-            ReplayTarget::Live => self.chain.announce_again(messages).await.map(|()| true)?,
+            ReplayTarget::Live => {
+                self.outbox.announce_again(self.source.chain_id(), messages).await.map(|()| true)?
+            }
             ReplayTarget::SeparateStreams(apart) => {
                 let Some(epoch) = apart.open(&self.outbox, stop).await? else {
                     return Ok(ReplayStep::Stopped);
                 };
                 let first = self.outbox.take_replay_numbers(&apart.streams, count).await?;
-                apart.deliver(&envelopes(messages, (first, &epoch))?, stop).await?
+                apart.deliver(&envelopes(&messages, (first, &epoch)), stop).await?
             }
         };
         Ok(if published { ReplayStep::Published(count, upto) } else { ReplayStep::Stopped })
@@ -138,8 +133,8 @@ impl<S: Sink> Replayer<S> {
     }
 }
 
-enum ReplayStep {
-    Published(u64, Place),
+enum ReplayStep<M> {
+    Published(u64, M),
     End,
     Stopped,
 }
@@ -244,20 +239,6 @@ impl<S: Sink> SeparateStreams<S> {
     }
 }
 
-fn envelopes(messages: Vec<Message>, (first, epoch): (u64, &str)) -> Result<Vec<Arc<Envelope>>, RelayError> {
-    let envelope = |(seq, mut message): (u64, Message)| {
-        message.seq = seq;
-        let json = serde_json::to_string(&message).map_err(|error| RelayError::Message(error.to_string()))?;
-        Ok(Arc::new(Envelope {
-            seq,
-            epoch: epoch.to_owned(),
-            aggregate_type: message.aggregate_type.as_str().to_owned(),
-            message_type: message.message_type,
-            state: message.state,
-            user_id: message.metadata.user_id,
-            counterparty_user_id: message.metadata.counterparty_user_id,
-            json,
-        }))
-    };
-    (first..).zip(messages).map(envelope).collect()
+fn envelopes(messages: &[Draft], (first, epoch): (u64, &str)) -> Vec<Arc<Envelope>> {
+    (first..).zip(messages).map(|(seq, draft)| Arc::new(draft.envelope(seq, epoch))).collect()
 }

@@ -96,18 +96,25 @@ impl Hub {
         let mut state = self.state();
         let key = key(line);
         rooms.iter().for_each(|room| state.leave(key, room));
-        if let Some((_, joined)) = state.lines.get_mut(&key) {
+        let is_in_none = state.lines.get_mut(&key).is_some_and(|(_, joined)| {
             joined.retain(|room| !rooms.contains(room));
+            joined.is_empty()
+        });
+        if is_in_none {
+            state.lines.remove(&key);
         }
         metrics::push_rooms(state.rooms.len());
     }
 
-    pub fn forget(&self, line: &Arc<Line>) {
+    /// Takes a line out of all its rooms. It has everything up to the newest message, which is returned with the number of the history.
+    pub fn pause(&self, line: &Arc<Line>) -> (Position, u64) {
         let mut state = self.state();
-        let key = key(line);
-        let (_, joined) = state.lines.remove(&key).unwrap_or_else(|| (line.clone(), Vec::new()));
-        joined.iter().for_each(|room| state.leave(key, room));
-        metrics::push_rooms(state.rooms.len());
+        state.forget(key(line));
+        (state.newest.clone(), state.history)
+    }
+
+    pub fn forget(&self, line: &Arc<Line>) {
+        self.state().forget(key(line));
     }
 
     /// Hands out messages that follow the newest, in order.
@@ -187,6 +194,12 @@ impl State {
         }
         let (_, joined) = self.lines.entry(key).or_insert_with(|| (line.clone(), Vec::new()));
         joined.extend(rooms.iter().filter(|room| !joined.contains(room)).cloned().collect::<Vec<_>>());
+        metrics::push_rooms(self.rooms.len());
+    }
+
+    fn forget(&mut self, key: usize) {
+        let joined = self.lines.remove(&key).map(|(_, joined)| joined).unwrap_or_default();
+        joined.iter().for_each(|room| self.leave(key, room));
         metrics::push_rooms(self.rooms.len());
     }
 

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::line::{Arrival, Line};
+use super::page::Page;
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 
@@ -36,6 +37,11 @@ impl Outlet {
     /// From now on in these rooms, if `position` of history number `history` is that of the newest message; whether it is.
     pub(super) fn join_at(&self, rooms: &[Room], position: &Position, history: u64) -> bool {
         self.hub.join_at(&self.line, rooms, (position, history))
+    }
+
+    /// Leaves all rooms. What waits is handed out all the same, and is everything before the page.
+    pub fn pause(&self) -> Page {
+        Page::at(self.hub.pause(&self.line))
     }
 
     /// Not any more in these rooms. What waits is handed out all the same.

@@ -38,12 +38,34 @@ pub struct Page {
 impl Page {
     /// One before the first, for a client that begins after `position`.
     pub fn before(feed: &Feed, position: Position) -> Self {
-        Self { deliveries: Vec::new(), gap: None, next: position, history: feed.hub.now().1 }
+        Self::at((position, feed.hub.now().1))
     }
 
-    /// Whether both go on at the same place.
-    pub fn is_at(&self, other: &Self) -> bool {
-        self.next == other.next && self.history == other.history
+    /// One before the first, for rooms that begin with the next message.
+    pub fn now(feed: &Feed) -> Self {
+        Self::at(feed.hub.now())
+    }
+
+    pub(super) fn at((next, history): (Position, u64)) -> Self {
+        Self { deliveries: Vec::new(), gap: None, next, history }
+    }
+
+    /// Grows with the place where it goes on. Within a history a number is one message, whatever epoch a client named with it.
+    pub fn order(&self) -> (u64, u64) {
+        (self.history, self.next.seq)
+    }
+
+    /// Leaves out what comes after the place where `other` goes on.
+    pub fn end_at(&mut self, other: &Self) {
+        if self.history != other.history || self.next.seq <= other.next.seq {
+            return;
+        }
+        let upto = other.next.clone();
+        self.deliveries.retain(|delivery| delivery.entry.seq <= upto.seq);
+        if let Some(gap) = self.gap.as_mut().filter(|gap| gap.to.seq > upto.seq) {
+            gap.to = upto.clone();
+        }
+        self.next = upto;
     }
 }
 

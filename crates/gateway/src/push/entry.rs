@@ -39,6 +39,8 @@ pub struct Entry {
     pub stored: Option<Instant>,
     id: String,
     state: String,
+    /// Whether it is history that is published again: what clients show of it may be older than what they have.
+    is_replay: bool,
     /// Names and payloads that rules gave it, JSON.
     events: Vec<(String, String)>,
     /// Packets of Socket.IO, with the type of Engine.IO before them, up to the list of rooms: of the whole message, then of each of the events.
@@ -66,6 +68,8 @@ struct Frame<'a> {
     position: &'a str,
     id: &'a str,
     state: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replay: bool,
     data: &'a RawValue,
 }
 
@@ -76,6 +80,8 @@ struct Meta<'a> {
     seq: u64,
     position: &'a str,
     state: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replay: bool,
 }
 
 /// The event that a message is in rooms of users where no rule of the application says otherwise.
@@ -133,6 +139,7 @@ impl Entry {
             stored: None,
             id,
             state,
+            is_replay: message["replay"] == true,
             heads: vec![OnceLock::new(); events.len() + 1],
             events,
         }
@@ -204,8 +211,9 @@ impl Entry {
         let (name, data) = event.map_or(("message", &self.json), |(name, data)| (name, data));
         let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
         let (id, seq, position, state) = (&*self.id, self.seq, &*self.position(), &*self.state);
-        let packet =
-            serde_json::to_string(&(name, data, Meta { id, seq, position, state })).unwrap_or_default();
+        let replay = self.is_replay;
+        let packet = serde_json::to_string(&(name, data, Meta { id, seq, position, state, replay }))
+            .unwrap_or_default();
         format!("42{},\"rooms\":", packet.strip_suffix("}]").unwrap_or_default())
     }
 
@@ -213,7 +221,8 @@ impl Entry {
         let data = there.event.and_then(|event| self.events.get(event)).map_or(&self.json, |(_, data)| data);
         let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
         let (room, position) = (there.room.as_str(), &*self.position());
-        let frame = Frame { room, event, position, id: &self.id, state: &self.state, data };
+        let (id, state, replay) = (&*self.id, &*self.state, self.is_replay);
+        let frame = Frame { room, event, position, id, state, replay, data };
         serde_json::to_vec(&frame).map(Bytes::from).unwrap_or_default()
     }
 

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::template::{RoomTemplate, Template, changed};
+use super::template::{PayloadTemplate, RoomTemplate, changed};
 
 /// From messages of some types to an event of the application's own vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct PushRule {
     /// The rooms; empty for all rooms of the message.
     pub rooms: Vec<RoomTemplate>,
     /// Names and values of the event's payload; empty for the payload of the message.
-    pub payload: Vec<(String, Template)>,
+    pub payload: Vec<(String, PayloadTemplate)>,
 }
 
 /// A type of messages, or with `.*` at the end all that begin so.
@@ -47,8 +47,18 @@ pub enum NameError {
 }
 
 /// What the gateway itself, `EventSource` and Socket.IO name so.
-const RESERVED: [&str; 9] =
-    ["message", "gap", "expired", "open", "error", "connect", "connect_error", "disconnect", "disconnecting"];
+const RESERVED: [&str; 10] = [
+    "message",
+    "gap",
+    "expired",
+    "revoked",
+    "open",
+    "error",
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+];
 
 impl EventName {
     /// Reads a name.
@@ -115,7 +125,7 @@ impl PushRule {
         if self.payload.is_empty() {
             return message["payload"].clone();
         }
-        let value = |(name, template): &(String, Template)| (name.clone(), template.value(message));
+        let value = |(name, template): &(String, PayloadTemplate)| (name.clone(), template.value(message));
         Value::Object(self.payload.iter().map(value).collect::<Map<_, _>>())
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::limits::Bucket;
 use super::problem::HttpProblem;
-use super::{Auth, Shared};
+use super::{Auth, Shared, now};
 use crate::feed::Delivery;
 use chainflume_access::Principal;
 use chainflume_api::ApiRequest;
@@ -88,7 +88,8 @@ impl Shared {
             return Err(HttpProblem::new(413, "body_too_large", "emit fewer events at once"));
         }
         let caller = Some(principal.clone());
-        let request = ApiRequest { method: "POST".to_owned(), body, caller, ..ApiRequest::default() };
+        let (method, received_at) = ("POST".to_owned(), now());
+        let request = ApiRequest { method, body, caller, received_at, ..ApiRequest::default() };
         let answer = (route.handler)(request).await?;
         let mut json: Value = serde_json::from_str(&answer.json).unwrap_or_default();
         json["position"] = answer.position.unwrap_or_else(|| self.feed.newest().to_string()).into();

@@ -61,8 +61,9 @@ async fn answer(
     (parameters, request): (BTreeMap<String, String>, Request),
 ) -> Result<Response, HttpProblem> {
     let (parts, sent) = request.into_parts();
+    let received_at = now();
     let caller = match route.access {
-        RouteAccess::Caller => Some(shared.settings.auth.of_headers(&parts.headers, now())?),
+        RouteAccess::Caller => Some(shared.settings.auth.of_headers(&parts.headers, received_at)?),
         RouteAccess::Open => None,
     };
     let is_read = parts.method == Method::GET;
@@ -87,6 +88,7 @@ async fn answer(
         headers: headers(&parts.headers),
         body,
         caller,
+        received_at,
     };
     let Some(owner) = request.caller.as_ref().map(Principal::owner).filter(|_| !is_read) else {
         return Ok(respond(&newest, post_answer((route.handler)(request).await?), false));

@@ -63,18 +63,18 @@ pub(super) fn rooms<'a>(
     public: &PublicRooms,
 ) -> Result<Vec<Room>, HttpProblem> {
     let mut rooms: Vec<Room> = Vec::new();
-    for name in names.take(MAX_ROOMS + 1) {
+    for name in names {
         let room = Room::parse(name).map_err(|error| HttpProblem::new(400, "bad_room", error.to_string()))?;
         if !rooms.contains(&room) {
             rooms.push(room);
         }
-    }
-    if rooms.len() > MAX_ROOMS {
-        return Err(HttpProblem::new(
-            400,
-            "too_many_rooms",
-            format!("a connection is in at most {MAX_ROOMS} rooms"),
-        ));
+        if rooms.len() > MAX_ROOMS {
+            return Err(HttpProblem::new(
+                400,
+                "too_many_rooms",
+                format!("a connection is in at most {MAX_ROOMS} rooms"),
+            ));
+        }
     }
     if rooms.is_empty() {
         return Err(HttpProblem::new(400, "bad_room", "name at least one room"));
@@ -83,5 +83,26 @@ pub(super) fn rooms<'a>(
         Ok(rooms)
     } else {
         Err(HttpProblem::forbidden())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_rooms_is_read_whole_however_often_it_has_one() {
+        let named = |names: Vec<String>| {
+            let read = rooms(names.iter().map(String::as_str), &Principal::Local, &PublicRooms(Vec::new()));
+            read.map(|rooms| rooms.len()).map_err(|problem| problem.code)
+        };
+        let numbered = |count: usize| (0..count).map(|n| format!("order-{n}")).collect::<Vec<_>>();
+        assert_eq!(named(numbered(MAX_ROOMS)), Ok(MAX_ROOMS));
+        assert_eq!(named(numbered(MAX_ROOMS + 1)), Err("too_many_rooms"));
+        let mut repeated = vec!["all".to_owned(); 2 * MAX_ROOMS];
+        repeated.push("order-1".to_owned());
+        assert_eq!(named(repeated.clone()), Ok(2));
+        repeated.push("no room".to_owned());
+        assert_eq!((named(repeated), named(Vec::new())), (Err("bad_room"), Err("bad_room")));
     }
 }

@@ -12,12 +12,17 @@ use tokio_util::sync::CancellationToken;
 const BEHIND: Duration = Duration::from_millis(5);
 
 /// The rooms of one connection, whatever it speaks, and what comes out of them in order.
+///
+/// While the past of any room is read, no room is live: all are read, the one that is furthest behind first, and those that meet at a
+/// position go on together. So after each join the messages of all rooms come in one order, and the last position that a client was
+/// given is true of all of them, whenever its connection breaks.
 pub(super) struct Session {
     feed: Feed,
     outlet: Outlet,
     known: Known,
     joined: BTreeSet<Room>,
-    resumes: VecDeque<Resume>,
+    /// All rooms that are joined, or none.
+    resumes: Vec<Resume>,
     ready: VecDeque<Arrival>,
 }
 
@@ -38,8 +43,6 @@ pub(super) enum Known {
 struct Resume {
     rooms: Vec<Room>,
     page: Page,
-    /// Whether some of it was read.
-    has_begun: bool,
 }
 
 /// The answer to a join.
@@ -55,7 +58,7 @@ impl Session {
     /// In no room. `cut` is cancelled when the client is too slow.
     pub fn new(feed: &Feed, known: Known, cut: CancellationToken) -> Self {
         let outlet = feed.outlet(cut);
-        let (joined, resumes, ready) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
+        let (joined, resumes, ready) = (BTreeSet::new(), Vec::new(), VecDeque::new());
         Self { feed: feed.clone(), outlet, known, joined, resumes, ready }
     }
 
@@ -70,12 +73,7 @@ impl Session {
             ));
         }
         let Some(since) = since else {
-            // A room whose past is being read is joined at the end of that, in order.
-            let is_read = |room: &Room| self.resumes.iter().any(|resume| resume.rooms.contains(room));
-            let quiet: Vec<Room> = rooms.iter().filter(|room| !is_read(room)).cloned().collect();
-            let position = self.outlet.join(&quiet);
-            self.joined.extend(rooms);
-            return Ok(Joined { position, recovered: true });
+            return Ok(Joined { position: self.join_now(rooms), recovered: true });
         };
         let (after, gap) =
             match self.feed.start(since).await.map_err(|error| HttpProblem::of_store(&error))? {
@@ -94,18 +92,43 @@ impl Session {
                 Start::Gap(gap) => (gap.to.clone(), Some(gap)),
             };
         let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
-        self.ready.extend(gap.map(Arrival::Gap));
         // What is joined already would come twice, and out of order.
         self.leave(&rooms);
+        self.pause();
+        self.ready.extend(gap.map(Arrival::Gap));
         self.joined.extend(rooms.iter().cloned());
-        let page = Page::before(&self.feed, after);
-        // Rooms that begin at the same position are read together: their messages come in one order, so that the newest position a
-        // client has is true of all of them.
-        match self.resumes.iter_mut().find(|other| !other.has_begun && other.page.is_at(&page)) {
-            Some(other) => other.rooms.extend(rooms),
-            None => self.resumes.push_back(Resume { rooms, page, has_begun: false }),
-        }
+        self.resumes.push(Resume { rooms, page: Page::before(&self.feed, after) });
         Ok(joined)
+    }
+
+    /// Joins rooms from the newest message on, which is returned; those that are joined go on as they are.
+    fn join_now(&mut self, rooms: Vec<Room>) -> Position {
+        let new: Vec<Room> = rooms.into_iter().filter(|room| !self.joined.contains(room)).collect();
+        if self.resumes.is_empty() || new.is_empty() {
+            self.joined.extend(new.iter().cloned());
+            return self.outlet.join(&new);
+        }
+        self.joined.extend(new.iter().cloned());
+        let page = Page::now(&self.feed);
+        let position = page.next.clone();
+        self.resumes.push(Resume { rooms: new, page });
+        position
+    }
+
+    /// Has the live rooms wait until what is older was read. What was handed out to them comes first.
+    fn pause(&mut self) {
+        if !self.resumes.is_empty() || self.joined.is_empty() {
+            return;
+        }
+        let page = self.outlet.pause();
+        while let Some(arrival) = self.outlet.try_next() {
+            let is_over = matches!(arrival, Arrival::TooSlow);
+            self.ready.push_back(arrival);
+            if is_over {
+                break;
+            }
+        }
+        self.resumes.push(Resume { rooms: self.joined.iter().cloned().collect(), page });
     }
 
     /// Where to begin for a client that comes back with this position to join these rooms: before the message itself where it may have
@@ -163,28 +186,40 @@ impl Session {
         !self.resumes.is_empty()
     }
 
-    /// Reads one page of what the client missed.
+    /// Reads one page of what the client missed: of the rooms that are furthest behind, up to where the next of the others go on.
     pub async fn resume(&mut self) -> Result<(), HttpProblem> {
-        let Some(mut resume) = self.resumes.pop_front() else { return Ok(()) };
-        if self.feed.is_behind(&resume.page) {
+        let is_behind = |resume: &Resume| self.feed.is_behind(&resume.page);
+        if self.resumes.iter().any(is_behind) {
             // Another server of the database was ahead of this one: what the client has would come again, out of order.
-            self.resumes.push_front(resume);
             tokio::time::sleep(BEHIND).await;
             return Ok(());
         }
-        if self.feed.catch_up(&self.outlet, &resume.rooms, &resume.page) {
+        self.merge();
+        let Some(Resume { rooms, page }) = self.resumes.first() else { return Ok(()) };
+        if self.resumes.len() == 1 && self.feed.catch_up(&self.outlet, rooms, page) {
+            self.resumes.clear();
             return Ok(());
         }
-        resume.has_begun = true;
-        resume.page = self
-            .feed
-            .after(&resume.page, &resume.rooms)
-            .await
-            .map_err(|error| HttpProblem::of_store(&error))?;
-        self.ready.extend(resume.page.gap.take().map(Arrival::Gap));
-        self.ready.extend(resume.page.deliveries.drain(..).map(Arrival::Message));
-        self.resumes.push_front(resume);
+        let mut read = self.feed.after(page, rooms).await.map_err(|error| HttpProblem::of_store(&error))?;
+        self.resumes.iter().skip(1).for_each(|other| read.end_at(&other.page));
+        self.ready.extend(read.gap.take().map(Arrival::Gap));
+        self.ready.extend(read.deliveries.drain(..).map(Arrival::Message));
+        if let Some(hindmost) = self.resumes.first_mut() {
+            hindmost.page = read;
+        }
         Ok(())
+    }
+
+    /// Puts the rooms that are furthest behind first. Those at the same position are read together from there on, in one order.
+    fn merge(&mut self) {
+        self.resumes.sort_by_key(|resume| resume.page.order());
+        self.resumes.dedup_by(|next, before| {
+            let is_same = next.page.order() == before.page.order();
+            if is_same {
+                before.rooms.append(&mut next.rooms);
+            }
+            is_same
+        });
     }
 
     /// The next message that is committed from now on. A call that is dropped takes nothing.
@@ -213,3 +248,6 @@ impl Session {
 pub(super) fn gap_frame(gap: &Gap) -> String {
     serde_json::json!({ "gap": gap.to_json() }).to_string()
 }
+
+#[cfg(test)]
+mod tests;

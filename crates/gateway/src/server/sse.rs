@@ -8,6 +8,8 @@ use super::{Open, Shared, random};
 use chainflume_access::Principal;
 use chainflume_ops::metrics;
 
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// Where the text of a stream comes from.
 pub(super) trait EventText: Send + 'static {
     /// The next events as text; `None` where the stream has to end.
@@ -28,7 +30,9 @@ impl<T: EventText> EventResponse<T> {
     /// The answer, with one more header.
     pub fn respond(self, extra: Option<(HeaderName, HeaderValue)>) -> Response {
         let body = Body::from_stream(futures_util::stream::unfold(Some(self), Self::next));
-        let mut response = ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+        // nginx would keep events in a buffer until it is full.
+        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (UNBUFFERED, "no")];
+        let mut response = (headers, body).into_response();
         response.headers_mut().extend(extra);
         response
     }

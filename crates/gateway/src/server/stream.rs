@@ -140,3 +140,32 @@ fn write(text: &mut String, arrival: Arrival) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::FedStream;
+    use super::*;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn a_quiet_stream_has_a_comment_every_fifteen_seconds() {
+        let stream = FedStream::new(0).await;
+        stream.publish(&["a"]).await;
+        let mut session = Session::new(&stream.feed, Known::ByRoom, CancellationToken::new());
+        let rooms = vec![chainflume_access::Room::parse("order-b").expect("a room")];
+        session.join(rooms, None).await.expect("joins");
+        let mut messages = Messages { session, first: None };
+        let began = Instant::now();
+        tokio::time::pause();
+        for turn in 1..=2u32 {
+            let text = messages.next().await.expect("it goes on");
+            assert_eq!(text, format!(":\nid: {}\n\n", stream.at(1)));
+            let elapsed = began.elapsed();
+            assert!(
+                elapsed >= turn * QUIET && elapsed < turn * QUIET + Duration::from_secs(5),
+                "{elapsed:?}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
-use super::{ComparedChain, Comparison};
+use super::{ComparedChain, Comparison, covered};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
 use chainflume_db::transaction::{self, Tx};
@@ -19,15 +19,14 @@ const MARK: u64 = u64::from_be_bytes(*b"inbound.");
 /// Hints that one round begins to follow.
 const PAGE: i64 = 200;
 
-const UNREAD: &str = r"
+const UNREAD: &str = concat!(
+    r"
     select h.id, h.tx_hash from inbound_hints h
     where h.chain_id = $1 and h.state = 'open' and h.due_block is not null and h.compared_at is null
-        and (h.address is null or not exists (
-            select from followed f where f.source = any($2) and f.to_block is null
-            and (f.addresses is null or h.address = any(f.addresses)) and (f.topic0 is null or f.topic0 = h.topic0)
-        ))
-    order by h.id limit $3
-";
+        and (h.address is null or not ",
+    covered!("$2"),
+    ") order by h.id limit $3"
+);
 
 const CONFIRM: &str = r"
     update inbound_hints h set state = 'confirmed', compared_at = now()

@@ -3,84 +3,37 @@
 use serde_json::{Value, json};
 
 use super::change::{ActivityChange, ActivityStatus, ActivityTransaction, NewActivity};
+use chainflume_core::domain::{Template, TemplateError};
 
-/// Text with places to fill in, like those of `[[push]]`: `Sent {data.amount} {data.token}`. Places alone: a title is one line, and a
-/// language with loops and conditions would be one more to learn and to bound.
+/// A template with places of an activity: `Sent {data.amount} {data.token}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextTemplate(Vec<TextPart>);
+pub struct ActivityTemplate(Template<Vec<String>>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum TextPart {
-    Text(String),
-    /// Names of fields from the outside in.
-    Place(Vec<String>),
-}
-
-/// Why a text is no template.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TextTemplateError {
-    /// A brace without its other.
-    #[error("has a `{{` or `}}` without its other; a place is written {{data.amount}}")]
-    Brace,
-    /// No field of an activity.
-    #[error(
-        "has `{{{0}}}`; an activity has {{data.…}}, {{userId}}, {{type}}, {{transaction.chainId}} and {{transaction.hash}}"
-    )]
-    Place(String),
-}
-
-impl TextTemplate {
+impl ActivityTemplate {
     /// Reads a template.
     ///
     /// # Errors
-    /// [`TextTemplateError`]
-    pub fn parse(text: &str) -> Result<Self, TextTemplateError> {
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while !rest.is_empty() {
-            let (before, after) = match rest.split_once('{') {
-                None => (rest, None),
-                Some((before, after)) => {
-                    (before, Some(after.split_once('}').ok_or(TextTemplateError::Brace)?))
-                }
-            };
-            if before.contains('}') {
-                return Err(TextTemplateError::Brace);
-            }
-            if !before.is_empty() {
-                parts.push(TextPart::Text(before.to_owned()));
-            }
-            let Some((place, further)) = after else { break };
-            parts.push(TextPart::Place(
-                names(place).ok_or_else(|| TextTemplateError::Place(place.to_owned()))?,
-            ));
-            rest = further;
-        }
-        Ok(Self(parts))
+    /// [`TemplateError`]
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        Template::parse(text, known).map(Self)
     }
 
     /// The text for an activity, of `most` characters at most; `None` where a place has nothing that can be written into a text.
     fn text(&self, fields: &Value, most: usize) -> Option<String> {
-        let part = |part: &TextPart| match part {
-            TextPart::Text(text) => Some(text.clone()),
-            TextPart::Place(names) => match names.iter().try_fold(fields, |value, name| value.get(name))? {
-                Value::String(text) => Some(text.clone()),
-                value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
-                _ => None,
-            },
-        };
-        let text: String = self.0.iter().map(part).collect::<Option<_>>()?;
+        let value =
+            |names: &Vec<String>| names.iter().try_fold(fields, |value, name| value.get(name)).cloned();
+        let text = self.0.text(value)?;
         Some(text.chars().take(most).collect()).filter(|text: &String| !text.is_empty())
     }
 }
 
-fn names(place: &str) -> Option<Vec<String>> {
-    let names: Vec<&str> = place.split('.').collect();
-    let is_known = matches!(
-        names.as_slice(),
-        ["userId" | "type"] | ["transaction", "chainId" | "hash"] | ["data", _, ..]
-    );
-    let is_whole = names.iter().all(|name| !name.is_empty());
-    (is_known && is_whole).then(|| names.into_iter().map(str::to_owned).collect())
+/// The names of a field that an activity has.
+fn known(names: Vec<String>) -> Result<Vec<String>, &'static str> {
+    let parts: Vec<&str> = names.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        ["userId" | "type"] | ["transaction", "chainId" | "hash"] | ["data", _, ..] => Ok(names),
+        _ => Err("an activity has {data.…}, {userId}, {type}, {transaction.chainId} and {transaction.hash}"),
+    }
 }
 
 /// An `[[activity.text]]` of the configuration.
@@ -91,9 +44,9 @@ pub struct ActivityText {
     /// The status that they get.
     pub status: ActivityStatus,
     /// Their title then; `None` leaves it.
-    pub title: Option<TextTemplate>,
+    pub title: Option<ActivityTemplate>,
     /// Their description then; `None` leaves it.
-    pub description: Option<TextTemplate>,
+    pub description: Option<ActivityTemplate>,
 }
 
 /// Characters of a title at most: it stands on one line of a screen.
@@ -131,7 +84,7 @@ mod tests {
     #[test]
     fn a_template_is_text_with_places_of_an_activity() {
         let fields = json!({ "userId": "7", "data": { "amount": "5", "n": 3, "deep": { "ok": true } }, "transaction": null });
-        let text = |template: &str| TextTemplate::parse(template).expect(template).text(&fields, 20);
+        let text = |template: &str| ActivityTemplate::parse(template).expect(template).text(&fields, 20);
         assert_eq!(text("Sent {data.amount} to {userId}").as_deref(), Some("Sent 5 to 7"));
         assert_eq!(text("{data.n} {data.deep.ok}").as_deref(), Some("3 true"));
         assert_eq!(text("a text that is far too long").as_deref(), Some("a text that is far t"));
@@ -141,7 +94,7 @@ mod tests {
         }
         for wrong in ["{data.amount", "amount}", "{data}", "{status}", "{data.}", "{}", "{transaction.block}"]
         {
-            assert!(TextTemplate::parse(wrong).is_err(), "{wrong}");
+            assert!(ActivityTemplate::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -263,26 +263,11 @@ async fn update(
     Ok(())
 }
 
-/// Notes a change and appends its message, last in the transaction.
+/// Appends the message of a change and notes the change with its number, last in the transaction.
 async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, ActivityError> {
     let NotedChange { now, number, kind, by, changed, at } = step;
     // The same change has the same id wherever it is written.
     let message_id = ids::derived(&[now.id.as_bytes(), &number.to_be_bytes()]);
-    sqlx::query(
-        r"
-        insert into activity_changes (activity_id, number, message_id, kind, made_by, changed, made_at)
-        values ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::timestamptz)
-        ",
-    )
-    .bind(now.id)
-    .bind(int8("changes", number)?)
-    .bind(message_id)
-    .bind(kind.as_str())
-    .bind(by.name())
-    .bind(Value::Object(changed).to_string())
-    .bind(&at)
-    .execute(&mut **tx)
-    .await?;
     let (message_type, of) = (format!("activity.{}", kind.as_str()), now.id.to_string());
     let message = OffChainMessage {
         payload: now.payload(&at),
@@ -292,9 +277,27 @@ async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, Ac
             source: by.name().to_owned(),
             ..OffChainMetadata::default()
         },
-        ..OffChainMessage::new((message_id, &message_type), ("activity", &of), at)
+        ..OffChainMessage::new((message_id, &message_type), ("activity", &of), at.clone())
     };
-    Ok(append_off_chain(tx, off_chain_drafts(vec![message])?).await?)
+    let position = append_off_chain(tx, off_chain_drafts(vec![message])?).await?;
+    let seq = position.as_ref().map_or(0, |position| position.seq);
+    sqlx::query(
+        r"
+        insert into activity_changes (activity_id, number, message_id, kind, made_by, changed, made_at, seq)
+        values ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::timestamptz, $8)
+        ",
+    )
+    .bind(now.id)
+    .bind(int8("changes", number)?)
+    .bind(message_id)
+    .bind(kind.as_str())
+    .bind(by.name())
+    .bind(Value::Object(changed).to_string())
+    .bind(&at)
+    .bind(int8("sequence", seq)?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(position)
 }
 
 fn chain_id(transaction: Option<ActivityTransaction>) -> Result<Option<i64>, StoreError> {

@@ -7,6 +7,7 @@ use crate::activities::{
     MAX_DESCRIPTION, MAX_TITLE, NewActivity, texts,
 };
 use crate::events::user_id;
+use crate::users::may_read_user;
 use crate::{Changed, Publisher, Settings};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
@@ -192,14 +193,15 @@ async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer,
 async fn readable(publisher: &Publisher, request: &ApiRequest) -> Result<Activity, Refusal> {
     let none = || Refusal::not_found("activity");
     let found = publisher.activity(id(request)?).await.map_err(unavailable)?.ok_or_else(none)?;
-    let reads = publisher.may_read_user(request.caller()?, &found.now.user_id).await.map_err(unavailable)?;
+    let reads =
+        may_read_user(&publisher.0.pool, request.caller()?, &found.now.user_id).await.map_err(unavailable)?;
     reads.then_some(found).ok_or_else(none)
 }
 
 async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let user_id = request.query("userId");
     let may_read = match user_id {
-        Some(user) => publisher.may_read_user(request.caller()?, user).await.map_err(unavailable)?,
+        Some(user) => may_read_user(&publisher.0.pool, request.caller()?, user).await.map_err(unavailable)?,
         None => match request.caller()? {
             Principal::Local => true,
             Principal::Service(service) => service.scopes.has(Scope::Read),

@@ -8,7 +8,8 @@ use chainflume_db::StoreError;
 /// Ids of what a request makes.
 pub(super) trait NewId {
     /// An id for the thing at `index`. With an `Idempotency-Key` it is the same at each repeat, also where the first answer was lost
-    /// between the commit and the caller.
+    /// between the commit and the caller. Another body is another thing: a key is free again after a day, and what is sent with it
+    /// then must not be taken for what was sent before.
     fn new_id(&self, caller: &Principal, index: usize) -> uuid::Uuid;
 }
 
@@ -17,8 +18,9 @@ impl NewId for ApiRequest {
         match self.header("idempotency-key") {
             None => ids::fresh(),
             Some(key) => {
-                let parts = [caller.owner(), self.method.clone(), key.to_owned(), index.to_string()];
-                ids::derived(&parts.each_ref().map(|part| part.as_bytes()))
+                let (owner, index) = (caller.owner(), index.to_string());
+                let parts = [owner.as_bytes(), self.method.as_bytes(), key.as_bytes(), index.as_bytes()];
+                ids::derived(&[parts.as_slice(), &[self.body.as_slice()]].concat())
             }
         }
     }

@@ -2,9 +2,9 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{source, unavailable};
 use crate::events::user_id;
-use crate::users::MAX_OF_PERSON;
+use crate::users::{MAX_OF_PERSON, may_read_record, may_write_record};
 use crate::{Publisher, UserChanges, UserDevice, UserError};
-use chainflume_access::{Principal, Scope};
+use chainflume_access::Scope;
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
 use chainflume_core::domain::Address;
 
@@ -48,11 +48,6 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
     ]
 }
 
-/// Whether the caller is the person.
-fn is_self(caller: &Principal, id: &str) -> bool {
-    matches!(caller, Principal::User(user) if user.id == id)
-}
-
 fn id(request: &ApiRequest) -> Result<&str, Refusal> {
     let id = request.parameter("id");
     user_id(id).map(|()| id)
@@ -60,7 +55,7 @@ fn id(request: &ApiRequest) -> Result<&str, Refusal> {
 
 async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let (caller, id) = (request.caller()?, id(&request)?);
-    if !caller.has(Scope::Publish) && !is_self(caller, id) {
+    if !may_write_record(&publisher.0.pool, caller, id).await.map_err(unavailable)? {
         return Err(Refusal::forbidden());
     }
     let mut fields =
@@ -80,15 +75,10 @@ async fn put(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
 /// By any id of the person: the application's own, that of a wallet's record, or a wallet.
 async fn get(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let (caller, id) = (request.caller()?, id(&request)?);
-    let ids = publisher.ids_of(id).await.map_err(unavailable)?.unwrap_or_default();
-    let reads = match caller {
-        Principal::Service(service) if service.scopes.has(Scope::Publish) => true,
-        Principal::User(user) if ids.contains(&user.id) => true,
-        caller => caller.may_read_user(id),
-    };
-    if !reads {
+    if !may_read_record(&publisher.0.pool, caller, id).await.map_err(unavailable)? {
         return Err(Refusal::forbidden());
     }
+    let ids = publisher.ids_of(id).await.map_err(unavailable)?.unwrap_or_default();
     let user = match ids.first() {
         Some(own) => publisher.user(own).await.map_err(unavailable)?,
         None => None,

@@ -213,7 +213,7 @@ async fn an_activity_is_named_by_its_type_and_status() {
     let text = |status, title: &str| crate::ActivityText {
         activity_type: "deposit".to_owned(),
         status,
-        title: crate::TextTemplate::parse(title).ok(),
+        title: crate::ActivityTemplate::parse(title).ok(),
         description: None,
     };
     let texts = vec![

@@ -101,6 +101,12 @@ async fn a_repeat_with_its_key_stores_nothing_more() {
     call(Some("k2")).await.expect("stored");
     call(None).await.expect("stored");
     assert_eq!(messages(&database).await.len(), 3);
+    // After a day the server forgets a key: what is sent with it then is another event.
+    let mut other = sent.clone();
+    other["payload"] = json!({ "n": "another" });
+    let (_, fresh) =
+        ask_with(&publisher, "POST /v1/domain-events", (other, Some("k1"))).await.expect("stored");
+    assert_eq!((&fresh["events"][0]["duplicate"], messages(&database).await.len()), (&json!(false), 4));
 }
 
 #[tokio::test]

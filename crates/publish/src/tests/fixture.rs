@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{ActivityText, EventSchemas, FactLimits, Publisher, Settings};
-use chainflume_access::Principal;
+use chainflume_access::{Principal, Scopes, User};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use chainflume_outbox::{Outbox, OutboxRow};
@@ -41,6 +41,28 @@ pub async fn ask_with(
     line: &str,
     (body, key): (Value, Option<&str>),
 ) -> Result<(u16, Value), Refusal> {
+    ask_as(publisher, line, (body, key, Principal::Local)).await
+}
+
+/// A user with these scopes.
+pub fn user(id: &str, scopes: &str) -> Principal {
+    Principal::User(User {
+        id: id.to_owned(),
+        role: "user".to_owned(),
+        scopes: Scopes::of_token(scopes),
+        rooms: Vec::new(),
+        expires_at: u64::MAX,
+        issued_at: None,
+        token_id: None,
+    })
+}
+
+/// The same for this caller.
+pub async fn ask_as(
+    publisher: &Publisher,
+    line: &str,
+    (body, key, caller): (Value, Option<&str>, Principal),
+) -> Result<(u16, Value), Refusal> {
     let (method, address) = line.split_once(' ').expect("a method and a path");
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
     let api = publisher.api();
@@ -63,7 +85,8 @@ pub async fn ask_with(
         query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         headers: key.map(|key| ("idempotency-key".to_owned(), key.as_bytes().to_vec())).into_iter().collect(),
         body: body.to_string().into_bytes(),
-        caller: Some(Principal::Local),
+        caller: Some(caller),
+        received_at: 0,
     };
     let ApiAnswer { status, json, .. } = (route.handler)(request).await?;
     Ok((status, serde_json::from_str(&json).expect("JSON")))

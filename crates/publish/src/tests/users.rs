@@ -111,6 +111,35 @@ async fn two_people_with_one_wallet_are_one_person() {
 }
 
 #[tokio::test]
+async fn a_merged_person_is_the_same_caller_by_each_id() {
+    let (publisher, _database) = publisher().await;
+    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("written");
+    ask(&publisher, "PUT /v1/users/8", json!({ "wallets": [ONE] })).await.expect("merged");
+    let activity = json!({ "userId": "7", "type": "send", "title": "Send" });
+    let (_, made) = ask(&publisher, "POST /v1/activities", activity).await.expect("begun");
+    let lines = [
+        "GET /v1/users/7".to_owned(),
+        "GET /v1/users/8".to_owned(),
+        "GET /v1/activities?userId=7".to_owned(),
+        format!("GET /v1/activities/{}", made["eventId"].as_str().expect("an id")),
+        "PUT /v1/users/7".to_owned(),
+        "PUT /v1/users/8".to_owned(),
+    ];
+    for line in &lines {
+        for own in ["7", "8", ONE] {
+            let asked = ask_as(&publisher, line, (json!({ "locale": "de" }), None, user(own, ""))).await;
+            assert!(asked.is_ok(), "{own} {line} {asked:?}");
+        }
+        // The scope `read` of a token opens nothing of another user.
+        for scopes in ["", "read admin"] {
+            let asked = ask_as(&publisher, line, (json!({ "locale": "fr" }), None, user("9", scopes))).await;
+            let code = asked.expect_err(line).code;
+            assert!(["forbidden", "not_found"].contains(&code), "{line} {code}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_record_of_the_chain_and_a_wallet_as_id_are_adopted() {
     let (publisher, database) = publisher().await;
     let sql = "insert into users (wallet, stake_amount, status) values (decode(substr($1, 3), 'hex'), 25, 'active') returning id::text";

@@ -8,7 +8,7 @@ use super::event::{self, EventRef, UserIds};
 use chainflume_core::domain::{Message, Place};
 use chainflume_db::convert::{count, unsigned};
 use chainflume_db::{StoreError, transaction};
-use chainflume_outbox::{append, drafts};
+use chainflume_outbox::{Draft, ReplaySource, drafts};
 
 impl ChainStore {
     /// How many events of each type a replay publishes.
@@ -56,16 +56,36 @@ impl ChainStore {
         messages.iter_mut().for_each(|message| message.replay = true);
         Ok(Some((messages, last)))
     }
+}
 
-    /// Puts messages of a replay into the outbox, behind what is there: every sink gets them.
-    ///
-    /// # Errors
-    /// A database error.
-    pub async fn announce_again(&self, messages: Vec<Message>) -> Result<(), StoreError> {
-        let drafts = drafts(messages)?;
-        let mut tx = transaction::begin(&self.pool, true).await?;
-        append(&mut tx, self.chain.id, drafts, None).await?;
-        Ok(tx.commit().await?)
+/// The events of a chain that a query selects.
+pub struct ChainReplay {
+    chain: ChainStore,
+    query: ReplayQuery,
+}
+
+impl ChainReplay {
+    /// Reads nothing yet.
+    pub fn new(chain: ChainStore, query: ReplayQuery) -> Self {
+        Self { chain, query }
+    }
+}
+
+impl ReplaySource for ChainReplay {
+    type Mark = Place;
+
+    fn chain_id(&self) -> Option<i64> {
+        Some(self.chain.chain.id)
+    }
+
+    async fn page(
+        &self,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Option<(Vec<Draft>, Place)>, StoreError> {
+        let query = ReplayQuery { after: after.or(self.query.after), ..self.query.clone() };
+        let page = self.chain.replay_page(&query, limit).await?;
+        page.map(|(messages, last)| Ok((drafts(messages)?, last))).transpose()
     }
 }
 

@@ -9,7 +9,7 @@ use chainflume_publish::person_of;
 /// Limits that people set.
 #[derive(Clone, Debug)]
 pub struct UserAlerts {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     chains: Vec<u64>,
 }
 

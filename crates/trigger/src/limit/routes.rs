@@ -2,12 +2,11 @@ use alloy_primitives::{Address, U256};
 use serde_json::{Map, Value, json};
 
 use super::{AlertLimit, LimitSide, UserAlerts};
-use chainflume_access::{Principal, Scope};
 use chainflume_api::{
     Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object,
 };
 use chainflume_db::StoreError;
-use chainflume_publish::check_user_id;
+use chainflume_publish::{check_user_id, may_read_record, may_write_record};
 
 /// Limits of one person at most: each is compared with each movement of the person's tokens.
 const MAX_ALERTS: usize = 100;
@@ -42,28 +41,26 @@ pub fn alert_routes(alerts: &UserAlerts) -> Api {
     Api { routes, schemas: schemas(), codes: &["bad_alert"], ..Api::default() }
 }
 
-fn person(request: &ApiRequest, scopes: &[Scope]) -> Result<String, Refusal> {
+async fn put(alerts: UserAlerts, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let (caller, id) = (request.caller()?, request.parameter("id"));
     check_user_id(id)?;
-    let is_self = matches!(caller, Principal::User(user) if user.id == id);
-    if !is_self && !scopes.iter().any(|scope| caller.has(*scope)) {
+    if !may_write_record(&alerts.pool, caller, id).await.map_err(unavailable)? {
         return Err(Refusal::forbidden());
     }
-    Ok(id.to_owned())
-}
-
-async fn put(alerts: UserAlerts, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let id = person(&request, &[Scope::Publish])?;
     let limits = limits(&alerts, request.json()?)?;
-    if !alerts.put(&id, &limits).await.map_err(unavailable)? {
+    if !alerts.put(id, &limits).await.map_err(unavailable)? {
         return Err(Refusal::not_found("user"));
     }
-    answer(&alerts, &id).await
+    answer(&alerts, id).await
 }
 
 async fn get(alerts: UserAlerts, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let id = person(&request, &[Scope::Publish, Scope::Read])?;
-    answer(&alerts, &id).await
+    let (caller, id) = (request.caller()?, request.parameter("id"));
+    check_user_id(id)?;
+    if !may_read_record(&alerts.pool, caller, id).await.map_err(unavailable)? {
+        return Err(Refusal::forbidden());
+    }
+    answer(&alerts, id).await
 }
 
 async fn answer(alerts: &UserAlerts, id: &str) -> Result<ApiAnswer, Refusal> {

@@ -2,6 +2,8 @@ use alloy_primitives::{B256, address};
 
 use super::*;
 use crate::testing::database;
+use chainflume_access::{Principal, Scopes, User};
+use chainflume_api::{ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use serde_json::{Value, json};
 
@@ -299,4 +301,65 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
     assert_eq!(crossings, ["7"]);
     assert!(alerts.put("8", &[]).await.expect("writes"));
     assert_eq!(alerts.get("7").await.expect("reads"), []);
+}
+
+/// Asks the routes of alerts as the server does.
+async fn ask(
+    alerts: &UserAlerts,
+    (method, id): (ApiMethod, &str),
+    (caller, body): (Principal, Value),
+) -> Result<Value, Refusal> {
+    let api = alert_routes(alerts);
+    let route = api.routes.iter().find(|route| route.method == method).expect("a route");
+    let request = ApiRequest {
+        method: method.as_str().to_owned(),
+        parameters: [("id".to_owned(), id.to_owned())].into_iter().collect(),
+        body: body.to_string().into_bytes(),
+        caller: Some(caller),
+        ..ApiRequest::default()
+    };
+    let answer = (route.handler)(request).await?;
+    Ok(serde_json::from_str(&answer.json).expect("JSON"))
+}
+
+fn user(id: &str, scopes: &str) -> Principal {
+    Principal::User(User {
+        id: id.to_owned(),
+        role: "user".to_owned(),
+        scopes: Scopes::of_token(scopes),
+        rooms: Vec::new(),
+        expires_at: u64::MAX,
+        issued_at: None,
+        token_id: None,
+    })
+}
+
+#[tokio::test]
+async fn alerts_are_of_the_person_by_each_id_and_of_nobody_else() {
+    let chain = Chain::new().await;
+    let alerts = UserAlerts::of(&chain.database, vec![1337]);
+    sqlx::query("insert into user_aliases (alias, user_id) values ('6', '7')")
+        .execute(chain.database.pool())
+        .await
+        .expect("inserted");
+    let limits = json!([{ "token": format!("{TOKEN:#x}"), "chainId": 1337, "below": "50" }]);
+    let own = format!("{OWN:#x}");
+    for caller in ["7", "6", &own] {
+        for id in ["7", "6", &own] {
+            let put = ask(&alerts, (ApiMethod::Put, id), (user(caller, ""), limits.clone())).await;
+            assert_eq!(put.expect("written"), limits, "{caller} {id}");
+            let read = ask(&alerts, (ApiMethod::Get, id), (user(caller, ""), Value::Null)).await;
+            assert_eq!(read.expect("read"), limits, "{caller} {id}");
+        }
+    }
+    for id in ["7", "6", &own] {
+        // The scope `read` of a token opens nothing of another user.
+        for method in [ApiMethod::Put, ApiMethod::Get] {
+            let refused = ask(&alerts, (method, id), (user("8", "read admin"), json!([]))).await;
+            assert_eq!(refused.expect_err(id).code, "forbidden");
+        }
+        ask(&alerts, (ApiMethod::Get, id), (user("8", "publish"), Value::Null)).await.expect_err(id);
+        let put = ask(&alerts, (ApiMethod::Put, id), (user("8", "publish"), limits.clone())).await;
+        assert_eq!(put.expect("written"), limits, "a token with publish is the back end's");
+    }
 }

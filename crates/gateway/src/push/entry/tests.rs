@@ -1,8 +1,9 @@
 use serde_json::json;
 
 use super::super::{BalanceKey, KnownBalance, Lookups, changed_balances};
-use super::super::{EventName, NameError, RoomTemplate, Template, TemplateError, TypePattern};
+use super::super::{EventName, NameError, PayloadTemplate, RoomTemplate, RoomTemplateError, TypePattern};
 use super::*;
+use chainflume_core::domain::TemplateError;
 
 const WALLET: &str = "0x00000000000000000000000000000000000000aa";
 const OTHER: &str = "0x00000000000000000000000000000000000000bb";
@@ -76,7 +77,7 @@ fn a_message_goes_to_its_type_chain_contract_user_and_addresses() {
 fn in_each_room_the_first_rule_that_reaches_it_names_the_event() {
     let mut paid = rule("erc20.*", "paid", &["user-{user.id}", "order-{payload.value}"]);
     paid.payload = [("amount", "{value}"), ("text", "{from} paid {payload.value}"), ("none", "{payload.x}")]
-        .map(|(name, text)| (name.to_owned(), Template::parse(text).expect("a template")))
+        .map(|(name, text)| (name.to_owned(), PayloadTemplate::parse(text).expect("a template")))
         .to_vec();
     let rules = [paid, rule("erc20.transfer", "moved", &[]), rule("erc721.*", "never", &[])];
     let entry = Entry::new(transfer(), &rules);
@@ -123,7 +124,7 @@ fn a_rule_may_wait_for_a_field_to_change() {
     let rule =
         PushRule { changed: vec!["owner".to_owned()], ..rule("entity.ticket.*", "sold", &["event-{event}"]) };
     let rule = PushRule {
-        payload: vec![("now".to_owned(), Template::parse("{changed}").expect("a template"))],
+        payload: vec![("now".to_owned(), PayloadTemplate::parse("{changed}").expect("a template"))],
         ..rule
     };
     let sold = json!({ "event": "9", "owner": "b", "used": false, "previous": { "event": "9", "owner": "a", "used": false } });
@@ -149,6 +150,25 @@ fn a_room_that_cannot_be_filled_in_is_left_out() {
 }
 
 #[test]
+fn history_that_is_published_again_is_marked_in_every_form() {
+    let mut message: Value = serde_json::from_str(&transfer().json).expect("JSON");
+    let rules = [rule("erc20.transfer", "moved", &["order-1"])];
+    for is_replay in [false, true] {
+        if is_replay {
+            message["replay"] = true.into();
+        }
+        let entry = Entry::new(Row { json: message.to_string(), ..transfer() }, &rules);
+        for room in ["order-1", "chain-1"] {
+            assert_eq!(frame(&entry, room).get("replay"), is_replay.then_some(&json!(true)), "{room}");
+            let index = entry.rooms_where(|there| there.as_str() == room);
+            let packet = String::from_utf8(entry.packets(&index)[0].to_vec()).expect("text");
+            let [_, _, meta]: [Value; 3] = serde_json::from_str(&packet[2..]).expect("an event");
+            assert_eq!(meta.get("replay"), is_replay.then_some(&json!(true)), "{room}");
+        }
+    }
+}
+
+#[test]
 fn addresses_of_a_message_are_bounded() {
     let payload: serde_json::Map<String, Value> =
         (0..100).map(|n| (format!("a{n}"), format!("0x{n:040x}").into())).collect();
@@ -159,13 +179,18 @@ fn addresses_of_a_message_are_bounded() {
 #[test]
 fn wrong_rules_are_found_when_they_are_read() {
     for text in ["{", "}", "a}b", "{a{b}", "{a"] {
-        assert!(Template::parse(text).is_err(), "{text}");
+        assert!(PayloadTemplate::parse(text).is_err(), "{text}");
     }
-    assert_eq!(Template::parse("{a b}"), Err(TemplateError::Path("a b".to_owned())));
-    assert_eq!(Template::parse("{user.name}"), Err(TemplateError::User("user.name".to_owned())));
-    assert_eq!(Template::parse(&"a{b}".repeat(17)), Err(TemplateError::TooLong));
+    for (text, place) in [("{a b}", "a b"), ("{user.name}", "user.name"), ("{user.id.x}", "user.id.x")] {
+        let wrong = PayloadTemplate::parse(text);
+        assert!(
+            matches!(&wrong, Err(TemplateError::Place { place: found, at: 1, .. }) if found == place),
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(PayloadTemplate::parse(&"a{b}".repeat(17)), Err(TemplateError::TooLong));
     for text in ["all", "{kind}-1", "event", "Event-{a}", "all-{a}", ""] {
-        assert_eq!(RoomTemplate::parse(text), Err(TemplateError::Room), "{text}");
+        assert_eq!(RoomTemplate::parse(text), Err(RoomTemplateError::Room), "{text}");
     }
     for text in ["*", "erc20", "erc20.", "erc20.*x", "erc20 .a", ".*", "a..b"] {
         assert_eq!(TypePattern::parse(text), Err(NameError::Type), "{text}");
@@ -175,6 +200,7 @@ fn wrong_rules_are_found_when_they_are_read() {
         ("7a", NameError::Event),
         ("a b", NameError::Event),
         ("gap", NameError::Reserved),
+        ("revoked", NameError::Reserved),
     ] {
         assert_eq!(EventName::parse(text), Err(error), "{text}");
     }

@@ -1,0 +1,187 @@
+//! Facts that are published again: events, and the changes of activities.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, FromRow, Postgres};
+use uuid::Uuid;
+
+use crate::retention::UNDECIDED;
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_db::convert::count;
+use chainflume_db::{Database, StoreError, transaction};
+use chainflume_outbox::{Draft, ReplaySource, off_chain_drafts};
+
+/// Which facts are to be published again. Empty lists and `None` select all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FactQuery {
+    /// Types of messages.
+    pub types: Vec<String>,
+    /// What they are about: a kind of things, or with its id one thing.
+    pub aggregate: Option<(String, Option<String>)>,
+    /// From this time on.
+    pub since: Option<SystemTime>,
+    /// Before this time.
+    pub until: Option<SystemTime>,
+    /// Ids of messages.
+    pub ids: Vec<Uuid>,
+    /// What was published already: nothing up to the fact with this number is published again.
+    pub after: Option<i64>,
+}
+
+/// The facts that a query selects, in the order of the numbers that their messages had first.
+#[derive(Debug)]
+pub struct FactReplay {
+    pool: PgPool,
+    query: FactQuery,
+}
+
+/// Bytes of payloads read at once, so that a few enormous ones cannot fill the memory.
+const PAGE_BYTES: i64 = 8 << 20;
+
+/// The events of a query, `$1` to `$7`. What a reorg took away is not so, and what a reorg may still take away would not be retracted
+/// on streams of a replay's own.
+fn events() -> String {
+    format!(
+        "domain_events e where e.seq > $1 and ($2::text[] = '{{}}' or e.type = any($2)) \
+         and ($3::text is null or e.aggregate_type = $3) and ($4::text is null or e.aggregate_id = $4) \
+         and ($5::text is null or e.happened_at >= $5::timestamptz) and ($6::text is null or e.happened_at < $6::timestamptz) \
+         and ($7::uuid[] = '{{}}' or e.id = any($7)) and e.withdrawn_at is null and not {UNDECIDED}"
+    )
+}
+
+/// The changes of activities of a query.
+const CHANGES: &str = "activity_changes c join activities a on a.id = c.activity_id \
+     where c.seq > $1 and ($2::text[] = '{}' or 'activity.' || c.kind = any($2)) \
+     and ($3::text is null or $3 = 'activity') and ($4::text is null or c.activity_id::text = $4) \
+     and ($5::text is null or c.made_at >= $5::timestamptz) and ($6::text is null or c.made_at < $6::timestamptz) \
+     and ($7::uuid[] = '{}' or c.message_id = any($7))";
+
+#[derive(FromRow)]
+struct FactRow {
+    seq: i64,
+    id: Uuid,
+    #[sqlx(rename = "type")]
+    message_type: String,
+    aggregate_type: String,
+    aggregate_id: String,
+    payload: String,
+    user_id: Option<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    source: String,
+    timestamp: String,
+}
+
+impl FactReplay {
+    /// Reads nothing yet.
+    pub fn new(database: &Database, query: FactQuery) -> Self {
+        Self { pool: database.pool().clone(), query }
+    }
+
+    /// How many messages of each type a replay publishes.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn size(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql = format!(
+            "select type, count(*) from (select e.type from {} union all select 'activity.' || c.kind from {CHANGES}) as f (type) \
+             group by type",
+            events()
+        );
+        let rows: Vec<(String, i64)> = self.bound(sql, None).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(name, facts)| (name, count(facts))).collect())
+    }
+
+    /// A statement with [`events`] and [`CHANGES`] in it, whose parameters are bound.
+    fn bound<O>(&self, sql: String, after: Option<i64>) -> QueryAs<'_, Postgres, O, PgArguments>
+    where
+        O: for<'r> FromRow<'r, sqlx::postgres::PgRow>,
+    {
+        let (kind, of) = self.query.aggregate.clone().unzip();
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(after.or(self.query.after).unwrap_or(i64::MIN))
+            .bind(&self.query.types)
+            .bind(kind)
+            .bind(of.flatten())
+            .bind(self.query.since.map(rfc3339_millis))
+            .bind(self.query.until.map(rfc3339_millis))
+            .bind(&self.query.ids)
+    }
+}
+
+impl ReplaySource for FactReplay {
+    type Mark = i64;
+
+    fn chain_id(&self) -> Option<i64> {
+        None
+    }
+
+    async fn page(&self, after: Option<i64>, limit: u32) -> Result<Option<(Vec<Draft>, i64)>, StoreError> {
+        // A change has the fields that differ: the payload of its message is made of the newest of each up to it.
+        let sql = format!(
+            r#"
+            with facts as (
+                (select e.seq, e.id, e.type, e.aggregate_type, e.aggregate_id, e.payload, e.user_id, e.correlation_id,
+                    e.causation_id, e.source, e.happened_at, null::bigint as number
+                from {} order by e.seq limit $8)
+                union all
+                (select c.seq, c.message_id, 'activity.' || c.kind, 'activity', c.activity_id::text, null, a.user_id,
+                    c.activity_id::text, null, c.made_by, c.made_at, c.number
+                from {CHANGES} order by c.seq limit $8)
+            ), next as (select * from facts order by seq limit $8), whole as (
+                select n.*, case when n.number is null then n.payload else (
+                    select jsonb_object_agg(f.key, f.value) from (
+                        select distinct on (field.key) field.key, field.value
+                        from activity_changes p cross join lateral jsonb_each(p.changed) as field
+                        where p.activity_id = n.aggregate_id::uuid and p.number <= n.number
+                        order by field.key, p.number desc) f)
+                    end::text as shown
+                from next n
+            ), sized as (
+                select w.*, sum(octet_length(w.shown)) over (order by w.seq) - octet_length(w.shown) as before from whole w
+            )
+            select seq, id, type, aggregate_type, aggregate_id, shown as payload, user_id, correlation_id, causation_id, source,
+                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp
+            from sized where before < $9 order by seq
+            "#,
+            events()
+        );
+        let mut tx = transaction::begin_snapshot(&self.pool).await?;
+        let query = self.bound::<FactRow>(sql, after).bind(i64::from(limit)).bind(PAGE_BYTES);
+        let rows = query.fetch_all(&mut *tx).await?;
+        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+        let messages = rows.into_iter().map(message).collect::<Result<_, _>>()?;
+        Ok(Some((off_chain_drafts(messages)?, last)))
+    }
+}
+
+fn message(row: FactRow) -> Result<OffChainMessage, StoreError> {
+    let corrupt =
+        || StoreError::Corrupt { table: "domain_events", what: "a payload is no object".to_owned() };
+    let payload: Map<String, Value> = serde_json::from_str(&row.payload).map_err(|_| corrupt())?;
+    let payload = if row.aggregate_type == "activity" { shown(payload, &row.timestamp) } else { payload };
+    let about = (row.aggregate_type.as_str(), row.aggregate_id.as_str());
+    Ok(OffChainMessage {
+        payload,
+        metadata: OffChainMetadata {
+            user_id: row.user_id,
+            correlation_id: row.correlation_id,
+            causation_id: row.causation_id,
+            source: row.source,
+            ..OffChainMetadata::default()
+        },
+        replay: true,
+        ..OffChainMessage::new((row.id, &row.message_type), about, row.timestamp.clone())
+    })
+}
+
+/// The payload of a change as its message had it.
+fn shown(mut payload: Map<String, Value>, at: &str) -> Map<String, Value> {
+    payload.insert("timestamp".to_owned(), at.into());
+    payload.retain(|name, value| name != "data" || value.as_object().is_none_or(|data| !data.is_empty()));
+    payload
+}
