@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
-use super::parts::{Loaded, redis_settings};
+use super::parts::{Loaded, authority, redis_settings};
 use super::trigger::reaction;
 use crate::config;
 use chainflume_core::domain::AddressSet;
@@ -19,7 +19,7 @@ use chainflume_deliver::relay::{
 };
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, TakeAnswer, WebhookSettings, WebhookSink};
 use chainflume_ops::health::Board;
-use chainflume_ops::http::AddressPolicy;
+use chainflume_ops::http::{AddressPolicy, HttpError};
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::{HistoryRetention, Store};
@@ -183,10 +183,7 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
         let (path, name) = (loaded.path.display(), &webhook.name);
         AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
     };
-    let read = |file: &PathBuf| {
-        std::fs::read(file)
-            .map_err(|error| wrong("ca_file", format!("{} cannot be read: {error}", file.display())))
-    };
+    let read = |file: &PathBuf| authority(file).map_err(|text| wrong("ca_file", text));
     let settings = WebhookSettings {
         name: webhook.name.clone(),
         url: webhook.url.expose().to_owned(),
@@ -196,7 +193,10 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
         ca: webhook.ca_file.as_ref().map(read).transpose()?,
         max_bytes: webhook.max_message_bytes,
     };
-    WebhookSink::new(settings).map_err(|error| wrong("url", error.to_string()))
+    WebhookSink::new(settings).map_err(|error| {
+        let key = if matches!(error, HttpError::Authority(_)) { "ca_file" } else { "url" };
+        wrong(key, error.to_string())
+    })
 }
 
 fn delivery_settings(webhook: &config::Webhook) -> DeliverySettings {
