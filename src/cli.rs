@@ -98,7 +98,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
-        Command::Psql(args) => psql::psql(&load_for_command(&global)?, &args),
+        Command::Psql(args) => psql::psql(&global, &args),
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Keys(KeysCommand::New) => keys::new(),
         Command::Keys(command) => with_config(&global, async |loaded| keys::keys(&loaded, &command).await),
