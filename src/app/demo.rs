@@ -34,7 +34,7 @@ use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::shutdown;
 use chainflume_ops::supervise::Supervisor;
-use heard::{Heard, Messages};
+use heard::{Heard, MessageCount};
 use redis::DemoRedis;
 pub use verify::{Difference, compare};
 use watch::DemoWatch;
@@ -153,11 +153,11 @@ impl Demo {
         }
         let bus = deliver::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?;
         let messages = bus.map_or_else(
-            || Messages::InRedis(board.clone()),
+            || MessageCount::InRedis(board.clone()),
             |bus| {
                 let heard = Heard::default();
                 tasks.spawn(heard.listen(&bus));
-                Messages::Heard(heard)
+                MessageCount::Heard(heard)
             },
         );
         let mut background = Background::new(&supervisor, &board);

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 /// Makes an authority, where there is none, and a certificate that it signs.
 const SCRIPT: &str = r#"set -e
 new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
-[ -e ca.crt ] || openssl req -x509 $new -days 2 -subj /CN=ca -keyout ca.key -out ca.crt
+[ -e ca.crt ] || openssl req -x509 $new -days 2 -subj "/CN=authority $$" -keyout ca.key -out ca.crt
 openssl req $new -subj /CN=server -keyout new.key -out new.csr
 printf 'subjectAltName=%s' "$1" >extensions
 openssl x509 -req -in new.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out new.crt -extfile extensions

@@ -38,9 +38,11 @@ pub enum TlsFault {
 }
 
 /// Parts of what rustls says. The first that fits counts.
-const FAULTS: [(&str, TlsFault); 7] = [
+const FAULTS: [(&str, TlsFault); 8] = [
     ("No CA certificates", TlsFault::NoAuthorities),
     ("UnknownIssuer", TlsFault::UnknownAuthority),
+    // An authority of the same name with another key, as one that was made anew.
+    ("invalid peer certificate: BadSignature", TlsFault::UnknownAuthority),
     ("not valid for name", TlsFault::OtherName),
     ("NotValidForName", TlsFault::OtherName),
     ("invalid peer certificate", TlsFault::Certificate),
@@ -73,6 +75,7 @@ mod tests {
         let certificate = |error| Error::InvalidCertificate(error).to_string();
         for (text, fault) in [
             (certificate(CertificateError::UnknownIssuer), TlsFault::UnknownAuthority),
+            (certificate(CertificateError::BadSignature), TlsFault::UnknownAuthority),
             (certificate(CertificateError::NotValidForName), TlsFault::OtherName),
             (
                 certificate(CertificateError::NotValidForNameContext { expected, presented: Vec::new() }),

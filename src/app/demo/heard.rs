@@ -12,7 +12,7 @@ use chainflume_store::Store;
 
 /// Where the messages go.
 #[derive(Clone)]
-pub(super) enum Messages {
+pub(super) enum MessageCount {
     /// They are counted in this process.
     Heard(Heard),
     /// They are in the demo's Redis, up to the number on the board.
@@ -22,7 +22,7 @@ pub(super) enum Messages {
 /// How long the newest messages may take.
 const ARRIVAL: Duration = Duration::from_secs(5);
 
-impl Messages {
+impl MessageCount {
     /// How many arrived, once the newest has.
     pub(super) async fn line(&self, store: &Store) -> Result<String, StoreError> {
         let (newest, until) = (store.outbox().state().await?.last, Instant::now() + ARRIVAL);

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 use tokio_util::sync::CancellationToken;
 
-use super::heard::Messages;
+use super::heard::MessageCount;
 use super::verify::Difference;
 use crate::roles::AppError;
 use chainflume_db::StoreError;
@@ -14,7 +14,7 @@ use chainflume_store::Store;
 pub(super) struct DemoWatch {
     board: Board,
     store: Store,
-    messages: Messages,
+    messages: MessageCount,
     started: Instant,
     last_tip: Option<u64>,
     last_events: u64,
@@ -27,7 +27,7 @@ pub(super) struct DemoWatch {
 const REORGS: u32 = 100_000;
 
 impl DemoWatch {
-    pub(super) fn new(board: Board, (store, messages): (Store, Messages), started: Instant) -> Self {
+    pub(super) fn new(board: Board, (store, messages): (Store, MessageCount), started: Instant) -> Self {
         Self {
             board,
             store,

@@ -23,7 +23,7 @@ async fn it_syncs_and_follows_into_a_database_that_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificate_authorities_follows_a_plain_node() {
+async fn a_machine_without_authorities_follows_a_plain_node() {
     let url = postgres::empty_database().await;
     let (_, server) = devchain(23, 30).await;
     let home = Home::new(&server, &all_sources(), Some(&url));

@@ -58,7 +58,7 @@ async fn a_wrong_authority_is_named_and_its_correction_delivers_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_gets_the_right_certificate_is_served_without_a_restart() {
+async fn an_endpoint_with_a_renewed_certificate_is_served_at_once() {
     let certificates = Certificates::new("DNS:another.example");
     let accepts = acceptor(&certificates);
     let receiver = Receiver::start_tls(accepts.clone()).await;
