@@ -1,12 +1,10 @@
 //! Redis and webhooks.
 
 use super::Desk;
-use crate::certificates::Certificates;
-use crate::flume::{all_sources, connect, devchain};
+use crate::flume::{all_sources, devchain};
 use crate::postgres;
 use crate::receiver::Receiver;
 use crate::redis_server::RedisServer;
-use crate::redis_sets::{NAMES, RedisSet, until};
 use crate::webhook::{FAST, webhook};
 
 fn redis(url: &str) -> String {
@@ -25,30 +23,6 @@ async fn a_redis_that_is_away() {
     server.restart();
     desk.daemon.until_tip(21).await;
     desk.daemon.stop_well().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_whose_certificate_is_not_trusted() {
-    let (url, set, other) = (postgres::empty_database().await, RedisSet::tls(), Certificates::new(NAMES));
-    let (chain, node) = devchain(116, 20).await;
-    let table = format!("[redis]\n{}ca_file = {:?}\n", set.config(), other.path("ca.crt"));
-    let rest = format!("{}publish_from = \"start\"\n{table}", all_sources());
-    let desk = Desk::new(&node, &rest, Some(&url)).await;
-    desk.daemon.until_tip(18).await;
-    desk.shows("The certificate of a receiver is not trusted").await;
-    assert!(set.holds(0).await);
-    desk.daemon.stop_well().await;
-    std::fs::write(other.path("ca.crt"), set.settings.ca.as_ref().expect("by TLS")).expect("written");
-    let daemon = desk.home.start();
-    chain.mine(3);
-    daemon.until_tip(21).await;
-    let pool = connect(&url).await;
-    let stored: i64 =
-        sqlx::query_scalar("select max(seq) from outbox").fetch_one(&pool).await.expect("reads");
-    let stored = u64::try_from(stored).expect("a number");
-    until("all that waited is there", async || set.holds(stored).await).await;
-    assert!(stored > 0);
-    daemon.stop_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
