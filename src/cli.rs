@@ -98,7 +98,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Webhooks(command) => {
             with_config(&global, async |loaded| webhooks::webhooks(&loaded, &command).await)
         }
-        Command::Psql(args) => psql::psql(&load_for_command(&global)?, &args),
+        Command::Psql(args) => psql::psql(&global, &args),
         Command::Views(args) => with_config(&global, async |loaded| views::views(&loaded, &args).await),
         Command::Keys(KeysCommand::New) => keys::new(),
         Command::Keys(command) => with_config(&global, async |loaded| keys::keys(&loaded, &command).await),
@@ -130,8 +130,11 @@ fn with_config(
 /// The demo speaks for itself; of the daemon's own lines only what went wrong is shown, unless asked for.
 fn demo(global: &Global, args: args::DemoArgs) -> anyhow::Result<Exit> {
     let log = global.log(&LogConfig { format: LineFormat::Human, level: LogLevel::Error });
-    let args::DemoArgs { run_for, data_dir, block_time, keep } = args;
-    with_logs(&log, async || Ok(app::demo(app::DemoOptions { run_for, data_dir, block_time, keep }).await?))
+    let args::DemoArgs { run_for, data_dir, block_time, keep, without_redis } = args;
+    with_logs(&log, async || {
+        let options = app::DemoOptions { run_for, data_dir, block_time, keep, without_redis };
+        Ok(app::demo(options).await?)
+    })
 }
 
 /// Sets up the logs and runs a command to its end.

@@ -202,7 +202,7 @@ async function ofChainflume() {
   // A demo without new blocks: only the messages of this run.
   // Free the memory of the history sync: otherwise idle connections would reuse it and seem to need none.
   const env = { ...process.env, MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "65536" };
-  const daemon = start(binary, ["demo", "--block-time", "10m", "--data-dir", folder], { env });
+  const daemon = start(binary, ["demo", "--without-redis", "--block-time", "10m", "--data-dir", folder], { env });
   let [url, psql] = [];
   for (;;) {
     const line = await daemon.line();

@@ -1,5 +1,5 @@
 //! The whole product on one machine with no account anywhere: the built-in development chain, a private
-//! PostgreSQL, the daemon between them, and at the end a comparison of every row with the chain.
+//! PostgreSQL, a private Redis where one is installed, the daemon between them, and at the end a comparison of every row with the chain.
 
 /// Prints a line. A reader that closed the pipe (`| head`) is no reason to panic, as `println!` would.
 macro_rules! print_line {
@@ -11,6 +11,7 @@ macro_rules! print_line {
 
 mod config;
 mod heard;
+mod redis;
 mod verify;
 mod watch;
 
@@ -33,7 +34,8 @@ use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
 use chainflume_ops::shutdown;
 use chainflume_ops::supervise::Supervisor;
-use heard::Heard;
+use heard::{Heard, MessageCount};
+use redis::DemoRedis;
 pub use verify::{Difference, compare};
 use watch::DemoWatch;
 
@@ -48,6 +50,8 @@ pub struct DemoOptions {
     pub block_time: Duration,
     /// Leaves the data where it is at the end.
     pub keep: bool,
+    /// Starts no Redis, also where one is installed.
+    pub without_redis: bool,
 }
 
 /// Blocks the chain has when the demo starts, so that history sync is seen too.
@@ -90,8 +94,12 @@ async fn run_in(
         server.http_url(),
         server.ws_url()
     );
+    let redis = match args.without_redis {
+        true => None,
+        false => DemoRedis::start(folder.path()).await?,
+    };
     let listener = config::admin_port()?;
-    let loaded = folder.write_config(&server, &listener, args.block_time)?;
+    let loaded = folder.write_config(&server, &listener, args.block_time, redis.as_ref())?;
     let (board, handle) = (Board::default(), metrics::install().map_err(anyhow::Error::from)?);
     let admin = AdminServer::on(listener, admin_settings(&loaded.config), board.clone(), handle)
         .map_err(anyhow::Error::from)?;
@@ -101,7 +109,7 @@ async fn run_in(
         folder.path().display(),
         started.elapsed().as_secs_f32()
     );
-    Demo { chain, server, loaded, database, stop, started }.run(args, (admin, board)).await
+    Demo { chain, server, loaded, database, redis, stop, started }.run(args, (admin, board)).await
 }
 
 struct Demo {
@@ -109,6 +117,7 @@ struct Demo {
     server: Server,
     loaded: Loaded,
     database: OpenDatabase,
+    redis: Option<DemoRedis>,
     stop: CancellationToken,
     started: Instant,
 }
@@ -118,6 +127,9 @@ impl Demo {
         let outcome = self.run_daemon(args, watched).await;
         self.server.stop().await;
         self.database.close().await;
+        if let Some(redis) = self.redis {
+            redis.stop().await;
+        }
         outcome
     }
 
@@ -129,7 +141,7 @@ impl Demo {
     ) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
         let server = serve::bind(&self.loaded)?;
-        self.print_hints(&admin, server.as_ref());
+        self.print_hints(&admin, server.as_ref(), args.without_redis);
         let all = CancellationToken::new();
         let (supervisor, mut tasks) = (Supervisor::new(&board, &self.stop), JoinSet::new());
         let mut loops = Loops::without_leases(&supervisor, &board, &all);
@@ -139,11 +151,15 @@ impl Demo {
             let make = move || index::indexer_of(&loaded, &about, &store, &board);
             loops.chain(&mut tasks, chain, anew(make()?, make));
         }
-        let heard = Heard::default();
-        if let Some(bus) = deliver::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?
-        {
-            tasks.spawn(heard.listen(&bus));
-        }
+        let bus = deliver::start_relays(&self.loaded, &self.database.store, &mut tasks, &mut loops)?;
+        let messages = bus.map_or_else(
+            || MessageCount::InRedis(board.clone()),
+            |bus| {
+                let heard = Heard::default();
+                tasks.spawn(heard.listen(&bus));
+                MessageCount::Heard(heard)
+            },
+        );
         let mut background = Background::new(&supervisor, &board);
         background.probe(&self.database.store);
         background.admin(admin);
@@ -156,7 +172,7 @@ impl Demo {
             reorg_every: Some(REORG_EVERY),
             max_reorg_depth: MAX_REORG_DEPTH,
         });
-        let mut watch = DemoWatch::new(board, (self.database.store.clone(), heard), self.started);
+        let mut watch = DemoWatch::new(board, (self.database.store.clone(), messages), self.started);
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
         shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
@@ -187,11 +203,17 @@ impl Demo {
         }
     }
 
-    fn print_hints(&self, admin: &AdminServer, server: Option<&PublicServer>) {
+    fn print_hints(&self, admin: &AdminServer, server: Option<&PublicServer>, is_alone: bool) {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
-        print_line!("  messages  in this process, since [redis] names no server");
+        match &self.redis {
+            Some(redis) => print_line!("  messages  in a private Redis, {}", redis.url()),
+            None if is_alone => print_line!("  messages  in this process"),
+            None => print_line!(
+                "  messages  in this process; they go to a private Redis where redis-server is installed (apt-get install redis-server)"
+            ),
+        }
         if let Some(server) = server {
             let address = server.address();
             print_line!(
@@ -202,6 +224,9 @@ impl Demo {
         print_line!("  admin     http://{admin}\n\ntry, in another terminal:");
         print_line!("  {psql} -c 'select * from stake_vault_staked order by block_number desc limit 5'");
         print_line!("  {psql} -c 'select * from users order by stake_amount desc limit 5'");
+        if let Some(redis) = &self.redis {
+            print_line!("  {}", redis.read_command());
+        }
         print_line!("  curl -s http://{admin}/readyz");
         if let Some(server) = server {
             // In quotes: a shell may take `?` for a pattern.

@@ -85,8 +85,11 @@ pub struct StoredDifference {
 pub struct StoredLease {
     /// `chain <id>`, `sink <name>` or `outbox`.
     pub lease: String,
-    /// Who holds it, `None` while nobody does.
+    /// Who holds it, or held it until its session was gone; `None` while it is free.
     pub holder: Option<String>,
+    /// Whether the session of the holder is there.
+    #[serde(skip)]
+    pub is_held: bool,
     /// The fencing token.
     pub epoch: u64,
     /// Until it ends if it is not renewed.
@@ -234,7 +237,14 @@ fn stored_difference((chain, difference): (String, SourceDifference)) -> StoredD
 fn stored_lease(row: LeaseRow) -> StoredLease {
     let LeaseRow { name, holder, epoch, standing, left } = row;
     let holder = (standing != LeaseState::Free).then_some(holder);
-    StoredLease { lease: name.to_string(), holder, epoch: epoch.number(), seconds_left: left.as_secs() }
+    let is_held = standing == LeaseState::Held;
+    StoredLease {
+        lease: name.to_string(),
+        holder,
+        is_held,
+        epoch: epoch.number(),
+        seconds_left: left.as_secs(),
+    }
 }
 
 fn stored_reorg(reorg: ReorgRecord) -> StoredReorg {

@@ -141,6 +141,9 @@ pub struct DemoArgs {
     /// Keep the database at the end
     #[arg(long)]
     pub keep: bool,
+    /// Publish in this process alone, also where redis-server is installed
+    #[arg(long)]
+    pub without_redis: bool,
 }
 
 /// `init`

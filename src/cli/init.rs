@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{Global, InitArgs};
 use super::exit::{Exit, Failure, OrExit};
-use super::known_chains::{KNOWN_CHAINS, KnownChain};
+use super::known_chains::{CONFIRMATIONS, KNOWN_CHAINS, KnownChain};
 use super::output;
 use crate::config::{Config, MANUAL, ProcessEnvironment};
 use chainflume_core::mapping::Family;
@@ -43,7 +43,8 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
 }
 
 fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<ConfigDraft> {
-    let (chain, chain_id, block_time) = chain(args)?;
+    let (chain, chain_id) = chain(args)?;
+    let known = KNOWN_CHAINS.iter().find(|known| known.chain_id == chain_id);
     // MAINNET_HTTP for mainnet: the default makes the file right before the variable is set.
     let variable = |suffix: &str| format!("{}_{suffix}", chain.to_uppercase().replace('-', "_"));
     let http = || format!("${{{}:-http://127.0.0.1:8545}}", variable("HTTP"));
@@ -59,7 +60,8 @@ fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<Config
         ws: args.ws.clone().unwrap_or_else(ws),
         chain,
         chain_id,
-        block_time,
+        block_time: known.map_or("12s", |known| known.block_time),
+        confirmations: known.map_or(CONFIRMATIONS, |known| known.confirmations),
         name: args.name.clone().unwrap_or_else(|| name.to_owned()),
         family,
         addresses: args.address.clone(),
@@ -69,8 +71,8 @@ fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<Config
     })
 }
 
-/// Name, id and block time, each from the other where one is left out.
-fn chain(args: &InitArgs) -> Result<(String, u64, &'static str), Failure> {
+/// Name and id, each from the other where one is left out.
+fn chain(args: &InitArgs) -> Result<(String, u64), Failure> {
     let known = |fits: &dyn Fn(&KnownChain) -> bool| KNOWN_CHAINS.iter().find(|chain| fits(chain));
     let by_name = |name: &str| known(&|chain| chain.name == name);
     let by_id = |id: u64| known(&|chain| chain.chain_id == id);
@@ -78,7 +80,7 @@ fn chain(args: &InitArgs) -> Result<(String, u64, &'static str), Failure> {
         let names: Vec<_> = KNOWN_CHAINS.iter().map(|chain| chain.name).collect();
         Failure::new(Exit::Usage, format!("{what} (known without: {})", names.join(", ")))
     };
-    let (name, id) = match (&args.chain, args.chain_id) {
+    Ok(match (&args.chain, args.chain_id) {
         (Some(name), Some(id)) => (name.clone(), id),
         (Some(name), None) => match by_name(name) {
             Some(chain) => (name.clone(), chain.chain_id),
@@ -89,8 +91,7 @@ fn chain(args: &InitArgs) -> Result<(String, u64, &'static str), Failure> {
             None => return Err(missing(format!("give chain {id} a name with --chain"))),
         },
         (None, None) => ("mainnet".to_owned(), 1),
-    };
-    Ok((name, id, by_id(id).map_or("12s", |chain| chain.block_time)))
+    })
 }
 
 /// The path to the ABI as the file has to contain it: its paths are relative to its own folder, those of the

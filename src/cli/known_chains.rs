@@ -4,17 +4,28 @@ pub(super) struct KnownChain {
     pub chain_id: u64,
     /// As the configuration writes it.
     pub block_time: &'static str,
+    /// Blocks below the head.
+    pub confirmations: u64,
 }
 
-/// Ids as on chainlist.org; block times as the chains' own documentation gives them.
-pub(super) const KNOWN_CHAINS: [KnownChain; 9] = [
-    KnownChain { name: "mainnet", chain_id: 1, block_time: "12s" },
-    KnownChain { name: "sepolia", chain_id: 11_155_111, block_time: "12s" },
-    KnownChain { name: "optimism", chain_id: 10, block_time: "2s" },
-    KnownChain { name: "base", chain_id: 8453, block_time: "2s" },
-    KnownChain { name: "base-sepolia", chain_id: 84_532, block_time: "2s" },
-    KnownChain { name: "arbitrum", chain_id: 42_161, block_time: "250ms" },
-    KnownChain { name: "arbitrum-sepolia", chain_id: 421_614, block_time: "250ms" },
-    KnownChain { name: "polygon", chain_id: 137, block_time: "2s" },
-    KnownChain { name: "gnosis", chain_id: 100, block_time: "5s" },
+/// Of chains whose reorgs are short or rare, and of unknown ones.
+pub(super) const CONFIRMATIONS: u64 = 2;
+
+const fn known(name: &'static str, chain_id: u64, block_time: &'static str) -> KnownChain {
+    KnownChain { name, chain_id, block_time, confirmations: CONFIRMATIONS }
+}
+
+/// Ids as on chainlist.org; block times as the chains' own documentation gives them. A development node (Anvil, Hardhat) makes a
+/// block for each transaction and no other: there a log that waits for more blocks is never seen.
+pub(super) const KNOWN_CHAINS: [KnownChain; 10] = [
+    known("mainnet", 1, "12s"),
+    known("sepolia", 11_155_111, "12s"),
+    known("optimism", 10, "2s"),
+    known("base", 8453, "2s"),
+    known("base-sepolia", 84_532, "2s"),
+    known("arbitrum", 42_161, "250ms"),
+    known("arbitrum-sepolia", 421_614, "250ms"),
+    known("polygon", 137, "2s"),
+    known("gnosis", 100, "5s"),
+    KnownChain { name: "anvil", chain_id: 31_337, block_time: "1s", confirmations: 0 },
 ];

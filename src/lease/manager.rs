@@ -28,6 +28,8 @@ pub struct LeaseManager {
     namesakes: BTreeMap<String, u64>,
     /// Those of them that have extended it since.
     twins: BTreeSet<String>,
+    /// Whether no other instance was on the database when it was last read. Then no operator asks who leads.
+    is_alone: bool,
     failing: bool,
 }
 
@@ -61,6 +63,7 @@ impl LeaseManager {
             idle: BTreeMap::new(),
             namesakes: BTreeMap::new(),
             twins: BTreeSet::new(),
+            is_alone: true,
             failing: false,
         }
     }
@@ -104,6 +107,7 @@ impl LeaseManager {
         let roll = self.session.roll().await.map_err(text)?;
         self.update_idle(&roll);
         self.find_twins(&roll);
+        self.is_alone = self.settings.sole || roll.instances.iter().all(|row| self.is_own(&row.holder));
         for next in self.decide(&roll) {
             match next {
                 Move::Take { name, seen, is_orphan } => {
@@ -140,7 +144,10 @@ impl LeaseManager {
             if matches!(slot.cell.state(), SlotState::Vacant | SlotState::Gone) {
                 self.session.release(name, epoch).await?;
                 slot.epoch = None;
-                tracing::info!(lease = name.as_str(), %epoch, "lease released");
+                match self.is_alone {
+                    true => tracing::debug!(lease = name.as_str(), %epoch, "lease released"),
+                    false => tracing::info!(lease = name.as_str(), %epoch, "lease released"),
+                }
                 self.board.lease(name.as_str(), |lease| *lease = LeaseHealth::default());
             }
         }
@@ -158,10 +165,12 @@ impl LeaseManager {
             slot.cell.grant(epoch);
             self.idle.remove(&name);
             metrics::lease_taken(name.as_str());
-            if is_orphan {
-                tracing::warn!(lease = name.as_str(), %epoch, "lease taken: its holder is gone");
-            } else {
-                tracing::info!(lease = name.as_str(), %epoch, "lease taken");
+            match (self.is_alone, is_orphan) {
+                (true, _) => tracing::debug!(lease = name.as_str(), %epoch, "lease taken"),
+                (false, true) => {
+                    tracing::warn!(lease = name.as_str(), %epoch, "lease taken: its holder is gone");
+                }
+                (false, false) => tracing::info!(lease = name.as_str(), %epoch, "lease taken"),
             }
             let holder = Some(self.session.holder().to_owned());
             self.board.lease(name.as_str(), |lease| {
@@ -217,6 +226,11 @@ impl LeaseManager {
                 self.board.lease(name.as_str(), |lease| *lease = LeaseHealth { held: false, holder, epoch });
             }
         }
+    }
+
+    /// Whether a holder is this run, or an earlier run of this instance.
+    fn is_own(&self, holder: &str) -> bool {
+        instance(holder) == instance(self.session.holder()) && !self.twins.contains(holder)
     }
 
     /// A killed run of this instance no longer extends its life. An instance of the same name that does is another

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::loops::{LISTEN_HANG_TIMEOUT, Loops, anew};
-use super::parts::{Loaded, redis_settings};
+use super::parts::{Loaded, authority, redis_settings};
 use super::trigger::reaction;
 use crate::config;
 use chainflume_core::domain::AddressSet;
@@ -18,6 +18,7 @@ use chainflume_deliver::relay::{
 };
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, TakeAnswer, WebhookSettings, WebhookSink};
 use chainflume_ops::health::Board;
+use chainflume_ops::http::HttpError;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Loop, Supervisor};
 use chainflume_store::{HistoryRetention, Store};
@@ -180,13 +181,12 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
         let (path, name) = (loaded.path.display(), &webhook.endpoint.name);
         AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
     };
-    let read = |file: &PathBuf| {
-        std::fs::read(file)
-            .map_err(|error| wrong("ca_file", format!("{} cannot be read: {error}", file.display())))
-    };
+    let read = |file: &PathBuf| authority(file).map_err(|text| wrong("ca_file", text));
     let ca = webhook.ca_file.as_ref().map(read).transpose()?;
-    WebhookSink::new(WebhookSettings { ca, ..webhook.endpoint.clone() })
-        .map_err(|error| wrong("url", error.to_string()))
+    WebhookSink::new(WebhookSettings { ca, ..webhook.endpoint.clone() }).map_err(|error| {
+        let key = if matches!(error, HttpError::Authority(_)) { "ca_file" } else { "url" };
+        wrong(key, error.to_string())
+    })
 }
 
 /// The name its cursor goes by.

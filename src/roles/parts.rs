@@ -1,6 +1,6 @@
 //! From the config's plain data to what each room wants.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::AppError;
 use crate::config::{self, Config};
@@ -14,7 +14,7 @@ use chainflume_index::{TranslatedSource, Translator};
 use chainflume_store::{ChainRecord, SourceRecord};
 
 use crate::{admin, lease, postgres};
-use chainflume_ops::telemetry;
+use chainflume_ops::{telemetry, tls};
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -69,6 +69,18 @@ fn host_name() -> String {
     if read.trim().is_empty() { "localhost".to_owned() } else { read.trim().to_owned() }
 }
 
+/// The certificate authorities of a file.
+///
+/// # Errors
+/// When it cannot be read, or has no certificate: then no server would be trusted.
+pub(crate) fn authority(file: &Path) -> Result<Vec<u8>, String> {
+    let pem = std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    match tls::has_certificate(&pem) {
+        true => Ok(pem),
+        false => Err(format!("{} has no certificate; name a certificate authority in PEM", file.display())),
+    }
+}
+
 /// `None` where no Redis is configured.
 ///
 /// # Errors
@@ -77,10 +89,8 @@ pub(crate) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettin
     let config::Redis { servers, ca_file, streams } = &loaded.config.redis;
     let Some(servers) = servers.clone() else { return Ok(None) };
     let read = |file: &PathBuf| {
-        std::fs::read(file).map_err(|error| {
-            let (path, file) = (loaded.path.display(), file.display());
-            AppError::Config(format!("{path}: redis.ca_file: {file} cannot be read: {error}"))
-        })
+        let wrong = |text| AppError::Config(format!("{}: redis.ca_file: {text}", loaded.path.display()));
+        authority(file).map_err(wrong)
     };
     let ca = ca_file.as_ref().map(read).transpose()?;
     Ok(Some(sink::RedisSettings { servers, ca, ..streams.clone() }))

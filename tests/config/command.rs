@@ -206,3 +206,40 @@ fn the_views_that_the_readme_names_are_those_of_its_init() {
         assert!(written.contains(variable.trim_end_matches('=')) && readme.contains(variable), "{variable}");
     }
 }
+
+#[test]
+fn the_readme_on_a_development_node_is_right_as_it_is() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+        .expect("it is there");
+    let mut lines = readme.lines().filter_map(|line| line.strip_prefix("chainflume init "));
+    let line = lines.find(|line| line.contains("--chain anvil")).expect("it is there");
+    let folder = TempDir::new().expect("a folder");
+    let run = |args: &[&str]| chainflume(folder.path(), args);
+    assert_eq!(run(&["init"].into_iter().chain(line.split(' ')).collect::<Vec<_>>()).0, 0);
+    let file = folder.path().join("chainflume.toml");
+    let mut text = fs::read_to_string(&file).expect("written");
+    // The node makes no block without a transaction.
+    assert!(text.contains("chain_id = 31337\n") && text.contains("confirmations = 0\n"), "{text}");
+    let (_, source) = readme.split_once("```toml\n").expect("a table");
+    text += source.split_once("```").expect("its end").0;
+    fs::write(&file, text).expect("written");
+    fs::create_dir(folder.path().join("abi")).expect("made");
+    let bought = r#"[{"type":"event","name":"Bought","inputs":[]}]"#;
+    fs::write(folder.path().join("abi/Shop.json"), bought).expect("written");
+    let (code, answer, errors) = run(&["check", "--offline"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(answer.contains("0 confirmations") && answer.contains("source shop: generic"), "{answer}");
+}
+
+#[test]
+fn a_statement_for_psql_is_not_taken_for_a_configuration() {
+    let folder = folder_with(RIGHT);
+    let (code, _, errors) = chainflume(folder.path(), &["psql", "-c", "select 1"]);
+    assert_eq!(
+        (code, errors.as_str()),
+        (
+            64,
+            "error: -c names the configuration file; arguments of psql follow --, as in `chainflume psql -- -c \"select …\"`\n"
+        )
+    );
+}

@@ -6,6 +6,8 @@ mod anvil;
 mod balancer;
 #[path = "../support/cable.rs"]
 mod cable;
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/cluster.rs"]
 mod cluster;
 #[path = "../support/daemon.rs"]
@@ -28,6 +30,8 @@ mod receiver;
 mod redis_server;
 #[path = "../support/redis_sets.rs"]
 mod redis_sets;
+#[path = "../support/redis_wiring.rs"]
+mod redis_wiring;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/story.rs"]

@@ -14,6 +14,7 @@ mod redis_states;
 mod restore;
 mod retention;
 mod sentinel;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

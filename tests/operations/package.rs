@@ -221,6 +221,7 @@ fn a_release_is_a_tarball_a_package_checksums_and_notes() {
     assert_eq!(String::from_utf8(checked.stdout).unwrap().lines().count(), 3);
     let notes = std::fs::read_to_string(dist.join("NOTES.md")).unwrap();
     assert!(notes.contains("with glibc 2.") && notes.contains("\n### "), "{notes}");
+    assert!(!notes.contains("Unreleased"), "the notes are those of a version: {notes}");
 
     run("tar", &["-xzf", tarball.to_str().unwrap(), "-C", folder.path().to_str().unwrap()]);
     let tree = folder.path().join(&name);

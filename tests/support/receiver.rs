@@ -11,10 +11,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Response};
 use axum::routing::any;
+use axum::serve::Listener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A secret of 32 bytes, only for the tests.
@@ -67,6 +71,34 @@ impl Reply {
     }
 }
 
+/// What the next connections are accepted with.
+pub type Acceptor = Arc<Mutex<TlsAcceptor>>;
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: Acceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((tcp, address)) = self.tcp.accept().await else { continue };
+            let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // A client that does not trust the certificate ends the connection here.
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
 type Rule = Box<dyn FnMut(&Got) -> Reply + Send>;
 
 struct Inner {
@@ -78,6 +110,8 @@ struct Inner {
 /// The server; it ends when dropped.
 pub struct Receiver {
     inner: Arc<Mutex<Inner>>,
+    /// Scheme, host and port.
+    origin: String,
     address: SocketAddr,
     _server: AbortOnDropHandle<()>,
 }
@@ -89,19 +123,30 @@ impl Receiver {
     }
 
     pub async fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        Self::serve(listener, address, format!("http://{address}"))
+    }
+
+    /// Proves itself with what `acceptor` holds at that moment, and is reached by the name `localhost`.
+    pub async fn start_tls(acceptor: Acceptor) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = tcp.local_addr().expect("bound");
+        Self::serve(TlsListener { tcp, acceptor }, address, format!("https://localhost:{}", address.port()))
+    }
+
+    fn serve(listener: impl Listener<Addr = SocketAddr>, address: SocketAddr, origin: String) -> Self {
         let rule: Rule = Box::new(|_| Reply::status(204));
         let inner = Arc::new(Mutex::new(Inner { got: Vec::new(), looks: 0, rule }));
-        let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
         let app = Router::new().fallback(any(answer)).with_state(inner.clone());
         let server = tokio::spawn(async move {
             axum::serve(listener, app).await.expect("it serves");
         });
-        Self { inner, address, _server: AbortOnDropHandle::new(server) }
+        Self { inner, origin, address, _server: AbortOnDropHandle::new(server) }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/hooks/canary-in-path", self.address)
+        format!("{}/hooks/canary-in-path", self.origin)
     }
 
     pub fn port(&self) -> u16 {

@@ -2,13 +2,13 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chainflume_deliver::sink::{RedisServers, RedisSettings, RedisSink};
 
-use crate::redis_server::{RedisServer, free_port};
+use crate::certificates::Certificates;
+use crate::redis_server::RedisServer;
+use crate::redis_wiring::{ClusterNode, Wiring, tls_options};
 
 /// Streams by name: number and message of every entry.
 pub type Streams = BTreeMap<String, Vec<(u64, String)>>;
@@ -19,7 +19,12 @@ pub struct RedisSet {
     /// All servers that may hold streams.
     pub servers: Vec<RedisServer>,
     pub sentinels: Vec<RedisServer>,
+    /// What all of them prove themselves with, where they speak TLS.
+    pub certificates: Option<Certificates>,
 }
+
+/// What the certificates are for, as the servers announce themselves.
+pub const NAMES: &str = "DNS:localhost,IP:127.0.0.1";
 
 /// The rights that the manual lists, and no others.
 const RIGHTS: [&str; 11] = [
@@ -55,7 +60,8 @@ pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
-fn rights(more: &'static str) -> Vec<&'static str> {
+/// The options for a user with the manual's rights and these.
+pub fn rights(more: &'static str) -> Vec<&'static str> {
     let given = RIGHTS.iter().flat_map(|words| words.split(' '));
     given.chain(more.split_ascii_whitespace()).collect()
 }
@@ -64,33 +70,35 @@ impl RedisSet {
     pub fn single() -> Self {
         let server = RedisServer::start();
         let settings = settings(RedisServers::Single(server.url()));
-        Self { settings, servers: vec![server], sentinels: Vec::new() }
+        Self { settings, servers: vec![server], sentinels: Vec::new(), certificates: None }
     }
 
     /// One server with TLS, and a user without further rights. The test itself uses another port.
     pub fn tls() -> Self {
-        let folder = tempfile::tempdir().expect("a folder").keep();
-        certificates(&folder);
-        let ca = std::fs::read(folder.join("ca.crt")).expect("made");
-        let tls_port = free_port();
-        let port = tls_port.to_string();
-        let mut options = vec!["--tls-port", port.as_str()];
-        options.extend(TLS);
-        options.extend(rights(""));
-        let server = RedisServer::start_in(folder, &options);
-        let url = format!("rediss://flume:pass~word@localhost:{tls_port}/");
-        let settings = RedisSettings { ca: Some(ca), ..settings(RedisServers::Single(url)) };
-        Self { settings, servers: vec![server], sentinels: Vec::new() }
+        let wire = Wiring::by_tls(Certificates::new(NAMES));
+        let (server, port) = wire.server(&rights(""));
+        let url = wire.url("flume:pass~word", port);
+        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Single(url)) };
+        let certificates = wire.certificates;
+        Self { settings, servers: vec![server], sentinels: Vec::new(), certificates }
     }
 
     /// A master, a replica and three sentinels, all with passwords.
     pub async fn sentinel() -> Self {
-        let rights = rights("+role");
-        let master = RedisServer::start_with(&rights);
-        let port = master.port.to_string();
-        let mut options = rights.clone();
-        options.extend(["--replicaof", "127.0.0.1", port.as_str(), "--repl-diskless-sync-delay", "0"]);
-        let replica = RedisServer::start_with(&options);
+        Self::behind_sentinels(Wiring::plain()).await
+    }
+
+    /// The same, where all of them speak TLS.
+    pub async fn sentinel_by_tls(certificates: Certificates) -> Self {
+        Self::behind_sentinels(Wiring::by_tls(certificates)).await
+    }
+
+    async fn behind_sentinels(wire: Wiring) -> Self {
+        let mut options = rights("+role");
+        let (master, port) = wire.server(&options);
+        let master_port = port.to_string();
+        options.extend(["--replicaof", "127.0.0.1", master_port.as_str(), "--repl-diskless-sync-delay", "0"]);
+        let (replica, _) = wire.server(&options);
         // A pause of a busy machine must not count as a failure.
         let lines = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -98,13 +106,14 @@ impl RedisSet {
              sentinel failover-timeout mymaster 6000\n\
              user watcher on >other-word -@all +sentinel|get-master-addr-by-name\n"
         );
-        let sentinels: Vec<_> = (0..3).map(|_| RedisServer::start_sentinel(&lines)).collect();
-        let urls = sentinels.iter().map(|one| one.url().replace("://", "://watcher:other-word@"));
-        let settings = settings(RedisServers::Sentinel {
-            sentinels: urls.collect(),
-            master: "redis://flume:pass~word@mymaster/".to_owned(),
-        });
-        let set = Self { settings, servers: vec![master, replica], sentinels };
+        let started: Vec<_> = (0..3).map(|_| wire.sentinel(&lines)).collect();
+        let urls = started.iter().map(|(_, port)| wire.url("watcher:other-word", *port)).collect();
+        let master_url = format!("{}://flume:pass~word@mymaster/", wire.scheme());
+        let servers_of = RedisServers::Sentinel { sentinels: urls, master: master_url };
+        let settings = RedisSettings { ca: wire.ca(), ..settings(servers_of) };
+        let sentinels = started.into_iter().map(|(sentinel, _)| sentinel).collect();
+        let servers = vec![master, replica];
+        let set = Self { settings, servers, sentinels, certificates: wire.certificates };
         until("the sentinels know all others", async || set.sentinels_agree().await).await;
         set
     }
@@ -122,24 +131,25 @@ impl RedisSet {
 
     /// Masters with equal shares of the slots, and as many replicas, or none.
     pub async fn cluster(masters: usize, with_replicas: bool) -> Self {
+        Self::cluster_of((masters, with_replicas), Wiring::plain()).await
+    }
+
+    /// Three masters that speak TLS.
+    pub async fn cluster_by_tls(certificates: Certificates) -> Self {
+        Self::cluster_of((3, false), Wiring::by_tls(certificates)).await
+    }
+
+    async fn cluster_of((masters, with_replicas): (usize, bool), wire: Wiring) -> Self {
         let count = if with_replicas { masters * 2 } else { masters };
-        let start = |_| {
-            let bus = free_port().to_string();
-            let mut options = rights("+asking");
-            options.extend(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
-            // One silent node stops the whole cluster, and a node that answers late is forgotten. The server's default
-            // tolerates the pauses of a busy machine.
-            options.extend(["--cluster-node-timeout", "15000", "--cluster-replica-validity-factor", "0"]);
-            options.extend(["--repl-diskless-sync-delay", "0", "--cluster-port", bus.as_str()]);
-            (RedisServer::start_with(&options), bus)
-        };
-        let (servers, buses): (Vec<_>, Vec<_>) = (0..count).map(start).unzip();
-        let urls = servers.iter().map(|one| one.url().replace("://", "://flume:pass~word@"));
-        let settings = settings(RedisServers::Cluster(urls.collect()));
-        let set = Self { settings, servers, sentinels: Vec::new() };
-        for (server, bus) in set.servers.iter().zip(&buses).skip(1) {
-            let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port);
-            set.servers[0].run::<()>(&meet).await;
+        let started: Vec<ClusterNode> = (0..count).map(|_| wire.cluster_node()).collect();
+        let urls = started.iter().map(|node| wire.url("flume:pass~word", node.port)).collect();
+        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Cluster(urls)) };
+        let places: Vec<String> =
+            started.iter().map(|node| format!("127.0.0.1 {} {}", node.port, node.bus)).collect();
+        let servers = started.into_iter().map(|node| node.server).collect();
+        let set = Self { settings, servers, sentinels: Vec::new(), certificates: wire.certificates };
+        for place in &places[1..] {
+            set.servers[0].run::<()>(&format!("CLUSTER MEET {place}")).await;
         }
         for (index, server) in set.servers.iter().take(masters).enumerate() {
             let (from, to) = (index * 16_384 / masters, (index + 1) * 16_384 / masters - 1);
@@ -188,6 +198,16 @@ impl RedisSet {
 
     pub fn sink(&self) -> RedisSink {
         RedisSink::new(self.settings.clone()).expect("right")
+    }
+
+    /// Lets each server read its certificate again. Connections that are open stay.
+    pub async fn read_certificates_again(&self) {
+        let words = tls_options(self.certificates.as_ref().expect("they speak TLS"));
+        let pairs = words.iter().map(|word| word.trim_start_matches("--"));
+        let command = format!("CONFIG SET {}", pairs.collect::<Vec<_>>().join(" "));
+        for server in &self.servers {
+            server.run::<()>(&command).await;
+        }
     }
 
     /// The table `[redis]` of a configuration.
@@ -243,29 +263,4 @@ impl RedisSet {
         }
         panic!("no server has {key}")
     }
-}
-
-const TLS: [&str; 8] = [
-    "--tls-auth-clients",
-    "no",
-    "--tls-ca-cert-file",
-    "DIR/ca.crt",
-    "--tls-cert-file",
-    "DIR/server.crt",
-    "--tls-key-file",
-    "DIR/server.key",
-];
-
-/// A certificate authority, and a certificate that it has signed for `localhost`.
-fn certificates(folder: &Path) {
-    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca \
-             -keyout ca.key -out ca.crt &&
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-             -keyout server.key -out server.csr &&
-         printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' >extensions &&
-         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt \
-             -extfile extensions";
-    let made =
-        Command::new("sh").args(["-c", script]).current_dir(folder).output().expect("sh is everywhere");
-    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
 }

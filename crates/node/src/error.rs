@@ -5,6 +5,7 @@ use alloy_primitives::B256;
 use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
 use chainflume_ops::metrics::StepErrorKind;
+use chainflume_ops::tls::TlsFault;
 
 /// Why a question to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,27 +120,27 @@ pub enum ChainError {
     },
 }
 
-/// Parts of what the system and TLS say of a connection that failed, each with what helps.
-const REMEDIES: [(&str, &str); 6] = [
-    (
-        "No CA certificates",
-        "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE",
-    ),
-    (
-        "UnknownIssuer",
-        "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
-         SSL_CERT_FILE",
-    ),
-    ("NotValidForName", "the node's certificate is for another name: write that name into the url"),
-    ("invalid peer certificate", "renew the node's certificate, or correct the clock of this machine"),
-    ("InvalidContentType", "the port does not speak TLS: write http:// or ws://, or another port"),
-    ("lookup address", "check the name of the host in the url"),
-];
-
 /// What helps where a node cannot be reached.
 fn remedy(reason: &str) -> &'static str {
-    let known = REMEDIES.iter().find(|(words, _)| reason.contains(words));
-    known.map_or("check the url and that the node runs", |(_, remedy)| remedy)
+    match TlsFault::of(reason) {
+        Some(TlsFault::NoAuthorities) => {
+            "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE"
+        }
+        Some(TlsFault::UnknownAuthority) => {
+            "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
+             SSL_CERT_FILE"
+        }
+        Some(TlsFault::OtherName) => {
+            "the node's certificate is for another name: write that name into the url"
+        }
+        Some(TlsFault::Certificate) => "renew the node's certificate, or correct the clock of this machine",
+        Some(TlsFault::NoTls) => "the port does not speak TLS: write http:// or ws://, or another port",
+        Some(TlsFault::ClientCertificate) => {
+            "the node wants a certificate of the client, which cannot be configured: use another port or a proxy before it"
+        }
+        None if reason.contains("lookup address") => "check the name of the host in the url",
+        None => "check the url and that the node runs",
+    }
 }
 
 /// What helps where the node asks for other credentials.

@@ -36,6 +36,7 @@ use body::{Body, BodyConsumer, BodyError};
 pub(super) use call::RpcCall;
 use call::{lead, max_bytes};
 use canceller::RequestCanceller;
+use chainflume_ops::http::build_client;
 use chainflume_ops::metrics;
 use chainflume_ops::tls;
 use in_flight::{AnswerBytes, BytesInFlight};
@@ -80,16 +81,18 @@ impl Rpc {
         if !settings.compression.is_for(&provider.http_url) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let client = reqwest::Client::builder()
-            // A redirect would send the key in our URL to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(settings.request_timeout)
-            .connect_timeout(settings.request_timeout)
-            .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")))
-            // Unfolded even where it was not asked for.
-            .gzip(true)
-            .default_headers(headers)
-            .build()
+        let builder = || {
+            reqwest::Client::builder()
+                // A redirect would send the key in our URL to another host.
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(settings.request_timeout)
+                .connect_timeout(settings.request_timeout)
+                .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")))
+                // Unfolded even where it was not asked for.
+                .gzip(true)
+                .default_headers(headers.clone())
+        };
+        let client = build_client(&provider.http_url, builder)
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
         let in_flight = BytesInFlight::new((&settings.name, &host), provider.pace.max_bytes_in_flight);
         Ok(Self {

@@ -6,5 +6,5 @@ mod client;
 mod error;
 
 pub use address::{AddressPolicy, special_use};
-pub use client::{HttpClient, HttpResponse, HttpSettings};
+pub use client::{HttpClient, HttpResponse, HttpSettings, build_client};
 pub use error::HttpError;

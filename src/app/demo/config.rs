@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 
+use super::redis::DemoRedis;
 use crate::config::{Config, ProcessEnvironment};
 use crate::roles::AppError;
 use crate::roles::Loaded;
@@ -85,10 +86,14 @@ impl Folder {
         server: &Server,
         admin: &TcpListener,
         block_time: Duration,
+        redis: Option<&DemoRedis>,
     ) -> Result<Loaded, AppError> {
         let path = self.path.join(MARKER);
         let port = admin.local_addr().context("the admin address is none")?.port();
-        let text = text(&self.path.join("data"), port, server, block_time);
+        let mut text = text(&self.path.join("data"), port, server, block_time);
+        if let Some(redis) = redis {
+            text += &format!("\n[redis]\nurl = \"{}\"\n", redis.url());
+        }
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         let config = Config::load(&path, &ProcessEnvironment)
             .map_err(|problems| AppError::Config(problems.to_string()))?;

@@ -7,7 +7,45 @@ use tokio::sync::broadcast::error::RecvError;
 use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_deliver::sink::Bus;
+use chainflume_ops::health::Board;
 use chainflume_store::Store;
+
+/// Where the messages go.
+#[derive(Clone)]
+pub(super) enum MessageCount {
+    /// They are counted in this process.
+    Heard(Heard),
+    /// They are in the demo's Redis, up to the number on the board.
+    InRedis(Board),
+}
+
+/// How long the newest messages may take.
+const ARRIVAL: Duration = Duration::from_secs(5);
+
+impl MessageCount {
+    /// How many arrived, once the newest has.
+    pub(super) async fn line(&self, store: &Store) -> Result<String, StoreError> {
+        let (newest, until) = (store.outbox().state().await?.last, Instant::now() + ARRIVAL);
+        while self.last() < newest && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(match self {
+            Self::Heard(heard) => {
+                let (confirmed, retracted) = heard.counts();
+                format!("{confirmed} confirmed and {retracted} retracted, of the {newest} written")
+            }
+            Self::InRedis(_) => format!("{} in Redis, of the {newest} written", self.last()),
+        })
+    }
+
+    /// Number of the newest message that arrived. Numbers have no gaps.
+    fn last(&self) -> u64 {
+        match self {
+            Self::Heard(heard) => heard.0.last.load(Ordering::Relaxed),
+            Self::InRedis(board) => board.sinks().get("redis").and_then(|sink| sink.delivered).unwrap_or(0),
+        }
+    }
+}
 
 /// Counts the messages that are heard in this process.
 #[derive(Clone, Default)]
@@ -42,14 +80,9 @@ impl Heard {
         }
     }
 
-    /// How many of each, once the newest has been heard.
-    pub(super) async fn line(&self, store: &Store) -> Result<String, StoreError> {
-        let (newest, until) = (store.outbox().state().await?.last, Instant::now() + Duration::from_secs(5));
-        while self.0.last.load(Ordering::Relaxed) < newest && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    /// How many were published, and how many taken back.
+    fn counts(&self) -> (u64, u64) {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (confirmed, retracted) = (count(&self.0.confirmed), count(&self.0.retracted));
-        Ok(format!("{confirmed} confirmed and {retracted} retracted, of the {newest} written"))
+        (count(&self.0.confirmed), count(&self.0.retracted))
     }
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 use tokio_util::sync::CancellationToken;
 
-use super::heard::Heard;
+use super::heard::MessageCount;
 use super::verify::Difference;
 use crate::roles::AppError;
 use chainflume_db::StoreError;
@@ -14,7 +14,7 @@ use chainflume_store::Store;
 pub(super) struct DemoWatch {
     board: Board,
     store: Store,
-    heard: Heard,
+    messages: MessageCount,
     started: Instant,
     last_tip: Option<u64>,
     last_events: u64,
@@ -27,11 +27,11 @@ pub(super) struct DemoWatch {
 const REORGS: u32 = 100_000;
 
 impl DemoWatch {
-    pub(super) fn new(board: Board, (store, heard): (Store, Heard), started: Instant) -> Self {
+    pub(super) fn new(board: Board, (store, messages): (Store, MessageCount), started: Instant) -> Self {
         Self {
             board,
             store,
-            heard,
+            messages,
             started,
             last_tip: None,
             last_events: 0,
@@ -135,7 +135,7 @@ impl DemoWatch {
             reorgs.len(),
             deepest.unwrap_or(0)
         );
-        print_line!("  messages         {}", self.heard.line(&self.store).await?);
+        print_line!("  messages         {}", self.messages.line(&self.store).await?);
         for line in difference.counts() {
             print_line!("  {line}");
         }

@@ -8,6 +8,7 @@ pub(super) struct ConfigDraft {
     pub chain: String,
     pub chain_id: u64,
     pub block_time: &'static str,
+    pub confirmations: u64,
     pub http: String,
     pub ws: String,
     pub name: String,
@@ -57,10 +58,8 @@ impl ConfigDraft {
         writeln!(text, "http = {}", quoted(&self.http))?;
         writeln!(text, "# Wakes the daemon when there is a block; empty: it asks every poll_interval.")?;
         writeln!(text, "ws = {}", quoted(&self.ws))?;
-        writeln!(
-            text,
-            "# Blocks below the head before a log counts, or \"safe\" or \"finalized\".\nconfirmations = 2"
-        )?;
+        writeln!(text, "# Blocks below the head before a log counts, or \"safe\" or \"finalized\".")?;
+        writeln!(text, "confirmations = {}", self.confirmations)?;
         writeln!(text, "# Usual time between blocks.\nblock_time = {}", quoted(self.block_time))
     }
 

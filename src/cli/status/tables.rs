@@ -31,8 +31,8 @@ fn chain_row(name: &str, chain: &ChainReport) -> Vec<String> {
     ]
 }
 
-/// Who leads the rest: sinks, audits, the outbox. Without a daemon, chains too. What the daemon that answers leads itself is nothing to
-/// look at, so a daemon that is alone has no such line.
+/// Who leads what the daemon that answers does not lead: other instances. Without a daemon that answers, chains too.
+/// A daemon that is alone has no such line, whether it runs or not.
 pub(super) fn leases(status: &Status) -> String {
     let leads = |lease: &str| {
         let leases = status.daemon.as_ref().map(|report| &report.leases);
@@ -40,10 +40,10 @@ pub(super) fn leases(status: &Status) -> String {
     };
     let is_reported = |lease: &str| status.daemon.is_some() && lease.starts_with("chain ") || leads(lease);
     let line = |lease: &StoredLease| {
-        let holder = lease.holder.as_deref().unwrap_or("nobody");
-        format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch)
+        let holder = lease.holder.as_ref().filter(|_| lease.is_held)?;
+        Some(format!("lease {}: {holder}, epoch {}\n", lease.lease, lease.epoch))
     };
-    status.leases.iter().filter(|lease| !is_reported(&lease.lease)).map(line).collect()
+    status.leases.iter().filter(|lease| !is_reported(&lease.lease)).filter_map(line).collect()
 }
 
 /// The state of each provider, and what it was asked.

@@ -4,16 +4,10 @@
 use percent_encoding::percent_decode_str;
 
 use super::Loaded;
+use chainflume_ops::tls::TlsFault;
 
 /// Parts of messages of PostgreSQL, of the driver and of the system, each with what helps. The first that fits counts.
-const REMEDIES: [(&[&str], &str); 9] = [
-    (
-        &["UnknownIssuer"],
-        "the server's certificate is of an authority that this machine does not know: name the authority's file in the url, \
-         ?sslmode=verify-full&sslrootcert=/path/ca.pem",
-    ),
-    (&["NotValidForName"], "the server's certificate is for another name: write that name into the url"),
-    (&["invalid peer certificate"], "renew the server's certificate, or correct the clock of this machine"),
+const REMEDIES: [(&[&str], &str); 6] = [
     (
         &["server does not support TLS"],
         "enable TLS on the server, or write ?sslmode=disable within your own network",
@@ -39,9 +33,27 @@ pub(super) fn remedy(loaded: &Loaded, error: &str) -> String {
             "the file {file} that the url names is not there; write the whole path: a relative one counts from the working folder"
         );
     }
+    if let Some(fault) = TlsFault::of(error) {
+        return of_tls(fault).to_owned();
+    }
     let fits = |words: &[&str]| words.iter().any(|words| error.contains(words));
     let known = REMEDIES.iter().find(|(words, _)| fits(words));
     known.map_or("check that it runs and lets us in", |(_, remedy)| remedy).to_owned()
+}
+
+fn of_tls(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::NoAuthorities | TlsFault::UnknownAuthority => {
+            "the server's certificate is of an authority that this machine does not know: name the authority's file in the url, \
+             ?sslmode=verify-full&sslrootcert=/path/ca.pem"
+        }
+        TlsFault::OtherName => "the server's certificate is for another name: write that name into the url",
+        TlsFault::Certificate => "renew the server's certificate, or correct the clock of this machine",
+        TlsFault::NoTls => "the port does not speak TLS: check host and port",
+        TlsFault::ClientCertificate => {
+            "the server wants a certificate of the client: add &sslcert=/path/client.crt&sslkey=/path/client.key to the url"
+        }
+    }
 }
 
 /// The first certificate or key of the URL whose file is not there.
@@ -72,7 +84,10 @@ mod tests {
     fn the_remedy_follows_from_what_failed() {
         for (error, words) in [
             ("invalid peer certificate: UnknownIssuer", "sslrootcert="),
-            ("invalid peer certificate: NotValidForName", "another name"),
+            (
+                "invalid peer certificate: certificate not valid for name \"db\"; certificate is",
+                "another name",
+            ),
             ("invalid peer certificate: Expired", "clock"),
             ("failed to lookup address information: Name or service not known", "name of the host"),
             ("password authentication failed for user \"flume\"", "user and password"),

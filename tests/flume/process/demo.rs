@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use chainflume_testkit::postgres::binaries;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home, finish};
+use crate::redis_sets::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_ends_by_itself_with_every_row_compared() {
@@ -46,6 +48,8 @@ async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_sums_up() {
         format!("a demo is running in {}; stop it or name another --data-dir", data.display())
     );
     first.until_printed("live from here").await;
+    let port = redis_port(&first);
+    until("messages are in its Redis", async || entries(port).await > 0).await;
     let status =
         finish(home.command(&["--config", data.join("demo.toml").to_str().expect("plain"), "status"])).await;
     let status = status.fine();
@@ -53,5 +57,57 @@ async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_sums_up() {
     first.signal(Signal::INT);
     assert_eq!(first.ended(Duration::from_secs(30)).await, Some(0), "{}", first.log());
     first.until_text("every row agrees with the chain\n");
+    assert!(first.printed().contains(" in Redis, of the "), "{}", first.printed());
     assert!(!data.exists(), "it cleans up");
+    assert!(!is_open(port), "its Redis has ended with it");
+}
+
+/// Of the line that reads the messages.
+fn redis_port(demo: &Daemon) -> u16 {
+    let printed = demo.printed();
+    let line = printed.lines().find_map(|line| line.trim().strip_prefix("redis-cli -p ")).expect("a line");
+    let (port, rest) = line.split_once(' ').expect("words");
+    assert!(rest.starts_with("XREAD BLOCK 0 STREAMS events:token "), "{line}");
+    port.parse().expect("a port")
+}
+
+fn is_open(port: u16) -> bool {
+    std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+async fn entries(port: u16) -> u64 {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).expect("a url");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");
+    redis::cmd("XLEN").arg("events:token").query_async(&mut connection).await.expect("a length")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_demo_leaves_no_redis_running() {
+    let home = Home::bare();
+    let data = home.path("demo");
+    let arguments = ["demo", "--block-time", "200ms", "--data-dir", data.to_str().expect("plain")];
+    let mut demo = Daemon::new(home.command(&arguments), 0);
+    demo.until_printed("redis-cli -p ").await;
+    let port = redis_port(&demo);
+    assert!(is_open(port));
+    demo.kill_9().await;
+    until("its Redis ends", async || !is_open(port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_without_a_redis_server_counts_messages_itself() {
+    let home = Home::bare();
+    let (data, programs) = (home.path("demo"), home.path("bin"));
+    std::fs::create_dir(&programs).expect("the folder takes one");
+    let postgres = binaries().join("postgres");
+    std::os::unix::fs::symlink(postgres, programs.join("postgres")).expect("a link");
+    let data_dir = data.to_str().expect("plain");
+    let mut command = home.command(&["demo", "--for", "3s", "--block-time", "200ms", "--data-dir", data_dir]);
+    command.env("PATH", &programs);
+    let text = finish(command).await.fine();
+    for words in ["(apt-get install redis-server)\n", " confirmed and ", "every row agrees with the chain\n"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("redis-cli"), "{text}");
 }

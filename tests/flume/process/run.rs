@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::daemon::{Home, agrees, is_root};
+use crate::daemon::{Home, agrees, finish, is_root};
 use crate::flume::{all_sources, devchain};
 use crate::postgres;
 
@@ -20,6 +20,21 @@ async fn it_syncs_and_follows_into_a_database_that_is_given() {
     daemon.until_tip(305).await;
     daemon.stop_well().await;
     agrees(&chain, &url, 305).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_authorities_follows_a_plain_node() {
+    let url = postgres::empty_database().await;
+    let (_, server) = devchain(23, 30).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let none = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nonexistent")];
+    let daemon = home.start_as(&["run"], &none);
+    daemon.until_tip(28).await;
+    let mut status = home.configured(&["status"]);
+    status.envs(none);
+    let status = finish(status).await.fine();
+    assert!(status.contains(" is ready\n"), "{status}");
+    daemon.stop_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

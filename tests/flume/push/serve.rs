@@ -3,6 +3,7 @@ use sqlx::AssertSqlSafe;
 use super::log::new_key;
 use super::wire::{Frame, Socket};
 use super::*;
+use crate::certificates::Certificates;
 use crate::process::systemd::Systemd;
 
 /// A public server without chains, on the database of a gate.
@@ -414,18 +415,6 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     daemon.stop_well().await;
 }
 
-/// An authority in `ca.crt`, and a certificate of its making with its key.
-fn certificate(folder: &std::path::Path) {
-    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt &&
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout new.key -out new.csr &&
-         printf 'subjectAltName=IP:127.0.0.1' >extensions &&
-         openssl x509 -req -in new.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out new.crt -extfile extensions &&
-         mv new.key server.key && mv new.crt server.crt";
-    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output();
-    let made = made.expect("sh is everywhere");
-    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
-}
-
 /// Whether the server answers a client that trusts this certificate alone.
 async fn is_trusted(port: u16, pem: &[u8]) -> bool {
     chainflume_ops::tls::install();
@@ -437,9 +426,8 @@ async fn is_trusted(port: u16, pem: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_replaced_without_a_restart() {
-    let folder = tempfile::tempdir().expect("a folder");
-    certificate(folder.path());
-    let path = |name: &str| folder.path().join(name);
+    let certificates = Certificates::new("IP:127.0.0.1");
+    let path = |name: &str| certificates.path(name);
     let tables = format!(
         "tls_certificate_file = {:?}\ntls_key_file = {:?}\n[server.auth]\nmode = \"none\"\n",
         path("server.crt"),
@@ -447,8 +435,7 @@ async fn a_certificate_is_replaced_without_a_restart() {
     );
     let gate = Gate::new(82, &tables).await;
     let daemon = gate.start().await;
-    let read = || std::fs::read(path("ca.crt")).expect("it is there");
-    let first = read();
+    let first = certificates.ca();
     assert!(is_trusted(gate.port, &first).await);
     let plain = request(gate.port, reqwest::Method::GET, "/openapi.json").send().await;
     assert!(plain.is_err(), "who speaks no TLS gets no answer: {plain:?}");
@@ -458,8 +445,8 @@ async fn a_certificate_is_replaced_without_a_restart() {
     let mut client = Client::start(&mut command);
     assert_eq!(client.next().await["ok"], true);
 
-    certificate(folder.path());
-    let (second, deadline) = (read(), Instant::now() + WAIT_LIMIT);
+    certificates.replace("IP:127.0.0.1");
+    let (second, deadline) = (certificates.ca(), Instant::now() + WAIT_LIMIT);
     while !is_trusted(gate.port, &second).await {
         assert!(Instant::now() < deadline, "the certificate is not replaced");
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -14,8 +14,9 @@ use chainflume_ops::http::AddressPolicy;
 use chainflume_outbox::{Lineage, OutboxEpoch};
 use tokio::sync::broadcast;
 
+use crate::certificates::Certificates;
 use crate::receiver::{Receiver, SECRET};
-use crate::redis_sets::{self, RedisSet};
+use crate::redis_sets::{self, NAMES, RedisSet};
 
 /// A sink and what it leads to.
 pub trait Fixture {
@@ -258,6 +259,16 @@ async fn redis_by_tls_for_a_user_of_few_rights_keeps_the_contract() {
 #[tokio::test]
 async fn redis_behind_sentinels_keeps_the_contract() {
     keeps_the_contract(RedisSet::sentinel().await).await;
+}
+
+#[tokio::test]
+async fn redis_behind_sentinels_by_tls_keeps_the_contract() {
+    keeps_the_contract(RedisSet::sentinel_by_tls(Certificates::new(NAMES)).await).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_by_tls_keeps_the_contract() {
+    keeps_the_contract(RedisSet::cluster_by_tls(Certificates::new(NAMES)).await).await;
 }
 
 #[tokio::test]

@@ -15,6 +15,18 @@ pub enum SinkError {
         /// The cause, from the operating system.
         reason: String,
     },
+    /// No connection, because TLS failed. An operator must change a certificate, or the configuration.
+    #[error("{sink} at {host} cannot be reached: {reason}; {remedy}")]
+    Untrusted {
+        /// The sink.
+        sink: &'static str,
+        /// Host and port.
+        host: String,
+        /// The cause, from the TLS library.
+        reason: String,
+        /// The remedy.
+        remedy: &'static str,
+    },
     /// The server is temporarily unable: it starts, is full, or has become a replica.
     #[error("{sink} at {host} does not take messages now: {answer}")]
     Unready {
@@ -161,6 +173,7 @@ impl SinkError {
     pub fn kind(&self) -> SinkErrorKind {
         match self {
             Self::Unreachable { .. } => SinkErrorKind::Unreachable,
+            Self::Untrusted { .. } => SinkErrorKind::Untrusted,
             Self::Unready { .. } => SinkErrorKind::Unready,
             Self::Refused { .. } => SinkErrorKind::Refused,
             Self::Lost { .. } => SinkErrorKind::Lost,

@@ -153,6 +153,9 @@ impl WebhookSink {
                 SinkError::Unreachable { sink, host, reason: format!("no answer within {after:?}") }
             }
             HttpError::Unreachable { reason, .. } => SinkError::Unreachable { sink, host, reason },
+            HttpError::Untrusted { reason, remedy, .. } => {
+                SinkError::Untrusted { sink, host, reason, remedy }
+            }
             HttpError::Answer { what, .. } => {
                 SinkError::Unusable { sink, host, reason: format!("it {what}") }
             }

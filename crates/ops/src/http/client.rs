@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, Response, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, redirect};
 
 use super::address::PolicyResolver;
 use super::{AddressPolicy, HttpError};
-use crate::tls;
+use crate::tls::{self, TlsFault};
 
 /// The server and the limits of requests.
 #[derive(Clone)]
@@ -48,6 +48,8 @@ pub struct HttpClient {
     url: Url,
     host: String,
     timeout: Duration,
+    /// Whether an authority is configured, which replaces those of the system.
+    has_own_ca: bool,
 }
 
 /// Maximum length of the shown text: enough for a person, and bounded whatever the server sends.
@@ -56,6 +58,19 @@ const ANSWER_CHARS: usize = 200;
 /// Minimum length of a URL part that is hidden. Shorter parts are words, not keys; hiding them would hide half of an
 /// answer.
 const KEY_CHARS: usize = 8;
+
+/// Builds a client for this URL. Where plain HTTP is spoken, a machine without certificate authorities will do; the library
+/// refuses to build a client there.
+///
+/// # Errors
+/// When the client cannot be built.
+pub fn build_client(url: &str, builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Client> {
+    let built = builder().build();
+    if built.is_err() && url.starts_with("http://") {
+        return builder().tls_certs_only([]).build();
+    }
+    built
+}
 
 impl HttpClient {
     /// Creates the client without connecting.
@@ -71,22 +86,26 @@ impl HttpClient {
         if let Ok(address) = name.parse::<IpAddr>() {
             settings.reach.check(&name, address)?;
         }
-        let mut client = Client::builder()
-            // A redirect would send the request to another host, unchecked.
-            .redirect(redirect::Policy::none())
-            // A proxy resolves names and would reach forbidden addresses.
-            .no_proxy()
-            .dns_resolver(Arc::new(PolicyResolver(settings.reach.clone())))
-            .timeout(settings.timeout)
-            .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")));
-        if let Some(ca) = &settings.ca {
-            let bundle = Certificate::from_pem_bundle(ca);
-            let bundle = bundle.map_err(|error| HttpError::Authority(root_cause(&error)))?;
-            client = client.tls_certs_only(bundle);
-        }
-        let client = client.build().map_err(|error| HttpError::Url(root_cause(&error)))?;
+        let bundle = settings.ca.as_ref().map(|ca| Certificate::from_pem_bundle(ca)).transpose();
+        let bundle = bundle.map_err(|error| HttpError::Authority(root_cause(&error)))?;
+        let builder = || {
+            let builder = Client::builder()
+                // A redirect would send the request to another host, unchecked.
+                .redirect(redirect::Policy::none())
+                // A proxy resolves names and would reach forbidden addresses.
+                .no_proxy()
+                .dns_resolver(Arc::new(PolicyResolver(settings.reach.clone())))
+                .timeout(settings.timeout)
+                .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")));
+            match &bundle {
+                Some(bundle) => builder.tls_certs_only(bundle.clone()),
+                None => builder,
+            }
+        };
+        let client = build_client(&settings.url, builder);
+        let client = client.map_err(|error| HttpError::Url(root_cause(&error)))?;
         let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
-        Ok(Self { client, url, host, timeout: settings.timeout })
+        Ok(Self { client, url, host, timeout: settings.timeout, has_own_ca: settings.ca.is_some() })
     }
 
     /// Host and port: the only parts of the URL that may be logged.
@@ -211,7 +230,29 @@ impl HttpClient {
         if error.is_timeout() {
             return HttpError::Timeout { host, after: self.timeout };
         }
-        HttpError::Unreachable { host, reason: root_cause(error) }
+        let reason = root_cause(error);
+        match TlsFault::of(&reason) {
+            Some(fault) => HttpError::Untrusted { host, reason, remedy: self.remedy(fault) },
+            None => HttpError::Unreachable { host, reason },
+        }
+    }
+
+    fn remedy(&self, fault: TlsFault) -> &'static str {
+        match fault {
+            TlsFault::NoAuthorities | TlsFault::UnknownAuthority if self.has_own_ca => {
+                "another authority signed its certificate: name the file of that one in ca_file"
+            }
+            TlsFault::NoAuthorities | TlsFault::UnknownAuthority => {
+                "this machine does not know the authority of its certificate: name the authority's file in ca_file, or in the \
+                 variable SSL_CERT_FILE"
+            }
+            TlsFault::OtherName => "its certificate is for another name: write that name into the url",
+            TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
+            TlsFault::NoTls => "the port does not speak TLS: write http://, or another port",
+            TlsFault::ClientCertificate => {
+                "it wants a certificate of the client, which cannot be configured: put a proxy with one before it"
+            }
+        }
     }
 }
 

@@ -36,6 +36,16 @@ pub enum HttpError {
         /// The problem.
         what: String,
     },
+    /// TLS failed: the server, or the client, cannot prove who it is.
+    #[error("{host} cannot be reached: {reason}; {remedy}")]
+    Untrusted {
+        /// Host and port.
+        host: String,
+        /// The cause, from the TLS library.
+        reason: String,
+        /// What helps.
+        remedy: &'static str,
+    },
     /// No connection, or it broke.
     #[error("{host} cannot be reached: {reason}")]
     Unreachable {

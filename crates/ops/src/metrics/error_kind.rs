@@ -80,6 +80,8 @@ words! {
         Message = "message",
         /// No connection to the sink.
         Unreachable = "unreachable",
+        /// The certificate of the receiver is not trusted.
+        Untrusted = "untrusted",
         /// The sink takes no messages now.
         Unready = "unready",
         /// The sink refuses the credentials or the command.

@@ -3,6 +3,7 @@
 use ::redis::{ErrorKind, RedisError, Value};
 
 use crate::sink::SinkError;
+use chainflume_ops::tls::TlsFault;
 
 /// The name of a sentinel in errors.
 pub(super) const SENTINEL: &str = "redis sentinel";
@@ -19,7 +20,7 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
         return match error.kind() {
             ErrorKind::AuthenticationFailed => refused(credentials_remedy(sink)),
             ErrorKind::InvalidClientConfig => refused("correct the URLs of [redis]"),
-            _ => SinkError::Unreachable { sink, host: host.to_owned(), reason: error.to_string() },
+            _ => unreached(sink, host, error.to_string()),
         };
     };
     match code {
@@ -43,6 +44,33 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
             "a key with the name of a stream (events:…) is no stream: another application uses it; set another redis.prefix",
         ),
         _ => refused("see the server's log"),
+    }
+}
+
+fn unreached(sink: &'static str, host: &str, reason: String) -> SinkError {
+    let host = host.to_owned();
+    match TlsFault::of(&reason) {
+        Some(fault) => SinkError::Untrusted { sink, host, reason, remedy: of_tls(fault) },
+        None => SinkError::Unreachable { sink, host, reason },
+    }
+}
+
+fn of_tls(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::NoAuthorities | TlsFault::UnknownAuthority => {
+            "name the file of the authority that signed its certificate in redis.ca_file"
+        }
+        // Sentinels and nodes of a Cluster announce addresses, where nothing else is configured.
+        TlsFault::OtherName => {
+            "write a name of its certificate into the url; let sentinels announce names (sentinel resolve-hostnames yes, sentinel \
+             announce-hostnames yes), and nodes of a Cluster too (cluster-announce-hostname, cluster-preferred-endpoint-type \
+             hostname)"
+        }
+        TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
+        TlsFault::NoTls => "the port does not speak TLS: begin the url with redis://, or name another port",
+        TlsFault::ClientCertificate => {
+            "it wants a certificate of the client, which cannot be configured: set tls-auth-clients no, or optional"
+        }
     }
 }
 
