@@ -9,6 +9,6 @@ mod deflate;
 mod frame;
 mod handshake;
 
-pub use connection::{WebSocketConnection, WebSocketError, WebSocketMessage};
+pub use connection::{OutgoingText, WebSocketConnection, WebSocketError, WebSocketMessage};
 pub use deflate::deflate;
 pub use handshake::{Handshake, NoHandshake, Upgrade};

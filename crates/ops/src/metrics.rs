@@ -39,8 +39,8 @@ pub use providers::{
     rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{
-    push_codes, push_connected, push_delivered, push_dropped, push_keys_fetched, push_lag, push_latency,
-    push_refused, push_resumed, push_rooms, push_starts,
+    DeliveryMeter, push_codes, push_connected, push_dropped, push_keys_fetched, push_lag, push_refused,
+    push_resumed, push_rooms, push_starts,
 };
 pub use recent::{RecentReport, recent};
 pub use triggers::{limit_crossed, limit_starts, reaction, reaction_starts, schedule_runs, schedule_starts};

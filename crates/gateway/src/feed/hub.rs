@@ -218,15 +218,29 @@ impl State {
     }
 
     fn hand_out(&self, entry: &Arc<Entry>) {
+        let followed: Vec<_> = entry
+            .rooms
+            .iter()
+            .enumerate()
+            .filter_map(|(index, there)| Some((index, self.rooms.get(&there.room)?)))
+            .collect();
+        let deliver = |line: &Arc<Line>, rooms: Vec<usize>| {
+            if !line.is_over() {
+                line.push(Delivery { entry: entry.clone(), rooms, is_live: true });
+            }
+        };
+        // Most messages have clients in one of their rooms alone: no client can get them twice.
+        if let [(index, lines)] = followed.as_slice() {
+            lines.values().for_each(|line| deliver(line, vec![*index]));
+            return;
+        }
         let mut reached: HashMap<usize, (&Arc<Line>, Vec<usize>)> = HashMap::new();
-        for (index, there) in entry.rooms.iter().enumerate() {
-            for (key, line) in self.rooms.get(&there.room).into_iter().flatten() {
+        for (index, lines) in followed {
+            for (key, line) in lines {
                 reached.entry(*key).or_insert_with(|| (line, Vec::new())).1.push(index);
             }
         }
-        for (line, rooms) in reached.into_values().filter(|(line, _)| !line.is_over()) {
-            line.push(Delivery { entry: entry.clone(), rooms, is_live: true });
-        }
+        reached.into_values().for_each(|(line, rooms)| deliver(line, rooms));
     }
 }
 

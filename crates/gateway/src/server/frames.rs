@@ -10,17 +10,14 @@ use super::{Auth, Shared, now};
 use crate::feed::Delivery;
 use chainflume_access::Principal;
 use chainflume_api::ApiRequest;
-use chainflume_ops::metrics;
+use chainflume_ops::metrics::{self, DeliveryMeter};
 
 /// The longest pause of a client that asks too much: messages for it wait meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts a message that a client was given, in so many frames of so many bytes together.
-pub(super) fn delivered(protocol: &'static str, delivery: &Delivery, (frames, bytes): (usize, usize)) {
-    metrics::push_delivered(protocol, frames, bytes);
-    if let Some(age) = delivery.age() {
-        metrics::push_latency(protocol, age);
-    }
+pub(super) fn delivered(meter: &DeliveryMeter, delivery: &Delivery, (frames, bytes): (usize, usize)) {
+    meter.record(frames, bytes, delivery.age());
 }
 
 /// What one connection may ask: as much as a user over HTTP. `None` where nothing is limited.

@@ -1,6 +1,8 @@
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -19,9 +21,12 @@ use super::problem::HttpProblem;
 use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
-use crate::feed::Arrival;
-use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, deflate};
+use crate::feed::{Arrival, Delivery};
+use crate::websocket::{
+    Handshake, OutgoingText, WebSocketConnection, WebSocketError, WebSocketMessage, deflate,
+};
 use chainflume_access::{Principal, Room};
+use chainflume_ops::metrics::DeliveryMeter;
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
@@ -34,6 +39,9 @@ const FRAME_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 4 * FRAME_BYTES;
 /// How long a client that is too slow may take to read how its connection ends.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// Texts that are ready are gathered up to so many bytes into one write. No more: a reader that takes less than this in [`FULL`] is
+/// cut off.
+const GATHER: usize = 16 << 10;
 /// How long one write may take: a socket that stays full for so long has no reader.
 const FULL: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
@@ -119,7 +127,9 @@ pub(super) async fn upgrade(
         // This connection has bounds of its own, and says why it is closed.
         seat.unguard();
         let quota = shared.quota();
-        Connection { shared, socket, session, principal, quota, seen, _held: (seat, open) }.run().await;
+        let outgoing = Outgoing::new();
+        let held = (seat, open);
+        Connection { shared, socket, session, principal, quota, seen, outgoing, _held: held }.run().await;
     });
     let mut answer = StatusCode::SWITCHING_PROTOCOLS.into_response();
     for (name, value) in upgrade.headers {
@@ -128,15 +138,64 @@ pub(super) async fn upgrade(
     Ok(answer)
 }
 
+type ClientSocket = WebSocketConnection<TokioIo<Upgraded>>;
+
 struct Connection {
     shared: Shared,
-    socket: WebSocketConnection<TokioIo<Upgraded>>,
+    socket: ClientSocket,
     session: Session,
     principal: Principal,
     quota: FrameQuota,
     /// When the client last sent anything.
     seen: Instant,
+    outgoing: Outgoing,
     _held: (Seat, Open),
+}
+
+/// Messages on their way to a client.
+struct Outgoing {
+    meter: DeliveryMeter,
+    texts: Vec<OutgoingText>,
+    bytes: usize,
+    /// Each with its frames, and their bytes.
+    deliveries: Vec<(Delivery, usize)>,
+}
+
+impl Outgoing {
+    fn new() -> Self {
+        let meter = DeliveryMeter::new(PROTOCOL_LABEL);
+        Self { meter, texts: Vec::new(), bytes: 0, deliveries: Vec::new() }
+    }
+
+    fn add(&mut self, text: impl Into<OutgoingText>) {
+        let text = text.into();
+        self.bytes += text.bytes.len();
+        self.texts.push(text);
+    }
+
+    fn add_message(&mut self, delivery: Delivery, is_compressed: bool) {
+        let (entry, before) = (delivery.entry.clone(), self.bytes);
+        for room in &delivery.rooms {
+            match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
+                Some(bytes) => self.add(OutgoingText { bytes, is_compressed: true }),
+                None => self.add(entry.frame(*room)),
+            }
+        }
+        self.deliveries.push((delivery, self.bytes - before));
+    }
+
+    /// Sends what was added.
+    async fn send(&mut self, socket: &mut ClientSocket) -> Result<(), End> {
+        if !self.texts.is_empty() {
+            in_time(socket.texts(&self.texts)).await?;
+        }
+        self.texts.clear();
+        self.bytes = 0;
+        for (delivery, bytes) in self.deliveries.drain(..) {
+            delivered(&self.meter, &delivery, (delivery.rooms.len(), bytes));
+        }
+        Ok(())
+    }
 }
 
 /// What a client asks for.
@@ -181,7 +240,7 @@ impl Connection {
         if let Some(ending) = self.shared.ending(&self.principal) {
             return Err(End::Ending(ending));
         }
-        while let Some(arrival) = self.session.ready() {
+        if let Some(arrival) = self.session.ready() {
             self.hand_out(arrival).await?;
         }
         if self.session.is_resuming() {
@@ -192,45 +251,35 @@ impl Connection {
                 None => Ok(()),
             };
         }
-        tokio::select! {
-            arrival = self.session.live() => self.hand_out(arrival).await,
-            incoming = self.socket.next() => self.incoming(incoming?).await,
-            ending = self.shared.ended(&self.principal) => Err(End::Ending(ending)),
-            () = tokio::time::sleep(PING) => self.ask().await,
-        }
+        let incoming = self.follow().await?;
+        self.incoming(incoming).await
     }
 
-    async fn ask(&mut self) -> Result<(), End> {
-        if self.seen.elapsed() > SILENT {
-            return Err(End::Gone);
+    /// Hands out live messages until the client sends something.
+    async fn follow(&mut self) -> Result<WebSocketMessage, End> {
+        // These are waited for by all messages together: to begin to wait costs as much as a message does.
+        let mut ended = pin!(self.shared.ended(&self.principal));
+        let mut quiet = pin!(tokio::time::sleep(PING));
+        loop {
+            tokio::select! {
+                arrival = self.session.live() => {
+                    hand_out(&mut self.session, &mut self.socket, &mut self.outgoing, arrival).await?;
+                }
+                incoming = self.socket.next() => return Ok(incoming?),
+                ending = &mut ended => return Err(End::Ending(ending)),
+                () = &mut quiet => {
+                    if self.seen.elapsed() > SILENT {
+                        return Err(End::Gone);
+                    }
+                    in_time(self.socket.ping()).await?;
+                    quiet.as_mut().reset(Instant::now() + PING);
+                }
+            }
         }
-        in_time(self.socket.ping()).await
     }
 
     async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
-        match arrival {
-            Arrival::TooSlow => Err(End::TooSlow),
-            Arrival::Gap(gap) => in_time(self.socket.text(gap_frame(&gap).into())).await,
-            Arrival::Message(delivery) => {
-                let (entry, is_compressed) = (&delivery.entry, self.socket.is_compressed());
-                let mut bytes = 0;
-                for room in &delivery.rooms {
-                    match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
-                        Some(compressed) => {
-                            bytes += compressed.len();
-                            in_time(self.socket.compressed_text(compressed)).await?;
-                        }
-                        None => {
-                            let frame = entry.frame(*room);
-                            bytes += frame.len();
-                            in_time(self.socket.text(frame)).await?;
-                        }
-                    }
-                }
-                delivered(PROTOCOL_LABEL, &delivery, (delivery.rooms.len(), bytes));
-                Ok(())
-            }
-        }
+        hand_out(&mut self.session, &mut self.socket, &mut self.outgoing, arrival).await
     }
 
     /// Oversize and malformed messages end the connection.
@@ -326,6 +375,28 @@ impl Connection {
             }
         }
     }
+}
+
+/// Sends an arrival, and all that is ready after it.
+async fn hand_out(
+    session: &mut Session,
+    socket: &mut ClientSocket,
+    outgoing: &mut Outgoing,
+    arrival: Arrival,
+) -> Result<(), End> {
+    let mut next = Some(arrival);
+    while let Some(arrival) = next {
+        match arrival {
+            Arrival::TooSlow => return Err(End::TooSlow),
+            Arrival::Gap(gap) => outgoing.add(Bytes::from(gap_frame(&gap))),
+            Arrival::Message(delivery) => outgoing.add_message(delivery, socket.is_compressed()),
+        }
+        if outgoing.bytes >= GATHER {
+            outgoing.send(socket).await?;
+        }
+        next = session.ready();
+    }
+    outgoing.send(socket).await
 }
 
 /// A write, which may take so long.

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::feed::Arrival;
 use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
 use crate::socketio::{ack, connected, disconnect, refused};
 use chainflume_access::{Principal, Room, random_name};
-use chainflume_ops::metrics;
+use chainflume_ops::metrics::{self, DeliveryMeter};
 use chainflume_outbox::Position;
 
 /// In metrics and log lines.
@@ -126,6 +127,7 @@ struct Peer<'a> {
     since: Option<Position>,
     /// Cancelled when more live messages gathered than may wait.
     cut: CancellationToken,
+    meter: DeliveryMeter,
     _open: Open,
 }
 
@@ -159,8 +161,8 @@ impl<'a> Peer<'a> {
         let Accepted { principal, since, open } = accepted;
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());
-        let (shared, quota) = (shared.clone(), shared.quota());
-        Self { shared, client, session, principal, quota, since, cut, _open: open }
+        let (shared, quota, meter) = (shared.clone(), shared.quota(), DeliveryMeter::new(PROTOCOL_LABEL));
+        Self { shared, client, session, principal, quota, since, cut, meter, _open: open }
     }
 
     async fn follow(mut self) -> (SocketIoEnd, Principal) {
@@ -186,7 +188,7 @@ impl<'a> Peer<'a> {
             return Err(SocketIoEnd::Ending(ending));
         }
         while let Some(arrival) = self.session.ready() {
-            self.hand_out(arrival).await?;
+            hand_out(self.client, &self.meter, arrival).await?;
         }
         if self.session.is_resuming() {
             // First the joins that came together with this one: what they missed is read, and handed out, as one.
@@ -196,30 +198,21 @@ impl<'a> Peer<'a> {
             }
             return self.session.resume().await.map_err(|_| SocketIoEnd::Unavailable);
         }
-        tokio::select! {
-            arrival = self.session.live() => self.hand_out(arrival).await,
-            received = self.client.receive() => self.receive(received).await,
-            () = self.cut.cancelled() => Err(SocketIoEnd::TooSlow),
-            ending = self.shared.ended(&self.principal) => Err(SocketIoEnd::Ending(ending)),
-        }
+        let received = self.live().await?;
+        self.receive(received).await
     }
 
-    async fn hand_out(&mut self, arrival: Arrival) -> Result<(), SocketIoEnd> {
-        match arrival {
-            Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
-            Arrival::Gap(gap) => {
-                let position = gap.to.to_string();
-                let meta = json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
-                Ok(self.client.send(format!("42{}", json!(["gap", gap.to_json(), meta]))).await?)
-            }
-            Arrival::Message(delivery) => {
-                let (mut sent, mut bytes) = (0, 0);
-                for packet in delivery.entry.packets(&delivery.rooms) {
-                    (sent, bytes) = (sent + 1, bytes + packet.len());
-                    self.client.send(packet).await?;
-                }
-                delivered(PROTOCOL_LABEL, &delivery, (sent, bytes));
-                Ok(())
+    /// Hands out live messages until the client sends something.
+    async fn live(&mut self) -> Result<Received, SocketIoEnd> {
+        // These are waited for by all messages together: to begin to wait costs as much as a message does.
+        let mut ended = pin!(self.shared.ended(&self.principal));
+        let mut cut = pin!(self.cut.cancelled());
+        loop {
+            tokio::select! {
+                arrival = self.session.live() => hand_out(self.client, &self.meter, arrival).await?,
+                received = self.client.receive() => return Ok(received),
+                () = &mut cut => return Err(SocketIoEnd::TooSlow),
+                ending = &mut ended => return Err(SocketIoEnd::Ending(ending)),
             }
         }
     }
@@ -290,6 +283,27 @@ impl<'a> Peer<'a> {
         let joined = self.session.join(rooms, self.since.clone()).await?;
         let position = joined.position.to_string();
         Ok(json!({ "ok": true, "position": position, "recovered": joined.recovered }))
+    }
+}
+
+async fn hand_out(client: &EngineClient, meter: &DeliveryMeter, arrival: Arrival) -> Result<(), SocketIoEnd> {
+    match arrival {
+        Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
+        Arrival::Gap(gap) => {
+            let position = gap.to.to_string();
+            let meta =
+                json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
+            Ok(client.send(format!("42{}", json!(["gap", gap.to_json(), meta]))).await?)
+        }
+        Arrival::Message(delivery) => {
+            let (mut sent, mut bytes) = (0, 0);
+            for packet in delivery.entry.packets(&delivery.rooms) {
+                (sent, bytes) = (sent + 1, bytes + packet.len());
+                client.send(packet).await?;
+            }
+            delivered(meter, &delivery, (sent, bytes));
+            Ok(())
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::sse::{EventResponse, EventText, retry};
 use super::tickets::{Redeemed, redeem};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use chainflume_ops::metrics;
+use chainflume_ops::metrics::{self, DeliveryMeter};
 
 /// A comment keeps proxies from closing a quiet stream; the position with it keeps a client of quiet rooms near the end.
 const QUIET: Duration = Duration::from_secs(15);
@@ -48,7 +48,7 @@ pub(super) async fn stream(
         let _infallible = writeln!(first, "id: {position}");
     }
     first.push('\n');
-    let text = Messages { session, first: Some(first) };
+    let text = Messages { session, first: Some(first), meter: DeliveryMeter::new("sse") };
     let position = HeaderValue::try_from(position).ok().map(|position| (POSITION, position));
     Ok(EventResponse { shared, principal, text, _open: open }.respond(position))
 }
@@ -72,6 +72,7 @@ async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Re
 struct Messages {
     session: Session,
     first: Option<String>,
+    meter: DeliveryMeter,
 }
 
 impl EventText for Messages {
@@ -84,7 +85,7 @@ impl EventText for Messages {
             while text.len() < GATHER
                 && let Some(arrival) = self.session.ready()
             {
-                write(&mut text, arrival)?;
+                write(&mut text, arrival, &self.meter)?;
             }
             if !text.is_empty() {
                 return Some(text);
@@ -95,7 +96,7 @@ impl EventText for Messages {
             self.session.resume().await.ok()?;
         }
         match timeout(QUIET, self.session.live()).await {
-            Ok(arrival) => write(&mut text, arrival)?,
+            Ok(arrival) => write(&mut text, arrival, &self.meter)?,
             Err(_) => {
                 let id = self.session.settled().map(|id| format!("id: {id}\n")).unwrap_or_default();
                 write!(text, ":\n{id}\n").ok()?;
@@ -116,7 +117,7 @@ pub(super) fn until(expires_at: Option<u64>) -> Duration {
 
 /// An arrival as events: one for each room, and the position on the last, so that a client that comes again has all or none of
 /// them. `None` where the stream has to end.
-fn write(text: &mut String, arrival: Arrival) -> Option<()> {
+fn write(text: &mut String, arrival: Arrival, meter: &DeliveryMeter) -> Option<()> {
     match arrival {
         Arrival::TooSlow => {
             metrics::push_dropped("slow");
@@ -135,7 +136,7 @@ fn write(text: &mut String, arrival: Arrival) -> Option<()> {
                 let frame = String::from_utf8_lossy(&frame);
                 write!(text, "event: {}\ndata: {frame}\n\n", entry.event(*room)).ok()?;
             }
-            delivered("sse", &delivery, (delivery.rooms.len(), text.len() - before));
+            delivered(meter, &delivery, (delivery.rooms.len(), text.len() - before));
         }
     }
     Some(())

@@ -7,6 +7,8 @@ use hyper::http::request::Parts;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::websocket::OutgoingText;
+
 /// Packets that may wait for one client. They are shared with all clients that get the same; beyond this [`super::EngineClient::send`]
 /// waits for the client.
 const MAX_PACKETS: usize = 128;
@@ -117,11 +119,20 @@ impl EngineSession {
         self.changed.notify_one();
     }
 
-    /// The next packet, for a WebSocket.
-    pub fn next(&self) -> Option<Bytes> {
-        let packet = self.state().packets.pop_front();
-        self.taken.notify_one();
-        packet
+    /// Adds the next packets to `texts`, for a WebSocket: about so many bytes. Returns whether there was one.
+    pub fn next(&self, max_bytes: usize, texts: &mut Vec<OutgoingText>) -> bool {
+        let (mut state, mut bytes) = (self.state(), 0);
+        while bytes < max_bytes
+            && let Some(packet) = state.packets.pop_front()
+        {
+            bytes += packet.len();
+            texts.push(packet.into());
+        }
+        drop(state);
+        if bytes > 0 {
+            self.taken.notify_one();
+        }
+        bytes > 0
     }
 
     /// The next packets as one payload of about so many bytes, for a poll.
@@ -239,11 +250,13 @@ mod tests {
         while session.push(&packet).is_ok() {}
         assert_eq!(session.push(&packet), Err(NotPushed::Full));
         session.push_own(PING);
-        assert!(session.next().is_some() && session.next().is_some() && session.push(&packet).is_ok());
+        let mut taken = Vec::new();
+        assert!(session.next(2, &mut taken) && taken.len() == 2 && session.push(&packet).is_ok());
         session.close(CLOSE);
         assert_eq!(session.push(&packet), Err(NotPushed::Closed));
-        let all = std::iter::from_fn(|| session.next()).count();
-        assert_eq!(all, MAX_PACKETS + 1, "what waits, the ping among it, and the end");
+        taken.clear();
+        while session.next(10, &mut taken) {}
+        assert_eq!(taken.len(), MAX_PACKETS + 1, "what waits, the ping among it, and the end");
     }
 
     #[test]

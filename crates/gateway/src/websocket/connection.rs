@@ -1,9 +1,9 @@
 use bytes::buf::Chain;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::deflate::{InflateError, inflate};
-use super::frame::{self, ClientFrame, FrameError, client_frame, server_head, unmask};
+use super::frame::{self, ClientFrame, FrameError, MAX_HEAD, client_frame, server_head, unmask};
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,21 @@ pub enum WebSocketMessage {
     Pong,
     /// The client ends the connection, with this code.
     Close(u16),
+}
+
+/// A text for a client.
+#[derive(Clone, Debug)]
+pub struct OutgoingText {
+    /// The text, or what [`super::deflate`] made of it.
+    pub bytes: Bytes,
+    /// Whether it is compressed: only a client that takes such may get it.
+    pub is_compressed: bool,
+}
+
+impl From<Bytes> for OutgoingText {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, is_compressed: false }
+    }
 }
 
 /// Why a connection cannot go on.
@@ -163,12 +178,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         self.send(frame::TEXT, false, text).await
     }
 
-    /// Sends a text that [`super::deflate`] has compressed, to a client that takes such.
+    /// Sends texts, several by one write: each write costs more than a copy of a few kilobytes. A call that is dropped has sent a part;
+    /// the next one sends the rest first.
     ///
     /// # Errors
     /// [`WebSocketError::Gone`]
-    pub async fn compressed_text(&mut self, text: Bytes) -> Result<(), WebSocketError> {
-        self.send(frame::TEXT, true, text).await
+    pub async fn texts(&mut self, texts: &[OutgoingText]) -> Result<(), WebSocketError> {
+        if let [one] = texts {
+            return self.send(frame::TEXT, one.is_compressed, one.bytes.clone()).await;
+        }
+        self.finish().await?;
+        let mut all = BytesMut::with_capacity(texts.iter().map(|text| MAX_HEAD + text.bytes.len()).sum());
+        for text in texts {
+            all.put_slice(&server_head(frame::TEXT, text.is_compressed, text.bytes.len()));
+            all.put_slice(&text.bytes);
+        }
+        self.unsent = Some(all.freeze().chain(Bytes::new()));
+        self.finish().await
     }
 
     /// Asks whether the client is there.

@@ -33,6 +33,9 @@ pub(super) enum FrameError {
 /// Bytes of a ping, a pong or a close at most.
 const MAX_CONTROL: usize = 125;
 
+/// Bytes before the payload of a frame of the server at most.
+pub(super) const MAX_HEAD: usize = 10;
+
 /// Reads the head of the first frame; `None` where more bytes are needed. A frame with more than `max` bytes is refused by its head
 /// alone.
 pub(super) fn client_frame(bytes: &[u8], max: usize) -> Result<Option<ClientFrame>, FrameError> {

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 use super::recent::DELIVERIES;
 use super::{
@@ -62,7 +64,7 @@ pub(super) fn describe() {
 pub fn push_starts() {
     for protocol in ["socketio", "sse", "websocket"] {
         push_connected(protocol, 0.0);
-        push_delivered(protocol, 0, 0);
+        let _zero = DeliveryMeter::new(protocol);
     }
     for reason in DROPPED {
         counter!(PUSH_DROPPED, "reason" => reason).increment(0);
@@ -111,16 +113,33 @@ pub fn push_rooms(rooms: usize) {
     gauge!(PUSH_ROOMS).set(rooms as f64);
 }
 
-/// Counts messages sent to a client, and their bytes.
-pub fn push_delivered(protocol: &'static str, frames: usize, bytes: usize) {
-    counter!(PUSH_DELIVERED, "protocol" => protocol).increment(frames as u64);
-    counter!(PUSH_BYTES, "protocol" => protocol).increment(bytes as u64);
+/// The series of deliveries by one protocol, looked up once for each connection and not for each message.
+pub struct DeliveryMeter {
+    delivered: Counter,
+    bytes: Counter,
+    latency: Histogram,
 }
 
-/// Records how long a message took to a client that was connected when it was stored.
-pub fn push_latency(protocol: &'static str, took: Duration) {
-    histogram!(PUSH_LATENCY, "protocol" => protocol).record(took);
-    DELIVERIES.add(took.as_secs_f64() * 1_000.0);
+impl DeliveryMeter {
+    /// Of this protocol.
+    pub fn new(protocol: &'static str) -> Self {
+        let (delivered, bytes) =
+            (counter!(PUSH_DELIVERED, "protocol" => protocol), counter!(PUSH_BYTES, "protocol" => protocol));
+        delivered.increment(0);
+        bytes.increment(0);
+        Self { delivered, bytes, latency: histogram!(PUSH_LATENCY, "protocol" => protocol) }
+    }
+
+    /// Counts messages sent to a client, and their bytes. Records how long a message took to a client that was connected when it was
+    /// stored.
+    pub fn record(&self, frames: usize, bytes: usize, took: Option<Duration>) {
+        self.delivered.increment(frames as u64);
+        self.bytes.increment(bytes as u64);
+        if let Some(took) = took {
+            self.latency.record(took);
+            DELIVERIES.add(took.as_secs_f64() * 1_000.0);
+        }
+    }
 }
 
 /// Counts a client that was disconnected or refused.

@@ -125,8 +125,11 @@ async fn the_server_sends_what_a_client_reads() {
     let long = "x".repeat(300);
     let body = deflate(long.as_bytes()).expect("it is shorter");
     socket.text(Bytes::from_static(b"{}")).await.expect("sent");
-    socket.compressed_text(body.clone()).await.expect("sent");
-    socket.text(long.clone().into()).await.expect("sent");
+    let compressed = OutgoingText { bytes: body.clone(), is_compressed: true };
+    let plain = OutgoingText::from(Bytes::from(long.clone()));
+    socket.texts(&[compressed.clone(), plain]).await.expect("sent");
+    socket.texts(&[compressed]).await.expect("sent");
+    socket.texts(&[]).await.expect("nothing to send");
     socket.ping().await.expect("sent");
     socket.pong(Bytes::from_static(b"ab")).await.expect("sent");
     socket.close(1012, "restart").await.expect("sent");
@@ -138,6 +141,8 @@ async fn the_server_sends_what_a_client_reads() {
         &body,
         &[0x81, 126, 1, 44],
         long.as_bytes(),
+        &[0xc1, length],
+        &body,
         &[0x89, 0, 0x8a, 2, b'a', b'b', 0x88, 9, 0x03, 0xf4],
         b"restart",
     ];
