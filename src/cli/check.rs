@@ -87,7 +87,11 @@ fn as_text(config: &Config) -> String {
         let Chain { name, chain_id, .. } = chain;
         let transport = transport(chain);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "\nchain {name} (id {chain_id}): {}, {transport}", depth(chain.policy.confirmations));
+        let _ = writeln!(
+            text,
+            "\nchain {name} (id {chain_id}): {}, {transport}",
+            depth(chain.policy.confirmations)
+        );
         for source in config.sources_of(name) {
             let Source { name, family, .. } = source;
             let (contracts, blocks) = (contracts(source), blocks(source));

@@ -156,7 +156,7 @@ mod tests {
         let mut session = Session::new(&stream.feed, Known::ByRoom, CancellationToken::new());
         let rooms = vec![chainflume_access::Room::parse("order-b").expect("a room")];
         session.join(rooms, None).await.expect("joins");
-        let mut messages = Messages { session, first: None };
+        let mut messages = Messages { session, first: None, meter: DeliveryMeter::new("sse") };
         let began = Instant::now();
         tokio::time::pause();
         for turn in 1..=2u32 {
