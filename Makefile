@@ -32,7 +32,7 @@ bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100
 	@scripts/need cc postgresql
 	cargo bench --locked --bench flume
 
-bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000; docs/PERFORMANCE.md)
+bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000 HOLD=0; docs/PERFORMANCE.md)
 	@scripts/need cc postgresql node
 	@cargo build --locked --release
 	@cmp -s benches/push/package-lock.json benches/push/node_modules/installed || { npm ci --prefix benches/push --ignore-scripts --no-audit --no-fund && cp benches/push/package-lock.json benches/push/node_modules/installed; }

@@ -1,15 +1,19 @@
 // `make bench-push`: subscribers of one room at a steady rate, and idle connections, beside npm socket.io in the same run.
 //
-//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000
+//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000 HOLD=0
+//
+// HOLD: seconds of one more row, in which IDLE quiet connections stay open beside the subscribers, half of them by each protocol.
 import { spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import WebSocket from "ws";
 
 const [, , binary] = process.argv;
 const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
-const [CLIENTS, RATE, SECONDS, IDLE] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20), number("IDLE", 10_000)];
+const [CLIENTS, RATE, SECONDS] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20)];
+const [IDLE, HOLD] = [number("IDLE", 10_000), number("HOLD", 0)];
 const here = new URL("./", import.meta.url);
 const children = new Set();
 process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
@@ -43,7 +47,7 @@ async function clients(kind, url, count, room) {
 }
 
 /** Sends for some seconds, and reports latencies and the CPU that it took. */
-async function measure(name, pid, child, send) {
+async function measure(name, pid, child, send, seconds = SECONDS) {
   await sleep(1_000);
   const before = cpuOf(pid);
   await send();
@@ -51,7 +55,7 @@ async function measure(name, pid, child, send) {
   const cpu = cpuOf(pid) - before;
   child.stdin.write("stop\n");
   const { deliveries, p50, p99, max } = JSON.parse(await child.line());
-  const expected = CLIENTS * RATE * SECONDS;
+  const expected = CLIENTS * RATE * seconds;
   return { name, deliveries, missing: expected - deliveries, p50, p99, max, cpu, perCpuSecond: deliveries / cpu };
 }
 
@@ -63,10 +67,10 @@ const message = (seq) => ({
 });
 
 /** Commits messages as the daemon's writers do: number, row, announcement, one transaction each. */
-const commits = `do $bench$
+const commits = (seconds) => `do $bench$
 declare n bigint; due timestamptz := clock_timestamp();
 begin
-  for i in 1..${RATE * SECONDS} loop
+  for i in 1..${RATE * seconds} loop
     update outbox_head set seq = seq + 1 returning seq into n;
     insert into outbox (seq, chain_id, aggregate_type, type, state, message)
     values (n, 1, 'contract', 'bench.tick', 'confirmed',
@@ -93,6 +97,104 @@ async function idleMemory(pid, kind, url) {
   return perClient;
 }
 
+/** Subscribers for a long time while many quiet connections stay open; a quiet client that is cut off ends the run. */
+async function besideIdle(pid, url, psql) {
+  const half = Math.floor(IDLE / 2);
+  const quiet = [await clients("chainflume", url, half, "type-nothing"), await clients("socket.io", url, IDLE - half, "type-nothing")];
+  const child = await clients("chainflume", url, CLIENTS, "type-bench.tick");
+  const name = `chainflume, WebSocket, beside ${IDLE} quiet connections for ${HOLD} s`;
+  const measured = await measure(name, pid, child, () => run(psql, commits(HOLD)), HOLD);
+  for (const others of quiet) {
+    others.stdin.write("stop\n");
+    const { cut } = JSON.parse(await others.line());
+    if (cut > 0) throw new Error(`${cut} quiet clients were cut off`);
+  }
+  console.log(`${IDLE + CLIENTS} connections took ${(residentOf(pid) / 1024).toFixed(0)} MiB resident at the end of ${HOLD} s`);
+  return measured;
+}
+
+const SPARSE = `0x${"5".repeat(40)}`;
+const OTHERS = 1_000_000;
+
+/** The key of an id in `outbox_rooms`: FNV-1a of 64 bits, signed. */
+function roomKey(id) {
+  const hash = [...Buffer.from(id)].reduce((hash, byte) => BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n), 0xcbf29ce484222325n);
+  return BigInt.asIntN(64, hash);
+}
+
+/** Statements that commit many messages of one type at once, about one address. */
+function many(count, type, address) {
+  const text = JSON.stringify({ ...message(0), type, aggregateId: address });
+  return `with head as (update outbox_head set seq = seq + ${count} returning seq),
+      numbers as (select head.seq - ${count} + i as seq from head, generate_series(1, ${count}) i),
+      named as (insert into outbox_rooms (key, seq) select ${roomKey(address)}, seq from numbers)
+    insert into outbox (seq, chain_id, aggregate_type, type, state, message)
+    select seq, 1, 'contract', '${type}', 'confirmed', replace('${text}', '"seq":0', '"seq":' || seq) from numbers;
+    notify chainflume_outbox;\n`;
+}
+
+async function run(psql, sql) {
+  const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
+  sender.stdin.end(sql);
+  const code = await new Promise((resolve) => sender.on("exit", resolve));
+  if (code !== 0) throw new Error(`psql ended with ${code}`);
+}
+
+/** Milliseconds from a subscription to the last of so many messages of the room; the position of the last of them. */
+function resume(url, room, since, count) {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(`${url.replace("http", "ws")}/v1/ws`, ["chainflume.v1"], { perMessageDeflate: false });
+    let [began, found] = [0, 0];
+    const end = (position) => {
+      socket.terminate();
+      resolve({ milliseconds: performance.now() - began, position });
+    };
+    socket.on("error", reject);
+    socket.on("open", () => {
+      began = performance.now();
+      socket.send(JSON.stringify({ id: 1, op: "subscribe", rooms: [room], ...(since && { since }) }));
+    });
+    socket.on("message", (text) => {
+      const frame = JSON.parse(text);
+      if (frame.gap || frame.ok === false) reject(new Error(text));
+      if (frame.ok && count === 0) end(frame.position);
+      if (frame.room && ++found === count) end(frame.position);
+    });
+  });
+}
+
+/** The position of the server when it has read everything that is committed. */
+async function settled(url) {
+  for (let last = null; ; await sleep(1_000)) {
+    const { position } = await resume(url, "type-nothing", null, 0);
+    if (position === last) return position;
+    last = position;
+  }
+}
+
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+/** What clients wait for that come back: 10,000 messages from the database and from memory, and ten among a million others. */
+async function resumes(url, psql) {
+  const dense = `0x${"6".repeat(40)}`;
+  const before = await settled(url);
+  await run(psql, many(10_000, "bench.old", dense));
+  for (let part = 0; part < 10; part++) await run(psql, many(1, "bench.sparse", SPARSE) + many(OTHERS / 10, "bench.other", dense));
+  const middle = await settled(url);
+  await run(psql, many(10_000, "bench.new", dense));
+  await resume(url, "type-bench.new", middle, 10_000);
+  const parts = [
+    ["10,000 missed messages from the database", "type-bench.old", before, 10_000],
+    ["10,000 missed messages from memory", "type-bench.new", middle, 10_000],
+    [`10 messages of an address among ${OTHERS.toLocaleString("en")} others`, `address-${SPARSE}`, before, 10],
+  ];
+  for (const [name, room, since, count] of parts) {
+    const times = [];
+    for (let round = 0; round < 7; round++) times.push((await resume(url, room, since, count)).milliseconds);
+    console.log(`${name}: ${median(times).toFixed(1)} ms, the longest of seven ${Math.max(...times).toFixed(1)} ms`);
+  }
+}
+
 async function ofChainflume() {
   const folder = mkdtempSync(join(tmpdir(), "chainflume-bench-push-"));
   // PostgreSQL runs as another user where this is root.
@@ -114,15 +216,12 @@ async function ofChainflume() {
   for (const [kind, name] of [["chainflume", "chainflume, WebSocket"], ["socket.io", "chainflume, Socket.IO"]]) {
     const perClient = await idleMemory(daemon.pid, kind, url);
     const child = await clients(kind, url, CLIENTS, "type-bench.tick");
-    const measured = await measure(name, daemon.pid, child, async () => {
-      const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
-      sender.stdin.end(commits);
-      const code = await new Promise((resolve) => sender.on("exit", resolve));
-      if (code !== 0) throw new Error(`psql ended with ${code}`);
-    });
+    const measured = await measure(name, daemon.pid, child, () => run(psql, commits(SECONDS)));
     child.kill("SIGKILL");
     results.push({ ...measured, perClient });
   }
+  await resumes(url, psql);
+  if (HOLD > 0) results.push(await besideIdle(daemon.pid, url, psql));
   daemon.kill("SIGINT");
   await new Promise((resolve) => daemon.on("exit", resolve));
   return results;
