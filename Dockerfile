@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY crates crates
 COPY benches benches
+COPY tests/support tests/support
 COPY abi abi
 COPY migrations migrations
 COPY schemas schemas

@@ -24,9 +24,9 @@ test: ## Install what the tests need and run them all (ARGS goes to cargo test)
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
 
-soak: ## Live through half an hour of trouble, then compare every row (SOAK_MINUTES, SOAK_SEED, SOAK_FAULTS: tests/flume/soak.rs)
+soak: ## Live through half an hour of trouble, then compare every row (SOAK_MINUTES, SOAK_SEED, SOAK_FAULTS: tests/daemon/soak.rs)
 	@scripts/need cc postgresql redis
-	cargo test --locked --release --test flume soak::half_an_hour -- --ignored --nocapture --test-threads=1
+	cargo test --locked --release --test daemon soak::half_an_hour -- --ignored --nocapture --test-threads=1
 
 bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100000 BENCH_RUNS=1 for a minute's look)
 	@scripts/need cc postgresql
@@ -57,15 +57,15 @@ figures: ## Lines of code by room, the longest file and function
 
 figures-relay: ## How fast messages leave: latency, throughput, memory, of a release build
 	@scripts/need cc postgresql redis
-	cargo test --locked --release --test flume relay::figures -- --ignored --nocapture --test-threads=1
+	cargo test --locked --release --test deliver relay::figures -- --ignored --nocapture --test-threads=1
 
 figures-push: ## How long 2,000 clients take to recover from a server that is killed, of a release build
 	@scripts/need cc postgresql
-	cargo test --locked --release --test flume push::scale::figures -- --ignored --nocapture --test-threads=1
+	cargo test --locked --release --test gateway push::scale::figures -- --ignored --nocapture --test-threads=1
 
 figures-webhook: ## How fast messages leave while 300,000 wait for a retry to a webhook
 	@scripts/need cc postgresql
-	cargo test --locked --release --test flume webhook::figures -- --ignored --nocapture --test-threads=1
+	cargo test --locked --release --test deliver webhook::figures -- --ignored --nocapture --test-threads=1
 
 figures-store: ## Memory of a rewind, time of a block with many sources (FIGURES_EVENTS=200000 FIGURES_SOURCES=4000)
 	@scripts/need cc postgresql
@@ -74,7 +74,7 @@ figures-store: ## Memory of a rewind, time of a block with many sources (FIGURES
 figures-application: ## What publishers, activities and inbound webhooks take, of a release build
 	@scripts/need cc postgresql node
 	@scripts/build-client
-	cargo test --locked --release --test flume push::application::figures -- --ignored --nocapture --test-threads=1
+	cargo test --locked --release --test gateway push::application::figures -- --ignored --nocapture --test-threads=1
 
 docs: ## Write what is made from the code: docs/METRICS.md
 	@CHAINFLUME_WRITE_DOCS=1 cargo test --locked --quiet --test operations docs

@@ -1,11 +1,6 @@
 //! What operators are given beside the binary: the page of metrics, alert rules, a dashboard, the package.
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
-#[path = "support/metrics.rs"]
-mod metrics;
-#[path = "support/promql.rs"]
-mod promql;
-
 #[path = "operations/alerts.rs"]
 mod alerts;
 #[path = "operations/dashboard.rs"]
@@ -21,6 +16,8 @@ mod troubleshooting;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use chainflume_support::{metrics, promql};
 
 fn path(inside: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(inside)

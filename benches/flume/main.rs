@@ -16,8 +16,6 @@ mod plot;
 mod process;
 mod published;
 mod rate;
-#[path = "../../tests/support/redis.rs"]
-mod redis_server;
 mod render;
 mod report;
 mod restart;
@@ -28,6 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chainflume_support::redis_server;
 
 use database::{Over, Postgres};
 use live::Live;

@@ -1,10 +1,16 @@
 //! The page of faults names a test for each, and each of these is there.
 
+use std::path::PathBuf;
+
 use crate::{path, read};
 
 const PAGE: &str = "docs/FAULTS.md";
-/// The prefix of the modules of a test that is named without its binary, and before those of one that is.
-const ROOTS: [&str; 3] = ["tests/flume", "src", "tests"];
+/// The folders of the modules of a test: of a binary that its name leaves out, of the program, of a binary that it names.
+fn roots() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(path("tests")).unwrap().map(|entry| entry.unwrap().path());
+    let binaries = folders.filter(|folder| folder.join("main.rs").exists());
+    binaries.chain([path("src"), path("tests")]).collect()
+}
 
 /// Names in backticks that look like tests.
 fn named(cell: &str) -> Vec<&str> {
@@ -19,14 +25,14 @@ fn exists(test: &str) -> bool {
     let files = [Some(modules), parent].into_iter().flatten().flat_map(|modules| {
         let file = modules.replace("::", "/");
         let (package, within) = file.split_once('/').unwrap_or((&file, "lib"));
-        let of_package = format!("crates/{package}/src/{within}.rs");
-        let of_program = ROOTS.iter().map(|root| format!("{root}/{file}"));
+        let of_package = path(&format!("crates/{package}/src/{within}.rs"));
+        let of_program = roots().into_iter();
         of_program
-            .flat_map(|file| [format!("{file}.rs"), format!("{file}/main.rs")])
+            .flat_map(|root| [root.join(format!("{file}.rs")), root.join(format!("{file}/main.rs"))])
             .chain([of_package])
             .collect::<Vec<_>>()
     });
-    let texts = files.filter_map(|file| std::fs::read_to_string(path(&file)).ok());
+    let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
     let is_test = |text: String| {
         let at = text.find(&format!("fn {name}("))?;
         text[..at].rsplit('\n').nth(1).map(|line| line.starts_with('#') || line.trim().starts_with("#["))

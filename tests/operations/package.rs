@@ -118,8 +118,9 @@ fn the_image_runs_what_the_package_brings() {
 fn builds_from(image: &str, copied: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     for file in copied {
-        let from = path(file);
-        run("cp", &["-r", from.to_str().unwrap(), folder.path().to_str().unwrap()]);
+        let (from, to) = (path(file), folder.path().join(file));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        run("cp", &["-r", from.to_str().unwrap(), to.to_str().unwrap()]);
     }
     let mut cargo = Command::new(env!("CARGO"));
     // Packages of other systems are not in the registry of a machine that built this one.

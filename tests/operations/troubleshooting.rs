@@ -8,7 +8,7 @@ const PAGE: &str = "docs/TROUBLESHOOTING.md";
 /// Places that the page names before a quote.
 const PLACES: [&str; 5] = ["status", "readyz", "log", "alert", "check"];
 /// The tests in which a daemon prints the quotes with a place.
-const SCENARIOS: &str = "tests/flume/operator";
+const SCENARIOS: &str = "tests/daemon/operator";
 /// Where texts of the program are.
 const SOURCES: [&str; 2] = ["src", "crates"];
 
@@ -62,7 +62,7 @@ fn fixed(quote: &str) -> Vec<&str> {
 #[test]
 fn every_quoted_text_is_one_of_the_program() {
     let (page, sources) = (read(PAGE), sources());
-    // Where a place is named, a daemon prints the quote (`tests/flume/operator`).
+    // Where a place is named, a daemon prints the quote (`tests/daemon/operator`).
     let quotes: Vec<&str> = quotes(&page).filter(|quote| placed(quote).is_none()).collect();
     assert!(quotes.len() >= 6, "the page was read: {}", quotes.len());
     for quote in quotes {

@@ -1,17 +1,15 @@
 //! A real EVM node for a test, with contracts to deploy and calls to send.
-//!
-//! In a test binary: `mod support { pub mod anvil; }`.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#![expect(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use alloy_dyn_abi::{DynSolValue, JsonAbiExt};
 use alloy_json_abi::{Function, JsonAbi};
 use alloy_primitives::{Address, Bytes, hex};
 use serde_json::{Value, json};
+
+use crate::root;
 
 /// A node on its own port, which mines a block for each transaction by default. Ends when dropped, and with the test
 /// process however that ends.
@@ -209,8 +207,4 @@ fn artefact(name: &str) -> (JsonAbi, Vec<u8>) {
     let mut artefact: Value = serde_json::from_str(&text).unwrap();
     let code = hex::decode(artefact["bytecode"].as_str().unwrap()).unwrap();
     (serde_json::from_value(artefact["abi"].take()).unwrap(), code)
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }

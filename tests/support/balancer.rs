@@ -1,5 +1,4 @@
 //! A load balancer: one URL for several nodes; each request goes to a random one.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

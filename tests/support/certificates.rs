@@ -1,5 +1,4 @@
 //! Certificates of an authority that belongs to one test.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

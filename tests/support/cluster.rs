@@ -1,6 +1,5 @@
 //! PostgreSQL servers of one test, which it may stop, restart and promote, unlike the shared server. They are removed
 //! however the test ends.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};

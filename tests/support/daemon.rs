@@ -1,5 +1,4 @@
 //! The real binary with its own configuration: start, requests, signals, kill.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs::Permissions;
 use std::net::TcpListener;
@@ -20,15 +19,17 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::flume::config;
+use crate::program;
 
 /// Timeout of everything that a process does. It is long, because a debug build on a busy machine is slow; a process
 /// with a deadline of its own is measured separately.
 const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
+/// Readiness is right within five seconds on a machine that has time for it; tests run on some that do not.
+const RED_LIMIT: Duration = Duration::from_secs(15);
+
 /// Part of every URL and password that the binary gets; it must never occur in its output.
 pub const CANARY: &str = "canary";
-
-const BINARY: &str = env!("CARGO_BIN_EXE_chainflume");
 
 /// A folder with a configuration, for all processes of a test.
 pub struct Home {
@@ -57,7 +58,7 @@ impl Home {
 
     /// The same with a copy of the binary, so that a build in the meantime does not change it.
     pub fn with_own_binary(self) -> Self {
-        std::fs::copy(BINARY, self.path("chainflume")).expect("the folder takes a file");
+        std::fs::copy(program(), self.path("chainflume")).expect("the folder takes a file");
         self
     }
 
@@ -98,7 +99,7 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = match self.user {
             None if self.path("chainflume").exists() => Command::new(self.path("chainflume")),
-            None => Command::new(BINARY),
+            None => Command::new(program()),
             Some(user) => {
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid", user, "--regid", "nogroup", "--clear-groups", "--"]);
@@ -414,6 +415,14 @@ fn with_canary(url: &str) -> String {
     } else {
         format!("{url}&password={CANARY}-pg")
     }
+}
+
+/// Waits until readiness is red for the reason `is` wants to see, soon, while the process counts as alive.
+pub async fn red(daemon: &Daemon, is: impl Fn(&Value) -> bool) {
+    let since = Instant::now();
+    daemon.until("red for the true reason", |status, report| status == 503 && is(report)).await;
+    assert!(since.elapsed() < RED_LIMIT, "{:?}", since.elapsed());
+    assert_eq!(daemon.get("/livez").await, (200, "ok\n".to_owned()));
 }
 
 /// Checks that the rows at `url` are exactly those of the chain up to block `confirmed`.

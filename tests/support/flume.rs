@@ -1,7 +1,5 @@
 //! A daemon inside the test: the real loops, configured by TOML like a user's daemon.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,6 +12,8 @@ use chainflume_store::Store;
 use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::root;
 
 /// Timeout of every wait in a test.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ impl Flume {
 
     /// As [`Self::start`]; each loop is dropped, in the middle of its work, after this many polls.
     pub async fn start_fused(config: &str, url: &str, polls: Option<u64>) -> Self {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
+        let path = root().join("chainflume.toml");
         let config =
             Config::parse(&path, config, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
         let loaded = Loaded { path, config };

@@ -1,6 +1,5 @@
 //! Records everything that is committed and undone, inside the database: triggers see changes that the final tables no
 //! longer show.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use sqlx::postgres::PgPool;
 

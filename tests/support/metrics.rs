@@ -1,9 +1,9 @@
 //! The metrics of `crates/ops/src/metrics.rs`, read from its text, so that every existing metric is documented.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+
+use crate::root;
 
 /// A metric, as the code defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Metric {
 
 /// Every metric of this crate, in the order in which they are described.
 pub fn of_the_code() -> Vec<Metric> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ops/src");
+    let source = root().join("crates/ops/src");
     let mut texts = vec![std::fs::read_to_string(source.join("metrics.rs")).expect("it is there")];
     if let Ok(folder) = std::fs::read_dir(source.join("metrics")) {
         let mut files: Vec<_> = folder.map(|file| file.expect("listed").path()).collect();

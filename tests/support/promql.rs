@@ -1,5 +1,4 @@
 //! The metrics and labels of PromQL expressions, and whether a daemon's `/metrics` has them.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! A receiver of webhooks: a real HTTP server that checks requests like a consumer, and answers as the test requires.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,6 +24,25 @@ use tokio_util::task::AbortOnDropHandle;
 pub const SECRET: &str = "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTEyMzQ=";
 /// Another secret.
 pub const NEW_SECRET: &str = "whsec_bmV3LWNhbmFyeS1uZXctY2FuYXJ5LW5ldy1jYW5hcnk=";
+
+/// Pauses short enough for a test: five tries within half a second.
+pub const FAST: &str = "retry_schedule = [\"20ms\", \"60ms\", \"120ms\", \"250ms\"]\n";
+
+/// A `[[webhook]]` table that leads to `receiver`.
+pub fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
+    let secret = if more.contains("secret =") { String::new() } else { format!("secret = \"{SECRET}\"\n") };
+    format!(
+        "[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\nallow_hosts = [\"127.0.0.1\", \"localhost\"]\n{secret}{more}\n",
+        receiver.url()
+    )
+}
+
+/// A `[[reaction]]` that calls this URL about orders, which nobody publishes.
+pub fn reaction(url: &str) -> String {
+    format!(
+        "[[reaction]]\nname = \"ship\"\non = \"order.*\"\nurl = \"{url}\"\nallow_hosts = [\"127.0.0.1\"]\nsecret = \"{SECRET}\"\n"
+    )
+}
 
 /// One `POST`.
 #[derive(Clone, Debug)]

@@ -1,5 +1,4 @@
 //! All deployments of Redis: one server, TLS with a restricted user, Sentinel, and a Cluster.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
 //! A chain, a database with a journal, and the daemon between them.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +13,7 @@ use sqlx::postgres::PgPool;
 
 use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect};
 use crate::story::{self, Blocks};
-use crate::{journal, postgres, tables};
+use crate::{journal, postgres, root, tables};
 
 /// See the module. Sources are named `vault`, `token` and `nft`.
 pub struct Scene {
@@ -62,7 +61,7 @@ impl Scene {
     pub fn loaded(&self) -> Loaded {
         let config = self.config.lock().expect("no test panicked").clone();
         let config = format!("[database]\nurl = \"{}\"\n{config}", self.url);
-        let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
+        let path = root().join("chainflume.toml");
         let config = Config::parse(&path, &config, &ProcessEnvironment);
         Loaded { path, config: config.unwrap_or_else(|problems| panic!("{problems}")) }
     }

@@ -1,6 +1,5 @@
 //! The journal in words: one line for each transaction, in which blocks have names. `a98` is block 98 of the first
 //! branch of the chain, `b98` that of the second.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,5 +1,4 @@
 //! Compares all tables, row by row, with the chain itself and with another database.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 

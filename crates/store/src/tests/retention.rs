@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use super::fixture::*;
+use chainflume_core::domain::DeadLetterKind;
+
 use crate::{HistoryRetention, Store, TrimmedHistory};
 
 const DAY: Duration = Duration::from_hours(24);

@@ -1,0 +1,108 @@
+//! Two ids of one wallet.
+
+use chainflume_core::domain::U256;
+use chainflume_devchain::{Action, wallet};
+
+use super::*;
+
+/// The types and states of what a socket gets until there are `count`, messages about ids as their joined ids.
+async fn collect(socket: &mut Socket, count: usize) -> Vec<(String, String)> {
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let what =
+            if frame["event"] == "message" { text(&frame["data"]["type"]) } else { text(&frame["event"]) };
+        seen.push((what, text(&frame["state"])));
+    }
+    seen
+}
+
+async fn joined(gate: &Gate, user: &str) -> Socket {
+    let own = super::user(user);
+    let mut socket = Socket::open(gate.port, &[("authorization", own.as_str())]).await.expect("it opens");
+    socket.join(&[&format!("user-{user}")]).await;
+    socket
+}
+
+/// A client finds the messages, the activities and the person of both ids by either.
+async fn reads_what_both_have(gate: &Gate, user: &str, other: &str, activity: &str) {
+    let own = super::user(user);
+    let (status, page) =
+        gate.get(&format!("/v1/messages?room=user-{user}&limit=100"), &[("authorization", &own)]).await;
+    let types: Vec<&str> = page["messages"]
+        .as_array()
+        .expect("a page")
+        .iter()
+        .filter_map(|message| message["type"].as_str())
+        .collect();
+    assert_eq!((status, types.len()), (200, 9), "{types:?}");
+    assert!(types.contains(&"activity.created") && types.contains(&"user.activated"), "{types:?}");
+    for path in [
+        format!("/v1/activities/{activity}"),
+        format!("/v1/activities?userId={other}"),
+        format!("/v1/users/{other}"),
+    ] {
+        let (status, answer) = gate.get(&path, &[("authorization", &own)]).await;
+        assert_eq!(status, 200, "{path} of {user}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merged_people_share_their_rooms_through_a_reorg_and_a_kill() {
+    let (gate, bearer) = gate(75, "", "\"read\", \"publish\"").await;
+    let mut daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    let wallet_text = format!("{:#x}", wallet(700));
+    let (mut seven, mut eight) = (joined(&gate, "7").await, joined(&gate, "8").await);
+    let body = json!({ "wallets": [wallet_text] }).to_string();
+    assert_eq!(backend.send("PUT /v1/users/7", &body).await.status, 201);
+    let begun = json!({ "userId": "8", "type": "send", "title": "Send" });
+    let activity =
+        backend.post("/v1/activities", &begun).await["eventId"].as_str().expect("an id").to_owned();
+    // A message that the server reads after the merge is in the rooms of both.
+    assert_eq!(collect(&mut eight, 1).await, [("activity".to_owned(), "confirmed".to_owned())]);
+    let merged = backend.send("PUT /v1/users/8", &body).await;
+    assert_eq!((merged.status, &merged.json["id"]), (200, &json!("7")), "{}", merged.json);
+
+    // Whatever happens to one of them is in the rooms of both from now on.
+    backend.post("/v1/domain-events", &event(1, "9", "8")).await;
+    backend.post("/v1/domain-events", &event(2, "9", "7")).await;
+    let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
+    gate.chain.mine_with(vec![vec![stake]]);
+    gate.mine(&daemon, 2).await;
+    gate.chain.reorg(3, 4);
+    daemon.until_tip(gate.chain.head().number - 2).await;
+    let both = [
+        ("user.updated", "confirmed"),
+        ("order.shipped", "confirmed"),
+        ("order.shipped", "confirmed"),
+        ("stake.staked", "confirmed"),
+        ("user.activated", "confirmed"),
+    ];
+    let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
+    let expected = owned(&both);
+    let expected: Vec<_> = owned(&[("user.updated", "confirmed")]).into_iter().chain(expected).collect();
+    assert_eq!(collect(&mut seven, 6).await, expected);
+    assert_eq!(collect(&mut eight, 5).await, owned(&both));
+    for socket in [&mut seven, &mut eight] {
+        let mut taken_back = collect(socket, 2).await;
+        taken_back.sort();
+        assert_eq!(taken_back, owned(&[("stake.staked", "retracted"), ("user.activated", "retracted")]));
+    }
+    // A client that comes back with its position, after a kill, finds the same by either name: also what was before the merge.
+    daemon.kill_9().await;
+    daemon = gate.start().await;
+    for (user, other) in [("7", "8"), ("8", "7")] {
+        reads_what_both_have(&gate, user, other, &activity).await;
+    }
+    let stranger = super::user("9");
+    let (status, _) = gate.get(&format!("/v1/activities/{activity}"), &[("authorization", &stranger)]).await;
+    assert_eq!(status, 404);
+    let facts = facts(&gate).await;
+    let schema = crate::schema::closed();
+    assert!(facts.iter().all(|fact| schema.is_valid(fact)), "{facts:#?}");
+    daemon.stop_well().await;
+}

@@ -1,0 +1,9 @@
+//! From a node to the tables, block by block: reorgs, faults and refusals, each with the whole story of what was stored.
+
+mod branches;
+mod faults;
+mod first;
+mod pending;
+
+use chainflume_support::{daemon, flume, fold, journal, random, relays, scene, tables};
+use chainflume_testkit::postgres;

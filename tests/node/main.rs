@@ -1,0 +1,14 @@
+//! What nodes answer, and what they refuse: one or several behind each chain, simulated, recorded and real.
+
+mod balanced;
+mod doubts;
+mod evidence;
+mod failover;
+mod lag;
+mod limits;
+mod providers;
+mod real_data;
+mod real_node;
+
+use chainflume_support::{anvil, balancer, daemon, flume, fold, journal, random, scene, tables};
+use chainflume_testkit::postgres;

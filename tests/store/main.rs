@@ -1,0 +1,12 @@
+//! What is stored stays right when the configuration changes, by proof when it is taken back, and through random lives.
+
+mod bounds;
+mod changed;
+mod names;
+mod property;
+mod repair;
+mod supply;
+mod verify;
+
+use chainflume_support::{cable, daemon, flume, fold, random, relays, scene, tables};
+use chainflume_testkit::postgres;
