@@ -10,6 +10,6 @@ mod trouble;
 
 use chainflume_support::{
     cluster, consumer, daemon, flume, fold, journal, metrics, promql, proxy, random, receiver, redis_server,
-    relays, systemd, tables,
+    redis_sets, relays, systemd, tables,
 };
 use chainflume_testkit::postgres;
