@@ -163,7 +163,7 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
         let with_websocket = settings.providers.iter().filter(|provider| provider.ws_url.is_some());
         let looks = with_websocket.map(async |provider| {
             let place = format!("chain {}: the websocket of {}", settings.name, provider.label);
-            match check_websocket(&settings, provider).await {
+            match check_websocket(settings, provider).await {
                 Ok(()) => CheckLine::new(true, format!("{place} announces heads")),
                 Err(reason) => {
                     CheckLine::warning(format!("{place} cannot be used, so the head is polled for: {reason}"))

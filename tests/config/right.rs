@@ -63,6 +63,7 @@ fn usual_failover() -> FailoverSettings {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of all defaults")]
 fn a_small_configuration_is_read_whole_with_every_default() {
     let config = Given::default().root().right(RIGHT);
     let signatures: Vec<_> = config.sources[0].events.iter().map(|event| event.signature.as_str()).collect();

@@ -83,7 +83,7 @@ mod tests {
             ("bytes4", json("\"0x01020304\""), format!("{:0<64}", "01020304")),
             ("string", json(&format!("\"0x{all}\"")), all),
         ] {
-            assert_eq!(topic(ty, &kept).map(|topic| hex::encode(topic)), Some(expected), "{ty}");
+            assert_eq!(topic(ty, &kept).map(hex::encode), Some(expected), "{ty}");
         }
         assert_eq!(topic("uint256", &json("\"x\"")), None);
     }

@@ -4,7 +4,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::line::{Arrival, Line};
-use super::page::Page;
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 
@@ -39,9 +38,9 @@ impl Outlet {
         self.hub.join_at(&self.line, rooms, (position, history))
     }
 
-    /// Leaves all rooms. What waits is handed out all the same, and is everything before the page.
-    pub fn pause(&self) -> Page {
-        Page::at(self.hub.pause(&self.line))
+    /// Leaves all rooms. What waits is handed out all the same. Returns the newest message before, and the number of its history.
+    pub(super) fn pause(&self) -> (Position, u64) {
+        self.hub.pause(&self.line)
     }
 
     /// Not any more in these rooms. What waits is handed out all the same.

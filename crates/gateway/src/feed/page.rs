@@ -46,7 +46,12 @@ impl Page {
         Self::at(feed.hub.now())
     }
 
-    pub(super) fn at((next, history): (Position, u64)) -> Self {
+    /// One before the first, after the client of `outlet` left all its rooms. What waits there is everything before it.
+    pub fn pausing(outlet: &Outlet) -> Self {
+        Self::at(outlet.pause())
+    }
+
+    fn at((next, history): (Position, u64)) -> Self {
         Self { deliveries: Vec::new(), gap: None, next, history }
     }
 

@@ -120,7 +120,7 @@ impl Session {
         if !self.resumes.is_empty() || self.joined.is_empty() {
             return;
         }
-        let page = self.outlet.pause();
+        let page = Page::pausing(&self.outlet);
         while let Some(arrival) = self.outlet.try_next() {
             let is_over = matches!(arrival, Arrival::TooSlow);
             self.ready.push_back(arrival);

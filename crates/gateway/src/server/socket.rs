@@ -1,3 +1,5 @@
+mod batch;
+
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,17 +18,15 @@ use tokio::time::{Instant, timeout};
 use super::accept::Seat;
 use super::caller::Ending;
 use super::forwarded::Client;
-use super::frames::{FrameQuota, delivered};
+use super::frames::FrameQuota;
 use super::problem::HttpProblem;
 use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
-use crate::feed::{Arrival, Delivery};
-use crate::websocket::{
-    Handshake, OutgoingText, WebSocketConnection, WebSocketError, WebSocketMessage, deflate,
-};
+use crate::feed::Arrival;
+use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage};
+use batch::FrameBatch;
 use chainflume_access::{Principal, Room};
-use chainflume_ops::metrics::DeliveryMeter;
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
@@ -39,9 +39,6 @@ const FRAME_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 4 * FRAME_BYTES;
 /// How long a client that is too slow may take to read how its connection ends.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// Texts that are ready are gathered up to so many bytes into one write. No more: a reader that takes less than this in [`FULL`] is
-/// cut off.
-const GATHER: usize = 16 << 10;
 /// How long one write may take: a socket that stays full for so long has no reader.
 const FULL: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
@@ -127,9 +124,9 @@ pub(super) async fn upgrade(
         // This connection has bounds of its own, and says why it is closed.
         seat.unguard();
         let quota = shared.quota();
-        let outgoing = Outgoing::new();
+        let batch = FrameBatch::new();
         let held = (seat, open);
-        Connection { shared, socket, session, principal, quota, seen, outgoing, _held: held }.run().await;
+        Connection { shared, socket, session, principal, quota, seen, batch, _held: held }.run().await;
     });
     let mut answer = StatusCode::SWITCHING_PROTOCOLS.into_response();
     for (name, value) in upgrade.headers {
@@ -148,54 +145,8 @@ struct Connection {
     quota: FrameQuota,
     /// When the client last sent anything.
     seen: Instant,
-    outgoing: Outgoing,
+    batch: FrameBatch,
     _held: (Seat, Open),
-}
-
-/// Messages on their way to a client.
-struct Outgoing {
-    meter: DeliveryMeter,
-    texts: Vec<OutgoingText>,
-    bytes: usize,
-    /// Each with its frames, and their bytes.
-    deliveries: Vec<(Delivery, usize)>,
-}
-
-impl Outgoing {
-    fn new() -> Self {
-        let meter = DeliveryMeter::new(PROTOCOL_LABEL);
-        Self { meter, texts: Vec::new(), bytes: 0, deliveries: Vec::new() }
-    }
-
-    fn add(&mut self, text: impl Into<OutgoingText>) {
-        let text = text.into();
-        self.bytes += text.bytes.len();
-        self.texts.push(text);
-    }
-
-    fn add_message(&mut self, delivery: Delivery, is_compressed: bool) {
-        let (entry, before) = (delivery.entry.clone(), self.bytes);
-        for room in &delivery.rooms {
-            match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
-                Some(bytes) => self.add(OutgoingText { bytes, is_compressed: true }),
-                None => self.add(entry.frame(*room)),
-            }
-        }
-        self.deliveries.push((delivery, self.bytes - before));
-    }
-
-    /// Sends what was added.
-    async fn send(&mut self, socket: &mut ClientSocket) -> Result<(), End> {
-        if !self.texts.is_empty() {
-            in_time(socket.texts(&self.texts)).await?;
-        }
-        self.texts.clear();
-        self.bytes = 0;
-        for (delivery, bytes) in self.deliveries.drain(..) {
-            delivered(&self.meter, &delivery, (delivery.rooms.len(), bytes));
-        }
-        Ok(())
-    }
 }
 
 /// What a client asks for.
@@ -263,7 +214,7 @@ impl Connection {
         loop {
             tokio::select! {
                 arrival = self.session.live() => {
-                    hand_out(&mut self.session, &mut self.socket, &mut self.outgoing, arrival).await?;
+                    hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await?;
                 }
                 incoming = self.socket.next() => return Ok(incoming?),
                 ending = &mut ended => return Err(End::Ending(ending)),
@@ -279,7 +230,7 @@ impl Connection {
     }
 
     async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
-        hand_out(&mut self.session, &mut self.socket, &mut self.outgoing, arrival).await
+        hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await
     }
 
     /// Oversize and malformed messages end the connection.
@@ -381,22 +332,22 @@ impl Connection {
 async fn hand_out(
     session: &mut Session,
     socket: &mut ClientSocket,
-    outgoing: &mut Outgoing,
+    batch: &mut FrameBatch,
     arrival: Arrival,
 ) -> Result<(), End> {
     let mut next = Some(arrival);
     while let Some(arrival) = next {
         match arrival {
             Arrival::TooSlow => return Err(End::TooSlow),
-            Arrival::Gap(gap) => outgoing.add(Bytes::from(gap_frame(&gap))),
-            Arrival::Message(delivery) => outgoing.add_message(delivery, socket.is_compressed()),
+            Arrival::Gap(gap) => batch.add(Bytes::from(gap_frame(&gap))),
+            Arrival::Message(delivery) => batch.add_message(delivery, socket.is_compressed()),
         }
-        if outgoing.bytes >= GATHER {
-            outgoing.send(socket).await?;
+        if batch.is_full() {
+            batch.send(socket).await?;
         }
         next = session.ready();
     }
-    outgoing.send(socket).await
+    batch.send(socket).await
 }
 
 /// A write, which may take so long.
