@@ -131,7 +131,7 @@ fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
 /// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
 /// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
 /// waits for it.
-async fn reserve(tx: &mut Tx, count: i64) -> Result<(i64, String), StoreError> {
+pub(crate) async fn reserve(tx: &mut Tx, count: i64) -> Result<(i64, String), StoreError> {
     let sql = format!(
         r"
         set local synchronous_commit to default;

@@ -76,6 +76,11 @@ impl Draft {
         }
     }
 
+    /// Its JSON before and after the number.
+    pub(crate) fn around_the_number(&self) -> (&str, &str) {
+        (&self.before, &self.after)
+    }
+
     /// The message with its number.
     pub(crate) fn text(&self, seq: i64) -> String {
         format!("{}{seq}{}", self.before, self.after)

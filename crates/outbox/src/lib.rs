@@ -14,6 +14,7 @@ mod reader;
 mod replay;
 mod rooms;
 mod sinks;
+mod unnumbered;
 
 use std::fmt;
 
@@ -30,6 +31,7 @@ pub use reader::{OutboxListener, OutboxRow, OutboxState};
 pub use replay::{ReplayLock, ReplayPage, ReplaySource};
 pub use rooms::{ROOM_PAGE, RoomPage, RoomRead};
 pub use sinks::{AdoptedHistory, SinkContents, SinkStart};
+pub use unnumbered::Unnumbered;
 
 /// The channel on which a commit with messages is announced.
 const CHANNEL: &str = "chainflume_outbox";

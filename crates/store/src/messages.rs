@@ -6,6 +6,8 @@ mod replay;
 mod users;
 
 pub(super) use event::EventRef;
-pub(super) use publication::{Publication, PublishedEvents, publish_pending, published, retract};
+pub(super) use publication::{
+    Publication, PublishedEvents, publish_pending, published, retract, retractions,
+};
 pub use replay::ChainReplay;
-pub(super) use users::{StakedWallet, TakenBack, are_active, publish_taken_back};
+pub(super) use users::{StakedWallet, TakenBack, are_active, taken_back};

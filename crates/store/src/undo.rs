@@ -2,8 +2,9 @@
 //! retracted. Both go in pages, so that memory is bounded by a page and not by what is taken back; the transaction is the caller's,
 //! and one.
 //!
-//! The order of the steps is the order of what they need. Projections first, users after all stakes. Messages last, because the
-//! first of them locks the head of the outbox until the commit: every other writer with messages waits from then on.
+//! The order of the steps is the order of what they need. Projections first, users after all stakes. Messages last: all of them are
+//! written down ahead of their numbers, and then the head of the outbox is locked until the commit. Every other writer with
+//! messages waits from then on.
 
 use chainflume_core::domain::Place;
 
@@ -13,6 +14,7 @@ use super::open::OpenChain;
 use super::projections;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
+use chainflume_outbox::Unnumbered;
 
 /// Events of one page: some 20 MB of messages. Tests take small pages, so that all that they do goes over their edges.
 const PAGE: u32 = if cfg!(test) { 3 } else { 4_000 };
@@ -66,6 +68,7 @@ impl<'a> Undo<'a> {
     /// Publishes that the events are taken back, and with them `gone`, which were pending, in chain order: all of them the newest
     /// first, then what became of the users. Must come last in the transaction.
     pub(super) async fn retract(self, tx: &mut Tx, gone: &[Stored]) -> Result<(), StoreError> {
+        let mut messages = Unnumbered::new(self.chain.id, PAGE as usize);
         let (mut gone, mut below) = (gone, None);
         loop {
             let (page, last) = match self.published.lowest() {
@@ -79,15 +82,21 @@ impl<'a> Undo<'a> {
                 }
             }
             taken_back.sort_by_key(|stored| stored.event.place);
-            messages::retract(tx, self.chain, taken_back.into_iter()).await?;
+            let retractions = messages::retractions(tx, self.chain, taken_back.into_iter()).await?;
+            messages.push(tx, retractions).await?;
             if last.is_none() {
                 break;
             }
             below = last;
         }
-        if self.active.is_empty() {
-            return Ok(());
+        if !self.active.is_empty() {
+            self.publish_users(tx, &mut messages).await?;
         }
+        messages.append(tx).await
+    }
+
+    /// Adds what became of the users.
+    async fn publish_users(self, tx: &mut Tx, messages: &mut Unnumbered) -> Result<(), StoreError> {
         let mut wallets = Wallets::open(tx, self.record).await?;
         let mut active = self.active.into_iter();
         while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {
@@ -96,7 +105,8 @@ impl<'a> Undo<'a> {
                 .zip(&mut active)
                 .map(|(staked, active)| TakenBack { staked, active })
                 .collect();
-            messages::publish_taken_back(tx, self.chain, &page).await?;
+            let taken_back = messages::taken_back(tx, self.chain, &page).await?;
+            messages.push(tx, taken_back).await?;
         }
         wallets.stakes.close(tx).await
     }

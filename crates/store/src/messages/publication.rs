@@ -124,9 +124,18 @@ pub(in super::super) async fn retract(
     chain: &OpenChain,
     events: impl Iterator<Item = &Stored>,
 ) -> Result<(), StoreError> {
+    let drafts = retractions(tx, chain, events).await?;
+    append(tx, chain.id, drafts, None).await
+}
+
+/// As [`retract`], to be published later in the transaction.
+pub(in super::super) async fn retractions(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    events: impl Iterator<Item = &Stored>,
+) -> Result<Vec<Draft>, StoreError> {
     let refs: Vec<EventRef<'_>> = events.map(EventRef::of).collect();
-    let messages = event::retracted(tx, chain, &refs).await?;
-    append(tx, chain.id, drafts(messages)?, None).await
+    drafts(event::retracted(tx, chain, &refs).await?)
 }
 
 /// Which stored events have been published.

@@ -11,7 +11,7 @@ use chainflume_core::messages::{UserChange, UserState};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count};
 use chainflume_db::transaction::Tx;
-use chainflume_outbox::{append, drafts};
+use chainflume_outbox::{Draft, drafts};
 
 /// Wallets whose stake this step changes and publishes, and which of them were active before.
 pub(super) struct Stakers {
@@ -30,7 +30,7 @@ struct UserRow {
 }
 
 /// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
-/// activation the first: a retraction, which takes back all there are ([`publish_taken_back`]), finds the same one and so the same
+/// activation the first: a retraction, which takes back all there are ([`taken_back`]), finds the same one and so the same
 /// id.
 pub(super) async fn before(
     tx: &mut Tx,
@@ -125,11 +125,11 @@ pub(in super::super) async fn are_active(
 
 /// One message a user that changed: when its last stake was taken back, the activation is retracted, unless it lay before what is
 /// announced: then it was not published, and the change is an update. Wallets that are no users are left out.
-pub(in super::super) async fn publish_taken_back(
+pub(in super::super) async fn taken_back(
     tx: &mut Tx,
     chain: &OpenChain,
     wallets: &[TakenBack],
-) -> Result<(), StoreError> {
+) -> Result<Vec<Draft>, StoreError> {
     let users = users(tx, wallets.iter().map(|taken_back| &taken_back.staked.wallet)).await?;
     let mut messages = Vec::new();
     for TakenBack { staked, active } in wallets {
@@ -145,7 +145,7 @@ pub(in super::super) async fn publish_taken_back(
         let change = UserChange { wallet: staked.wallet, user, message_type, state };
         messages.push(change.message(&EventRef::of(cause).subject(chain)?));
     }
-    append(tx, chain.id, drafts(messages)?, None).await
+    drafts(messages)
 }
 
 async fn users(

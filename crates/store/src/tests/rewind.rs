@@ -1,7 +1,7 @@
-use chainflume_core::domain::{StartBlock, U256};
+use chainflume_core::domain::{BlockId, StartBlock, U256};
 
 use super::fixture::*;
-use crate::{Checkpoint, ReorgRecord, Rewind, Rewound, UndoReason};
+use crate::{ChainStore, Checkpoint, ReorgRecord, Rewind, Rewound, UndoReason};
 use chainflume_db::StoreError;
 
 #[tokio::test]
@@ -59,6 +59,82 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
     assert_eq!(chain.held().await.expect("reads").reorgs, 1);
     rewind(&chain, one).await.expect("rewinds again");
     assert_eq!(dump(&store).await, before);
+}
+
+#[tokio::test]
+async fn a_rewind_locks_the_outbox_head_once_when_all_its_messages_are_written() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let one = block(1, 0);
+    store_seven_mints_and_a_stake(&chain, one).await;
+    // What is written down when the head is locked, each time it is.
+    execute(
+        &store,
+        "create table locked (at bigint, written bigint);
+         create function note_lock() returns trigger language plpgsql as $$ begin
+         insert into locked select new.seq, count(*) from pg_temp.outbox_drafts; return null; end $$;
+         create trigger note_lock after update on outbox_head for each row execute function note_lock()",
+    )
+    .await;
+    let before = texts(&store, "select seq::text from outbox").await.len();
+    rewind(&chain, one).await.expect("rewinds");
+    assert_eq!(
+        texts(&store, "select at::text || ' ' || written::text from locked").await,
+        [format!("{} {before}", 2 * before)]
+    );
+    assert_eq!(texts(&store, MESSAGES).await, retractions_of(before));
+    let named = "select string_agg(key::text, ' ' order by key) from outbox join outbox_rooms using (seq) \
+                 where state = $$retracted$$ and type like 'erc20.%' group by seq order by seq desc";
+    let confirmed = named.replace("$$retracted$$", "$$confirmed$$").replace("seq desc", "seq");
+    assert_eq!(texts(&store, named).await, texts(&store, &confirmed).await);
+}
+
+#[tokio::test]
+async fn a_role_without_temporary_tables_publishes_the_same_when_it_rewinds() {
+    let (admin, url) = with_url().await;
+    open(&admin).await;
+    let name = texts(&admin, "select current_database()::text").await.remove(0);
+    let role = format!("flume_bare_{name}");
+    execute(
+        &admin,
+        &format!(
+            "revoke temporary on database {name} from public; create role {role} login;
+             grant all on all tables in schema public to {role};
+             grant all on all sequences in schema public to {role}"
+        ),
+    )
+    .await;
+    let store = connect(&url.replace("user=postgres", &format!("user={role}"))).await;
+    let chain = store.open_chain(&record(), &kinds()).await.expect("the chain opens");
+    store_seven_mints_and_a_stake(&chain, block(1, 0)).await;
+    let before = texts(&store, "select seq::text from outbox").await.len();
+    rewind(&chain, block(1, 0)).await.expect("rewinds");
+    assert_eq!(texts(&store, MESSAGES).await, retractions_of(before));
+    store.close().await;
+    execute(&admin, &format!("drop owned by {role}; drop role {role}")).await;
+}
+
+async fn store_seven_mints_and_a_stake(chain: &ChainStore, above: BlockId) {
+    let next = block(above.number + 1, 0);
+    advance(chain, None, above, vec![]).await.expect("advances");
+    let mut events: Vec<_> = (0..7).map(|at| event(next, at, transfer(0, 1, U256::from(at + 1)))).collect();
+    events.push(event(next, 7, staked(9, 5)));
+    advance(chain, Some(above), next, events).await.expect("advances");
+}
+
+/// Number in the row and in the text, type and state.
+const MESSAGES: &str = "select concat_ws(' ', seq, message::jsonb->>'seq', type, state, \
+                        message::jsonb->'metadata'->>'logIndex') from outbox order by seq";
+
+/// Seven mints, a stake and its user, and their retractions: the newest first, the user last.
+fn retractions_of(before: usize) -> Vec<String> {
+    let forth = (0..7).map(|at| format!("erc20.mint confirmed {at}"));
+    let forth = forth.chain(["stake.staked confirmed 7".to_owned(), "user.activated confirmed 7".to_owned()]);
+    let back = ["stake.staked retracted 7".to_owned()].into_iter();
+    let back = back.chain((0..7).rev().map(|at| format!("erc20.mint retracted {at}")));
+    let all: Vec<String> = forth.chain(back).chain(["user.activated retracted 7".to_owned()]).collect();
+    assert_eq!(all.len(), 2 * before);
+    all.into_iter().zip(1..).map(|(text, seq)| format!("{seq} {seq} {text}")).collect()
 }
 
 #[tokio::test]

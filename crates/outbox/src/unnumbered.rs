@@ -1,0 +1,143 @@
+//! Messages of a transaction that has more of them than fit in memory, written down ahead of their numbers.
+//!
+//! A writer that takes numbers makes every other writer with messages wait. So the messages go into a temporary table first, all
+//! but their numbers, and two statements copy them when the numbers are known.
+
+use crate::append::{append, reserve};
+use crate::draft::Draft;
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::copy::{Rows, copy_in};
+use chainflume_db::transaction::Tx;
+
+/// The messages, in their order. They are lost unless [`Self::append`] ends the transaction.
+pub struct Unnumbered {
+    chain_id: i64,
+    /// The last of them.
+    drafts: Vec<Draft>,
+    /// How many of them are kept in memory.
+    most: usize,
+    /// How many are in the temporary table.
+    written: i64,
+}
+
+impl Unnumbered {
+    /// None yet; up to `most` are kept in memory.
+    pub fn new(chain_id: i64, most: usize) -> Self {
+        Self { chain_id, drafts: Vec::new(), most, written: 0 }
+    }
+
+    /// Adds messages behind the others.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn push(&mut self, tx: &mut Tx, drafts: Vec<Draft>) -> Result<(), StoreError> {
+        self.drafts.extend(drafts);
+        if self.drafts.len() <= self.most {
+            return Ok(());
+        }
+        if self.written == 0 && !may_write_down(tx).await? {
+            return append(tx, self.chain_id, std::mem::take(&mut self.drafts), None).await;
+        }
+        self.write_down(tx).await
+    }
+
+    /// Gives the messages their numbers and stores them. Must come last in the transaction, as [`append`].
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn append(mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        if self.written == 0 {
+            return append(tx, self.chain_id, self.drafts, None).await;
+        }
+        self.write_down(tx).await?;
+        // Sorted before the lock: keys are written in the order of their index.
+        sqlx::raw_sql(SORT).execute(&mut **tx).await?;
+        let (last, _) = reserve(tx, self.written).await?;
+        let before = last - self.written;
+        // The tables are new in each transaction: no plan of an earlier one fits.
+        sqlx::query(
+            r"
+            insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, account,
+                counterparty_user_id)
+            select $1 + place, $2, aggregate_type, type, state, user_id, head || ($1 + place) || tail, account,
+                counterparty_user_id
+            from pg_temp.outbox_drafts order by place
+            ",
+        )
+        .persistent(false)
+        .bind(before)
+        .bind(self.chain_id)
+        .execute(&mut **tx)
+        .await?;
+        sqlx::query(
+            "insert into outbox_rooms (key, seq) select key, $1 + place from pg_temp.outbox_draft_rooms",
+        )
+        .persistent(false)
+        .bind(before)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Empties the memory into the temporary tables.
+    async fn write_down(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        if self.written == 0 {
+            sqlx::raw_sql(TABLES).execute(&mut **tx).await?;
+        }
+        let drafts = std::mem::take(&mut self.drafts);
+        let count = int8("messages", drafts.len() as u64)?;
+        let placed: Vec<(i64, Draft)> = (self.written + 1..).zip(drafts).collect();
+        let statement = r"
+            copy pg_temp.outbox_drafts (place, aggregate_type, type, state, user_id, head, tail, account,
+                counterparty_user_id)
+            from stdin (format binary)
+        ";
+        copy_in(tx, statement, &placed, |rows, draft| encode(rows, draft)).await?;
+        let keys = placed.iter().flat_map(|(place, draft)| draft.keys.iter().map(|key| (*key, *place)));
+        let keys: Vec<(i64, i64)> = keys.collect();
+        let statement = "copy pg_temp.outbox_draft_keys (key, place) from stdin (format binary)";
+        copy_in(tx, statement, &keys, |rows, (key, place)| {
+            rows.row(2);
+            rows.int8(*key)?;
+            rows.int8(*place)
+        })
+        .await?;
+        self.written += count;
+        Ok(())
+    }
+}
+
+/// As in `outbox`, with the text before and after the number, and a place in the order instead of it.
+const TABLES: &str = r"
+    create temporary table outbox_drafts (
+        place bigint, aggregate_type text, type text, state text, user_id uuid, head text, tail text, account bytea,
+        counterparty_user_id uuid
+    ) on commit drop;
+    create temporary table outbox_draft_keys (key bigint, place bigint) on commit drop;
+";
+
+const SORT: &str = r"
+    create temporary table outbox_draft_rooms on commit drop as
+        select key, place from pg_temp.outbox_draft_keys order by key, place;
+";
+
+/// Whether the role may make temporary tables. Every role may unless an administrator has taken that right from all.
+async fn may_write_down(tx: &mut Tx) -> Result<bool, StoreError> {
+    let sql = "select has_database_privilege(current_database(), 'temporary')";
+    Ok(sqlx::query_scalar(sql).fetch_one(&mut **tx).await?)
+}
+
+fn encode(rows: &mut Rows, (place, draft): &(i64, Draft)) -> Result<(), StoreError> {
+    let (head, tail) = draft.around_the_number();
+    rows.row(9);
+    rows.int8(*place)?;
+    rows.text(&draft.aggregate_type)?;
+    rows.text(&draft.message_type)?;
+    rows.text(draft.state.as_str())?;
+    rows.uuid_or_null(draft.user_id)?;
+    rows.text(head)?;
+    rows.text(tail)?;
+    rows.bytea_or_null(draft.account.as_deref())?;
+    rows.uuid_or_null(draft.counterparty_user_id)
+}
