@@ -32,7 +32,7 @@ pub const FAST: &str = "retry_schedule = [\"20ms\", \"60ms\", \"120ms\", \"250ms
 pub fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
     let secret = if more.contains("secret =") { String::new() } else { format!("secret = \"{SECRET}\"\n") };
     format!(
-        "[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\nallow_hosts = [\"127.0.0.1\", \"localhost\"]\n{secret}{more}\n",
+        "[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\nallow_hosts = [\"127.0.0.1\"]\n{secret}{more}\n",
         receiver.url()
     )
 }

@@ -220,7 +220,7 @@ async fn tls_and_a_user_with_few_rights_are_enough_and_needed() {
     let ca = || set.settings.ca.clone();
 
     let error = refusal(&mut with(url.clone(), None, "")).await;
-    assert!(matches!(error, SinkError::Unreachable { .. }), "an unknown authority: {error}");
+    assert!(matches!(error, SinkError::Untrusted { .. }), "an unknown authority: {error}");
     let error = refusal(&mut with(url.replace("pass~word", "hunter2"), ca(), "")).await;
     assert!(!error.is_transient() && !format!("{error} {error:?}").contains("hunter2"), "{error}");
     let error = refusal(&mut with(url.clone(), ca(), "g:")).await;
