@@ -196,7 +196,7 @@ fn closing(tokens: &[Token<'_>]) -> usize {
 }
 
 /// The text of a literal.
-fn plain(literal: &str) -> String {
+pub fn plain(literal: &str) -> String {
     let Some(raw) = literal.strip_prefix('r') else {
         let inner = literal.trim_matches('"');
         let mut lines = inner.split("\\\n");

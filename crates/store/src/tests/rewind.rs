@@ -62,7 +62,7 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
 }
 
 #[tokio::test]
-async fn a_rewind_locks_the_outbox_head_once_when_all_its_messages_are_written() {
+async fn a_rewind_locks_the_head_once_its_messages_are_written() {
     let store = store().await;
     let chain = open(&store).await;
     let one = block(1, 0);
@@ -90,7 +90,7 @@ async fn a_rewind_locks_the_outbox_head_once_when_all_its_messages_are_written()
 }
 
 #[tokio::test]
-async fn a_role_without_temporary_tables_publishes_the_same_when_it_rewinds() {
+async fn a_rewind_without_temporary_tables_publishes_the_same() {
     let (admin, url) = with_url().await;
     open(&admin).await;
     let name = texts(&admin, "select current_database()::text").await.remove(0);
