@@ -93,7 +93,7 @@ impl Unnumbered {
                 counterparty_user_id)
             from stdin (format binary)
         ";
-        copy_in(tx, statement, &placed, |rows, draft| encode(rows, draft)).await?;
+        copy_in(tx, statement, &placed, encode).await?;
         let keys = placed.iter().flat_map(|(place, draft)| draft.keys.iter().map(|key| (*key, *place)));
         let keys: Vec<(i64, i64)> = keys.collect();
         let statement = "copy pg_temp.outbox_draft_keys (key, place) from stdin (format binary)";
