@@ -12,3 +12,7 @@ mod handshake;
 pub use connection::{OutgoingText, WebSocketConnection, WebSocketError, WebSocketMessage};
 pub use deflate::deflate;
 pub use handshake::{Handshake, NoHandshake, Upgrade};
+
+/// Texts that are ready are gathered up to about so many bytes into one write. No more: a writer waits ten seconds for each write, and a
+/// reader that takes less than this in that time is cut off.
+pub const WRITE_BYTES: usize = 16 << 10;

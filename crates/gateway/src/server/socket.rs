@@ -192,7 +192,7 @@ impl Connection {
             return Err(End::Ending(ending));
         }
         if let Some(arrival) = self.session.ready() {
-            self.hand_out(arrival).await?;
+            hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await?;
         }
         if self.session.is_resuming() {
             self.session.resume().await.map_err(|_| End::Unavailable)?;
@@ -227,10 +227,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    async fn hand_out(&mut self, arrival: Arrival) -> Result<(), End> {
-        hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await
     }
 
     /// Oversize and malformed messages end the connection.

@@ -10,13 +10,11 @@ use tokio::time::timeout;
 
 use super::client::FULL;
 use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
-use crate::websocket::{WebSocketConnection, WebSocketError, WebSocketMessage};
+use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSocketMessage};
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
 /// handshake states.
 pub(super) const PINGS: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
-/// Packets are gathered up to about so many bytes into one write. No more: a reader that takes less than this in [`FULL`] is cut off.
-const GATHER: usize = 16 << 10;
 /// How long a client may take to move to a WebSocket, as the protocol's own server.
 const MOVE: Duration = Duration::from_secs(10);
 /// How long the other side may take to take the end of a connection.
@@ -110,7 +108,7 @@ pub(super) async fn carry(session: &EngineSession, mut socket: EngineSocket) {
 async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<(), WebSocketError> {
     let mut texts = Vec::new();
     loop {
-        while session.next(GATHER, &mut texts) {
+        while session.next(WRITE_BYTES, &mut texts) {
             timeout(FULL, socket.texts(&texts)).await.map_err(|_| WebSocketError::Gone)??;
             texts.clear();
         }

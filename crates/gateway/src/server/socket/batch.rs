@@ -1,12 +1,8 @@
 use super::super::frames::delivered;
 use super::{ClientSocket, End, PROTOCOL_LABEL, in_time};
 use crate::feed::Delivery;
-use crate::websocket::{OutgoingText, deflate};
+use crate::websocket::{OutgoingText, WRITE_BYTES, deflate};
 use chainflume_ops::metrics::DeliveryMeter;
-
-/// Texts that are ready are gathered up to so many bytes into one write. No more: a reader that takes less than this in [`super::FULL`] is
-/// cut off.
-const GATHER: usize = 16 << 10;
 
 /// Messages on their way to a client, which one write sends.
 pub(super) struct FrameBatch {
@@ -31,7 +27,7 @@ impl FrameBatch {
     }
 
     pub fn add_message(&mut self, delivery: Delivery, is_compressed: bool) {
-        let (entry, before) = (delivery.entry.clone(), self.bytes);
+        let (entry, before) = (&delivery.entry, self.bytes);
         for room in &delivery.rooms {
             match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
                 Some(bytes) => self.add(OutgoingText { bytes, is_compressed: true }),
@@ -43,7 +39,7 @@ impl FrameBatch {
 
     /// Whether it is to be sent before more is added.
     pub fn is_full(&self) -> bool {
-        self.bytes >= GATHER
+        self.bytes >= WRITE_BYTES
     }
 
     /// Sends what was added.
