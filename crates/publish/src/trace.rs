@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::Publisher;
@@ -31,20 +33,6 @@ struct TraceNode {
     /// Whether a reorg took away what it says.
     is_withdrawn: bool,
 }
-
-type TraceRow = (
-    Uuid,
-    String,
-    String,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    String,
-    String,
-    Option<i64>,
-    bool,
-);
 
 impl Publisher {
     /// The tree that a message belongs to, by causation, and by correlation where a cause is not known; `None` without such a
@@ -84,10 +72,11 @@ impl Publisher {
     ) -> Result<Vec<TraceNode>, StoreError> {
         let uuids: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
         let group_uuids: Vec<Uuid> = groups.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
-        let rows: Vec<TraceRow> = sqlx::query_as(
+        let rows = sqlx::query(
             r#"
             (select id, type, aggregate_type, aggregate_id, user_id, correlation_id, causation_id, source,
-                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), seq, withdrawn_at is not null
+                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp, seq,
+                withdrawn_at is not null as is_withdrawn
             from domain_events
             where id = any($1::uuid[]) or causation_id = any($2::text[]) or correlation_id = any($3::text[])
             order by seq limit $5)
@@ -106,37 +95,23 @@ impl Publisher {
         .bind(i64::try_from(MAX_NODES).unwrap_or(i64::MAX))
         .fetch_all(&self.0.pool)
         .await?;
-        rows.into_iter().map(node).collect()
+        rows.iter().map(node).collect()
     }
 }
 
-fn node(row: TraceRow) -> Result<TraceNode, StoreError> {
-    let (
-        id,
-        message_type,
-        kind,
-        of,
-        user_id,
-        correlation_id,
-        causation_id,
-        source,
-        timestamp,
-        seq,
-        is_withdrawn,
-    ) = row;
-    let seq = seq.map(|seq| unsigned("sequence", seq)).transpose()?;
-    let (id, aggregate) = (id.to_string(), (kind, of));
+fn node(row: &PgRow) -> Result<TraceNode, StoreError> {
+    let seq: Option<i64> = row.try_get("seq")?;
     Ok(TraceNode {
-        id,
-        message_type,
-        aggregate,
-        user_id,
-        correlation_id,
-        causation_id,
-        source,
-        timestamp,
-        seq,
-        is_withdrawn,
+        id: row.try_get::<Uuid, _>("id")?.to_string(),
+        message_type: row.try_get("type")?,
+        aggregate: (row.try_get("aggregate_type")?, row.try_get("aggregate_id")?),
+        user_id: row.try_get("user_id")?,
+        correlation_id: row.try_get("correlation_id")?,
+        causation_id: row.try_get("causation_id")?,
+        source: row.try_get("source")?,
+        timestamp: row.try_get("timestamp")?,
+        seq: seq.map(|seq| unsigned("sequence", seq)).transpose()?,
+        is_withdrawn: row.try_get("is_withdrawn")?,
     })
 }
 
