@@ -91,10 +91,12 @@ pub fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_source_slower_than_its_chain_falls_behind() {
+    #[test]
+    fn a_source_slower_than_its_chain_falls_behind() {
         let mut source = SourceHealth {
             idle: None,
             end: None,
@@ -113,9 +115,9 @@ mod tests {
         let chain = board.chains().remove("dev").expect("it is on the board");
         let pace = ChainPace { block_time: Duration::from_millis(500), confirmations: Some(0) };
         assert_eq!(falls_behind(&source, (&chain, 100), Some(&pace)), None, "nothing is known yet");
-        source.pace.mark(10, 0);
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        source.pace.mark(11, 0);
+        let now = Instant::now();
+        source.pace.mark_at(now - Duration::from_secs(1), 10, 0);
+        source.pace.mark_at(now, 11, 0);
         let text = falls_behind(&source, (&chain, 100), Some(&pace)).expect("a block a second");
         assert!(text.ends_with(" blocks/s are stored and the chain makes 2.0"), "{text}");
         assert_eq!(falls_behind(&source, (&chain, 1_000), Some(&pace)), None, "it is not far behind");
