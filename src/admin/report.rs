@@ -391,32 +391,15 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_ops::health::{DatabaseHealth, Throughput};
+    use chainflume_ops::health::DatabaseHealth;
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
-        board.set_database(DatabaseHealth {
-            writable: true,
-            error: None,
-            negative_balances: 0,
-            open_dead_letters: 0,
-            letters_rose_at: None,
-        });
+        board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
         board.chain("dev", |chain| {
             (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
-            chain.sources.push(SourceHealth {
-                idle: None,
-                end: None,
-                name: "vault".to_owned(),
-                tip: Some(998),
-                next: 999,
-                committed_at: None,
-                pace: Throughput::default(),
-                is_blocked: false,
-                hindrance: None,
-                unread: None,
-                notes: Vec::new(),
-            });
+            let name = "vault".to_owned();
+            chain.sources.push(SourceHealth { name, tip: Some(998), next: 999, ..SourceHealth::default() });
             change(chain);
         });
         board
@@ -516,13 +499,7 @@ mod tests {
     fn a_database_that_takes_no_writes_is_not_ready() {
         let board = board(|_| {});
         let error = Some("read-only".to_owned());
-        board.set_database(DatabaseHealth {
-            writable: false,
-            error,
-            negative_balances: 0,
-            open_dead_letters: 0,
-            letters_rose_at: None,
-        });
+        board.set_database(DatabaseHealth { writable: false, error, ..DatabaseHealth::default() });
         assert!(!Report::of(&board, &Limits { max_lag: 100, ..Limits::default() }).ready);
     }
 }

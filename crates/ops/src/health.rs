@@ -214,7 +214,7 @@ impl ChainHealth {
 }
 
 /// The database, at the last probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatabaseHealth {
     /// Whether a write succeeded.
     pub writable: bool,

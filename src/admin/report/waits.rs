@@ -97,19 +97,7 @@ mod tests {
 
     #[test]
     fn a_source_slower_than_its_chain_falls_behind() {
-        let mut source = SourceHealth {
-            idle: None,
-            end: None,
-            name: "vault".to_owned(),
-            tip: Some(10),
-            next: 11,
-            committed_at: None,
-            pace: chainflume_ops::health::Throughput::default(),
-            is_blocked: false,
-            hindrance: None,
-            unread: None,
-            notes: Vec::new(),
-        };
+        let mut source = SourceHealth { tip: Some(10), next: 11, ..SourceHealth::default() };
         let board = chainflume_ops::health::Board::default();
         board.chain("dev", |chain| (chain.head, chain.confirmed) = (Some(1_000), Some(1_000)));
         let chain = board.chains().remove("dev").expect("it is on the board");

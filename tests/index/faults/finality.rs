@@ -55,13 +55,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
         assert!(error.contains(words), "`{words}` is not in `{error}`");
     }
     // Readiness is red, for that chain alone.
-    let database = DatabaseHealth {
-        writable: true,
-        error: None,
-        negative_balances: 0,
-        open_dead_letters: 0,
-        letters_rose_at: None,
-    };
+    let database = DatabaseHealth { writable: true, ..DatabaseHealth::default() };
     flume.board.set_database(database);
     let limits = Limits {
         max_lag: 100,

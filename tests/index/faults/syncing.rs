@@ -20,13 +20,7 @@ const UNDECIDED: &str = "select count(*) from sources where publish_from is null
 
 /// Why the chain is not ready.
 fn reasons(flume: &Flume) -> Vec<String> {
-    flume.board.set_database(DatabaseHealth {
-        writable: true,
-        error: None,
-        negative_balances: 0,
-        open_dead_letters: 0,
-        letters_rose_at: None,
-    });
+    flume.board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
     let limits = Limits { max_lag: 1_000, ..Limits::default() };
     Report::of(&flume.board, &limits).chains["dev"].not_ready.clone()
 }

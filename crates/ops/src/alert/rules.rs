@@ -341,7 +341,7 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DeepReorg, SourceHealth, Throughput, TurnSource};
+    use crate::health::{DeepReorg, SourceHealth, TurnSource};
 
     /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
@@ -403,19 +403,8 @@ mod tests {
 
     #[test]
     fn what_is_not_stored_although_nothing_fails_is_an_incident() {
-        let source = |tip, next| SourceHealth {
-            idle: None,
-            end: None,
-            name: "vault".to_owned(),
-            tip,
-            next,
-            committed_at: None,
-            pace: Throughput::default(),
-            is_blocked: false,
-            hindrance: None,
-            unread: None,
-            notes: Vec::new(),
-        };
+        let source =
+            |tip, next| SourceHealth { name: "vault".to_owned(), tip, next, ..SourceHealth::default() };
         assert_eq!(chain(|chain, _| chain.confirmed = None), [("unconfirmed", 30)]);
         assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 10)]), [("start_ahead", 30)]);
         assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 9)]), [], "its block is there");
@@ -508,10 +497,9 @@ mod tests {
         board.sink("webhook:slow", |sink| sink.held_since = now.checked_sub(Duration::from_hours(9)));
         let database = |writable, rose_ago| DatabaseHealth {
             writable,
-            error: None,
-            negative_balances: 0,
             open_dead_letters: 3,
             letters_rose_at: Some(now - Duration::from_secs(rose_ago)),
+            ..DatabaseHealth::default()
         };
         board.set_database(database(false, 599));
         let kinds = [
