@@ -253,19 +253,19 @@ impl ChainReport {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
             led_by: None,
-            provider: chain.provider.clone(),
-            head: chain.head,
-            confirmed: chain.confirmed,
-            final_block: chain.final_number,
-            seconds_since_head: chain.head_moved_at.elapsed().as_secs_f64(),
-            websocket: chain.pushed,
-            consecutive_errors: chain.consecutive_errors,
-            last_error: chain.last_error.clone(),
-            view_troubles: chain.view_troubles.clone(),
+            provider: chain.node.provider.clone(),
+            head: chain.heads.latest,
+            confirmed: chain.heads.confirmed,
+            final_block: chain.heads.final_number,
+            seconds_since_head: chain.heads.moved_at.elapsed().as_secs_f64(),
+            websocket: chain.heads.pushed,
+            consecutive_errors: chain.errors.consecutive,
+            last_error: chain.errors.last.clone(),
+            view_troubles: chain.notices.views.clone(),
             sources: sources.collect(),
-            notes: chain.notes.clone(),
-            providers: chain.providers.iter().map(Into::into).collect(),
-            rpc: by_method(&chain.rpc),
+            notes: chain.notices.past_sources.clone(),
+            providers: chain.node.providers.iter().map(Into::into).collect(),
+            rpc: by_method(&chain.node.rpc),
         }
     }
 }
@@ -273,7 +273,7 @@ impl ChainReport {
 impl SourceReport {
     #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
     fn of(source: &SourceHealth, chain: &ChainHealth, usual: Option<&ChainPace>) -> Self {
-        let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
+        let (lag, rate) = (source.lag(chain.heads.confirmed), source.pace.rate());
         // In another state at most a block or two is left, stored before the estimate is read.
         let is_syncing = chain.state == ChainState::Syncing && lag > 0;
         // The head moves on meanwhile.
@@ -303,30 +303,30 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     match chain.state {
         ChainState::Starting => reasons.push("has not reached its node and database yet".to_owned()),
         ChainState::Stopped => reasons.push("is stopped: operator action required".to_owned()),
-        ChainState::Failing if chain.consecutive_errors > 1 => {
-            reasons.push(format!("{} errors in a row", chain.consecutive_errors));
+        ChainState::Failing if chain.errors.consecutive > 1 => {
+            reasons.push(format!("{} errors in a row", chain.errors.consecutive));
         }
         // The first error in a row is passed over, but not before the chain was opened.
-        ChainState::Failing if chain.head.is_none() => {
+        ChainState::Failing if chain.heads.latest.is_none() => {
             reasons.push("has not reached its node and database yet".to_owned());
         }
         _ => {}
     }
-    if let Some(head) = chain.head.filter(|_| chain.confirmed.is_none()) {
+    if let Some(head) = chain.heads.latest.filter(|_| chain.heads.confirmed.is_none()) {
         reasons.push(waits::confirmation(head, limits.pace.get(name)));
     }
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
-    if chain.node_behind > 0 {
+    if chain.heads.node_behind > 0 {
         reasons.push(format!(
             "its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
-            chain.node_behind
+            chain.heads.node_behind
         ));
     }
-    reasons.extend(chain.unpublished.clone());
+    reasons.extend(chain.notices.unpublished.clone());
     reasons.extend(chain.sources.iter().flat_map(|source| unread::reasons(source, limits.max_lag)));
-    let silence = chain.head_moved_at.elapsed();
+    let silence = chain.heads.moved_at.elapsed();
     if chain.state != ChainState::Standby
         && limits.head_silence.get(name).is_some_and(|limit| silence > *limit)
     {
@@ -344,10 +344,16 @@ pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
         // A standby does not read these, so their ages are not reported.
         let leads = chain.state != ChainState::Standby;
-        let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
-        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
-        metrics::node_behind(&name, chain.node_behind);
-        metrics::consecutive_errors(&name, chain.consecutive_errors);
+        let since_head = if leads { chain.heads.moved_at.elapsed() } else { Duration::ZERO };
+        metrics::chain(
+            &name,
+            chain.heads.latest,
+            chain.heads.confirmed,
+            chain.heads.final_number,
+            since_head,
+        );
+        metrics::node_behind(&name, chain.heads.node_behind);
+        metrics::consecutive_errors(&name, chain.errors.consecutive);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
         }
@@ -355,7 +361,7 @@ pub(super) fn refresh_metrics(board: &Board) {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
             let reads = leads && source.idle.is_none();
             let since_commit = if reads { since_commit } else { Duration::ZERO };
-            metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
+            metrics::source(&name, &source.name, source.tip, source.lag(chain.heads.confirmed), since_commit);
             let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
             metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
             let looked = contracts.get(&(name.clone(), source.name.clone()));
@@ -397,7 +403,8 @@ mod tests {
         let board = Board::default();
         board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
+            (chain.state, chain.heads.latest, chain.heads.confirmed) =
+                (ChainState::Live, Some(1000), Some(998));
             let name = "vault".to_owned();
             chain.sources.push(SourceHealth { name, tip: Some(998), next: 999, ..SourceHealth::default() });
             change(chain);
@@ -426,23 +433,23 @@ mod tests {
             reasons(|chain| chain.state = ChainState::Stopped),
             ["is stopped: operator action required"]
         );
-        assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
+        assert_eq!(reasons(|chain| chain.heads.moved_at = past(61)), ["its head has not moved for 61 s"]);
         assert_eq!(
-            reasons(|chain| chain.node_behind = 5_000),
+            reasons(|chain| chain.heads.node_behind = 5_000),
             ["its node is 5000 blocks below what is stored: it still syncs, or was replaced by an old copy"]
         );
-        assert_eq!(reasons(|chain| chain.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
+        assert_eq!(reasons(|chain| chain.notices.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
         assert_eq!(reasons(|chain| chain.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         let failing = |errors| {
             move |chain: &mut ChainHealth| {
-                (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
+                (chain.state, chain.errors.consecutive) = (ChainState::Failing, errors);
             }
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
         let unopened = |chain: &mut ChainHealth| {
             failing(1)(chain);
-            (chain.head, chain.confirmed) = (None, None);
+            (chain.heads.latest, chain.heads.confirmed) = (None, None);
         };
         assert_eq!(reasons(unopened), ["has not reached its node and database yet"]);
     }

@@ -27,7 +27,7 @@ pub(super) fn falls_behind(
     pace: Option<&ChainPace>,
 ) -> Option<String> {
     let (stored, made) = (source.pace.rate()?.blocks, pace?.blocks_per_second());
-    (source.lag(chain.confirmed) > max_lag && stored <= made)
+    (source.lag(chain.heads.confirmed) > max_lag && stored <= made)
         .then(|| format!("falls behind: {stored:.1} blocks/s are stored and the chain makes {made:.1}"))
 }
 
@@ -44,7 +44,10 @@ pub(super) fn source(source: &SourceHealth, chain: &ChainHealth, pace: Option<&C
         }
         _ => {}
     }
-    let head = chain.head.filter(|head| source.tip.is_none() && source.next > *head && !source.is_blocked)?;
+    let head = chain
+        .heads
+        .latest
+        .filter(|head| source.tip.is_none() && source.next > *head && !source.is_blocked)?;
     let left = pace.map(|pace| format!(", {}", about(source.next - head, pace.block_time)));
     Some(format!("waits for block {}{}", thousands(source.next), left.unwrap_or_default()))
 }
@@ -99,7 +102,7 @@ mod tests {
     fn a_source_slower_than_its_chain_falls_behind() {
         let mut source = SourceHealth { tip: Some(10), next: 11, ..SourceHealth::default() };
         let board = chainflume_ops::health::Board::default();
-        board.chain("dev", |chain| (chain.head, chain.confirmed) = (Some(1_000), Some(1_000)));
+        board.chain("dev", |chain| (chain.heads.latest, chain.heads.confirmed) = (Some(1_000), Some(1_000)));
         let chain = board.chains().remove("dev").expect("it is on the board");
         let pace = ChainPace { block_time: Duration::from_millis(500), confirmations: Some(0) };
         assert_eq!(falls_behind(&source, (&chain, 100), Some(&pace)), None, "nothing is known yet");
