@@ -145,9 +145,9 @@ pub struct SourceReport {
     /// Events stored a second, likewise.
     #[serde(default)]
     pub events_per_second: Option<f64>,
-    /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, `filling` (a part of its past
-    /// is read), `waiting` (for the head that decides its first block), or `complete` (its
-    /// last block is stored and final).
+    /// `following`, `blocked`, `partly_blocked`, `filling`, `waiting` or `complete`. An operator decides about a blocked
+    /// source, see `blocked`. A part of the past of one that is filling is read. One that waits does so for the head that
+    /// decides its first block. The last block of a complete one is stored and final.
     #[serde(default)]
     pub state: String,
     /// Why it, or a part of it, is not followed, and the remedy.

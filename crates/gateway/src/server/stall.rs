@@ -118,7 +118,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        // A TCP stream has nothing to flush: it says nothing about the other side.
+        // A TCP stream has nothing to flush: the outcome shows nothing about the other side.
         self.watch(cx, outcome, |()| Some(0))
     }
 
