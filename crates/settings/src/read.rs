@@ -15,7 +15,7 @@ use super::units::{parse_duration, parse_size, within};
 /// The name by which [`path`] asks for a path: `config` takes it relative to the folder of its file.
 pub const PATH: &str = "Path";
 
-/// The name by which [`number_or_word`] asks for a value: a string is never empty by mistake there, and all else is a number.
+/// The name by which [`number_or_word`] asks for a value: `config` gives it each string, also an empty one, or a number.
 pub const NUMBER_OR_WORD: &str = "NumberOrWord";
 
 /// A whole number from `LOW` to `HIGH`.
