@@ -39,7 +39,7 @@ pub(super) enum Hot {
     Elsewhere(Reason),
 }
 
-/// Messages that one look goes through, since everybody waits for it.
+/// Messages that one look goes through, since every client waits for it.
 const LOOK: usize = 2_000;
 
 /// Names a line while it lives.
@@ -133,8 +133,8 @@ impl Hub {
         }
     }
 
-    /// Goes on after `to`, of the same history: the messages before are deleted, and everybody is told. A client that resumes meets the
-    /// gap where it reads.
+    /// Goes on after `to`, of the same history: the messages before are deleted, and every client gets a gap. A client that resumes
+    /// meets the gap where it reads.
     pub fn skip(&self, to: Position) {
         let mut state = self.state();
         let gap = Gap { from: state.newest.clone(), to: to.clone(), reason: Reason::Retention };
@@ -143,7 +143,7 @@ impl Hub {
         (state.hot_bytes, state.floor, state.newest) = (0, to.seq, to);
     }
 
-    /// Goes on after `newest`, of which nobody has the messages before; everybody is told.
+    /// Goes on after `newest`, when no messages before it are there; every client gets a gap.
     pub fn reset(&self, newest: Position, reason: Reason) {
         let mut state = self.state();
         let gap = Gap { from: state.newest.clone(), to: newest.clone(), reason };

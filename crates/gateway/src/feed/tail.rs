@@ -98,7 +98,7 @@ impl Feed {
         let mut listener = self.outbox.listen().await?;
         connected();
         loop {
-            // What was committed before the connection was there was announced to nobody, so this comes first.
+            // What was committed before the connection was there was not announced to it, so this comes first.
             self.wake.send_replace(());
             listener.changed().await?;
         }

@@ -22,7 +22,7 @@ pub struct Row {
     pub json: String,
 }
 
-/// A message with its rooms: parsed once, and encoded once for each room in which somebody listens.
+/// A message with its rooms: parsed once, and encoded once for each room in which a client listens.
 #[derive(Debug)]
 pub struct Entry {
     /// Its number.
@@ -84,14 +84,14 @@ struct Meta<'a> {
     replay: bool,
 }
 
-/// The event that a message is in rooms of users where no rule of the application says otherwise.
+/// The event that a message is in rooms of users where no rule of the application names another.
 fn built_in(message: &Value) -> Option<(&'static str, String)> {
     let is_activity = message["type"].as_str()?.starts_with("activity.");
     is_activity.then(|| ("activity", message["payload"].to_string()))
 }
 
 impl Entry {
-    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
+    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches no client by room;
     /// none is ever stored.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
         Self::with_lookups(row, rules, &Lookups::default())

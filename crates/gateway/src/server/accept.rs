@@ -169,7 +169,7 @@ fn explain(ended: hyper::Result<()>, peer: IpAddr) {
     tracing::debug!(client = %peer, reason, "a connection sent no request that can be read, or did not read its answer");
 }
 
-/// There is no place: the client is told to come again, if it can be told at once.
+/// There is no place: the client is asked to come again, if that can be sent at once.
 async fn refuse(mut stream: TcpStream, status: &str) {
     let answer =
         format!("HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

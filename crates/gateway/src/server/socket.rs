@@ -46,7 +46,7 @@ const PING: Duration = Duration::from_secs(30);
 /// A client that has sent nothing for so long, not even an answer to a ping, is gone.
 const SILENT: Duration = Duration::from_secs(75);
 
-/// Why a connection ends, as its close frame says.
+/// Why a connection ends, as its close frame reports.
 #[derive(Clone, Copy)]
 enum End {
     /// By the server, whatever the client does.
@@ -121,7 +121,7 @@ pub(super) async fn upgrade(
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let seen = Instant::now();
         let open = Open::new(PROTOCOL_LABEL, place);
-        // This connection has bounds of its own, and says why it is closed.
+        // This connection has bounds of its own, and reports why it is closed.
         seat.unguard();
         let quota = shared.quota();
         let batch = FrameBatch::new();

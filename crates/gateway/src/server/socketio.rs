@@ -60,7 +60,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/socket.io/", any(async move |request: Request| answer(&engine, request, limit).await))
 }
 
-/// A body may take so long as `limit`.
+/// A body may take as long as `limit`.
 async fn answer(engine: &Engine, request: Request, limit: Duration) -> Response {
     // As everywhere: a token in an address ends in logs.
     let text = request.uri().query().unwrap_or_default();
@@ -341,7 +341,7 @@ async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, 
 fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, HttpProblem> {
     let known = &shared.settings.auth;
     let address = client.extension::<Client>().ok_or_else(HttpProblem::forbidden)?;
-    // One connection may carry many tries: they count as requests without a credential do.
+    // One connection may have many tries: they count as requests without a credential do.
     shared.take_stranger(address)?;
     let principal = match auth["token"].as_str() {
         Some(token) => known.of_credential(Some(token), now())?,

@@ -118,7 +118,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        // A TCP stream has nothing to flush: it says nothing about the other side.
+        // A TCP stream has nothing to flush: the outcome shows nothing about the other side.
         self.watch(cx, outcome, |()| Some(0))
     }
 
@@ -131,6 +131,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -149,12 +150,15 @@ mod tests {
         written
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_or_trickles_fails_the_write() {
         let kind = |outcome: io::Result<()>| outcome.map_err(|error| error.kind());
-        let (short, long) = (Duration::from_millis(200), Duration::from_secs(60));
+        let (short, long) = (Duration::from_secs(2), Duration::from_mins(1));
+        let began = Instant::now();
         assert_eq!(kind(write(short, long).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), short.as_secs());
         assert_eq!(kind(write(short, Duration::from_millis(1)).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), 2 * short.as_secs());
         assert_eq!(kind(write(long, Duration::ZERO).await), Ok(()));
     }
 }

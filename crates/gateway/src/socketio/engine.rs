@@ -138,7 +138,7 @@ async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
 }
 
 impl Engine {
-    /// Calls `accept` with each client that opens a session; it must not wait. `name` gives names that nobody can guess.
+    /// Calls `accept` with each client that opens a session; it must not wait. `name` gives names that cannot be guessed.
     pub fn new(
         settings: Settings,
         name: fn() -> Option<String>,
@@ -206,7 +206,7 @@ impl Engine {
         tokio::spawn(async move {
             let Some(mut socket) = upgraded(upgrade, max).await else { return session.close(CLOSE) };
             if socket.text(open).await.is_ok() {
-                transport::carry(&session, socket).await;
+                transport::run(&session, socket).await;
             }
             session.close(CLOSE);
         });

@@ -87,7 +87,7 @@ pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSoc
     };
     let has_moved = timeout(MOVE, moving).await.unwrap_or(false);
     if has_moved && session.turn(EngineTransport::Moving, EngineTransport::WebSocket) {
-        return carry(&session, socket).await;
+        return run(&session, socket).await;
     }
     if is_moving {
         session.turn(EngineTransport::Moving, EngineTransport::Polling);
@@ -96,7 +96,7 @@ pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSoc
 }
 
 /// Sends and receives packets until either side ends the session.
-pub(super) async fn carry(session: &EngineSession, mut socket: EngineSocket) {
+pub(super) async fn run(session: &EngineSession, mut socket: EngineSocket) {
     let ended = exchange(session, &mut socket).await;
     session.close(CLOSE);
     if ended.is_ok() {

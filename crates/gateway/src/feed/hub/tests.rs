@@ -63,7 +63,7 @@ fn a_client_that_reads_nothing_is_cut_off_at_its_limit_alone() {
 }
 
 #[test]
-fn a_client_joins_where_it_stands_only_if_nothing_is_newer() {
+fn a_client_joins_at_its_position_only_if_nothing_is_newer() {
     let hub = Arc::new(Hub::new(position(5), 1 << 20));
     let (outlet, _) = outlet(&hub, 1 << 20);
     hub.publish(vec![entry(6, "a.b")]);
@@ -94,7 +94,7 @@ fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
 }
 
 #[test]
-fn a_history_that_changes_is_a_gap_for_everybody() {
+fn a_history_that_changes_is_a_gap_for_every_client() {
     let hub = Arc::new(Hub::new(position(5), 1 << 20));
     let (outlet, _) = outlet(&hub, 1 << 20);
     outlet.join(&[room("all")]);

@@ -115,7 +115,7 @@ async fn what_is_against_the_protocol_ends_the_connection() {
     let (io, _other) = duplex(1);
     let mut plain = WebSocketConnection::new(io, false, MAX);
     plain.read.extend_from_slice(&client(0xc1, &bomb));
-    assert_eq!(plain.take(), Err(WebSocketError::Wrong), "nobody agreed on compression");
+    assert_eq!(plain.take(), Err(WebSocketError::Wrong), "compression was not agreed on");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_frame_that_was_cut_short_is_finished_before_the_next() {
     let long = Bytes::from(vec![b'x'; 100]);
     tokio::select! {
         biased;
-        sent = socket.text(long.clone()) => panic!("nobody reads: {sent:?}"),
+        sent = socket.text(long.clone()) => panic!("the client does not read: {sent:?}"),
         () = tokio::task::yield_now() => {}
     }
     let reader = tokio::spawn(async move {
