@@ -4,6 +4,7 @@ mod accept;
 mod api;
 mod auth;
 mod caller;
+mod direct;
 mod forwarded;
 mod frames;
 mod fresh;

@@ -289,6 +289,8 @@ impl<'a> Peer<'a> {
 async fn hand_out(client: &EngineClient, meter: &DeliveryMeter, arrival: Arrival) -> Result<(), SocketIoEnd> {
     match arrival {
         Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
+        // Nothing else writes to a client.
+        Arrival::Unflushed => Ok(()),
         Arrival::Gap(gap) => {
             let position = gap.to.to_string();
             let meta =

@@ -57,6 +57,11 @@ impl<S> Stall<S> {
         Self { io, guard, limit, full: None }
     }
 
+    /// The connection, without bounds.
+    pub fn into_inner(self) -> S {
+        self.io
+    }
+
     /// Looks at the outcome of a write of `written` bytes.
     fn watch<T>(
         &mut self,

@@ -134,7 +134,7 @@ fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadReques
 
 async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
     let io = upgrade.await.ok()?;
-    Some(WebSocketConnection::new(TokioIo::new(io), false, max))
+    Some(WebSocketConnection::new((TokioIo::new(io), Bytes::new()), false, max))
 }
 
 impl Engine {

@@ -7,8 +7,6 @@ use hyper::http::request::Parts;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::websocket::OutgoingText;
-
 /// Packets that may wait for one client. They are shared with all clients that get the same; beyond this [`super::EngineClient::send`]
 /// waits for the client.
 const MAX_PACKETS: usize = 128;
@@ -120,13 +118,13 @@ impl EngineSession {
     }
 
     /// Adds the next packets to `texts`, for a WebSocket: about so many bytes. Returns whether there was one.
-    pub fn next(&self, max_bytes: usize, texts: &mut Vec<OutgoingText>) -> bool {
+    pub fn next(&self, max_bytes: usize, texts: &mut Vec<Bytes>) -> bool {
         let (mut state, mut bytes) = (self.state(), 0);
         while bytes < max_bytes
             && let Some(packet) = state.packets.pop_front()
         {
             bytes += packet.len();
-            texts.push(packet.into());
+            texts.push(packet);
         }
         drop(state);
         if bytes > 0 {
