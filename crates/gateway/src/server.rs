@@ -4,7 +4,6 @@ mod accept;
 mod api;
 mod auth;
 mod caller;
-mod direct;
 mod forwarded;
 mod frames;
 mod fresh;
@@ -24,7 +23,6 @@ mod session;
 mod socket;
 mod socketio;
 mod sse;
-mod stall;
 mod status;
 mod stream;
 #[cfg(test)]

@@ -36,9 +36,19 @@ pub enum Arrival {
 /// Writes live messages to a client while the task of its connection only waits: to wake a task for each message of each client costs
 /// as much as to write it.
 pub trait DirectSink: Send + Sync {
-    /// Writes these messages, in order, as far as the client takes them at once, and keeps the rest for the task to flush. Whether
-    /// nothing is left.
-    fn send(&self, deliveries: &[Delivery]) -> bool;
+    /// Writes these messages, in order, as far as the client takes them at once.
+    fn send(&self, deliveries: &[Delivery]) -> Sent;
+}
+
+/// What a sink has done with messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It needs nothing more.
+    All,
+    /// It has kept some bytes, for the client's task to flush.
+    Unflushed,
+    /// It has taken so many of them. The client's task has to send the others.
+    Only(usize),
 }
 
 /// The waiting line of an outlet, which the hub fills.
@@ -167,11 +177,14 @@ impl Line {
         if let Some(sink) = self.sink.get().filter(|_| queue.is_idle && !self.is_over()) {
             let is_message = |waiting: &Waiting| matches!(waiting, Waiting::Message(_));
             if queue.waiting.iter().all(is_message) {
-                if sink.send(&queue.take_messages()) {
-                    return;
+                let mut messages = queue.take_messages();
+                match sink.send(&messages) {
+                    Sent::All => return,
+                    Sent::Unflushed => queue.is_unflushed = true,
+                    Sent::Only(taken) => queue.put_back(messages.split_off(taken)),
                 }
-                // More waits here, where it is bounded, until the task has flushed what is left.
-                (queue.is_unflushed, queue.is_idle) = (true, false);
+                // More waits here, where it is bounded, until the task has sent what is left.
+                queue.is_idle = false;
             }
         }
         drop(queue);
@@ -196,6 +209,11 @@ impl Queue {
             Waiting::Gap(_) => None,
         };
         self.waiting.drain(..).filter_map(message).collect()
+    }
+
+    fn put_back(&mut self, messages: Vec<Delivery>) {
+        self.bytes += messages.iter().map(Delivery::bytes).sum::<usize>();
+        self.waiting.extend(messages.into_iter().map(Waiting::Message));
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout};
 
 use super::accept::Seat;
 use super::caller::Ending;
-use super::direct::ClientStream;
 use super::forwarded::Client;
 use super::frames::FrameQuota;
 use super::problem::HttpProblem;
@@ -22,6 +21,7 @@ use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
+use crate::tcp::ClientStream;
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_access::{Principal, Room};
@@ -116,11 +116,11 @@ pub(super) async fn upgrade(
     tokio::spawn(async move {
         let Ok(io) = upgraded.await else { return };
         let (stream, read) = ClientStream::new(io);
-        let direct = stream.direct();
+        let writer = stream.writer();
         let socket = WebSocketConnection::new((stream, read), upgrade.is_compressed, READ_BYTES);
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let batch = FrameBatch::new(upgrade.is_compressed);
-        if let Some(writer) = direct {
+        if let Some(writer) = writer {
             session.write_by(Box::new(batch.direct(writer)));
         }
         let seen = Instant::now();

@@ -87,9 +87,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         Self { io, read: BytesMut::from(read), partial: None, unsent: None, is_compressed, max }
     }
 
-    /// Whether the client takes compressed messages.
-    pub fn is_compressed(&self) -> bool {
-        self.is_compressed
+    /// What it reads and writes.
+    pub fn stream(&self) -> &S {
+        &self.io
     }
 
     /// The next message. A call that is dropped takes nothing.

@@ -11,21 +11,34 @@ fn delivery(seq: u64) -> Delivery {
     Delivery { entry, rooms: vec![0], is_live: true }
 }
 
-/// Keeps what it is sent, and reports that the client took everything, or not.
-#[derive(Clone, Default)]
+/// Keeps what it is sent, and answers as it was told to.
+#[derive(Clone)]
 struct Sink {
     sent: Arc<StdMutex<Vec<u64>>>,
-    is_full: Arc<AtomicBool>,
+    answer: Arc<StdMutex<Sent>>,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Self { sent: Arc::default(), answer: Arc::new(StdMutex::new(Sent::All)) }
+    }
 }
 
 impl DirectSink for Sink {
-    fn send(&self, deliveries: &[Delivery]) -> bool {
-        self.sent.lock().expect("sent").extend(deliveries.iter().map(|delivery| delivery.entry.seq));
-        !self.is_full.load(Ordering::Relaxed)
+    fn send(&self, deliveries: &[Delivery]) -> Sent {
+        let answer = *self.answer.lock().expect("an answer");
+        let taken = if let Sent::Only(taken) = answer { taken } else { deliveries.len() };
+        let taken = deliveries.iter().take(taken).map(|delivery| delivery.entry.seq);
+        self.sent.lock().expect("sent").extend(taken);
+        answer
     }
 }
 
 impl Sink {
+    fn answers(&self, answer: Sent) {
+        *self.answer.lock().expect("an answer") = answer;
+    }
+
     fn sent(&self) -> Vec<u64> {
         self.sent.lock().expect("sent").clone()
     }
@@ -73,7 +86,7 @@ async fn sink_writes_only_while_the_task_waits() {
 #[tokio::test]
 async fn full_sink_leaves_the_rest_to_the_task() {
     let (line, sink) = line();
-    sink.is_full.store(true, Ordering::Relaxed);
+    sink.answers(Sent::Unflushed);
     let mut waiting = Box::pin(line.next());
     assert!(waiting.as_mut().now_or_never().is_none());
     line.push(delivery(1));
@@ -83,6 +96,21 @@ async fn full_sink_leaves_the_rest_to_the_task() {
     assert_eq!(sink.sent(), [1], "the second has to wait for what is left of the first");
     assert!(matches!(waiting.await, Arrival::Unflushed));
     assert_eq!((seq(line.next().await), sink.sent()), (2, vec![1]));
+}
+
+#[tokio::test]
+async fn what_the_sink_does_not_take_comes_to_the_task_in_order() {
+    let (line, sink) = line();
+    sink.answers(Sent::Only(1));
+    let mut waiting = Box::pin(line.next());
+    assert!(waiting.as_mut().now_or_never().is_none());
+    (1..=3).for_each(|number| _ = line.push(delivery(number)));
+    line.flush();
+    line.push(delivery(4));
+    line.flush();
+    assert_eq!((seq(waiting.await), sink.sent()), (2, vec![1]));
+    assert_eq!((seq(line.next().await), seq(line.next().await)), (3, 4));
+    assert_eq!(line.queue().bytes, 0);
 }
 
 #[tokio::test]

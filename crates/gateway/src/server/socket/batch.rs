@@ -1,9 +1,9 @@
 use bytes::Bytes;
 
-use super::super::direct::DirectWriter;
 use super::super::frames::delivered;
 use super::{ClientSocket, End, PROTOCOL_LABEL, in_time};
-use crate::feed::{Delivery, DirectSink};
+use crate::feed::{Delivery, DirectSink, Sent};
+use crate::tcp::DirectWriter;
 use crate::websocket::{WRITE_BYTES, text_frame};
 use chainflume_ops::metrics::DeliveryMeter;
 
@@ -81,7 +81,7 @@ impl FrameBatch {
 }
 
 impl DirectSink for DirectFrames {
-    fn send(&self, deliveries: &[Delivery]) -> bool {
+    fn send(&self, deliveries: &[Delivery]) -> Sent {
         let mut frames: Vec<Bytes> = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let first = frames.len();
@@ -89,9 +89,10 @@ impl DirectSink for DirectFrames {
             let bytes = frames.iter().skip(first).map(Bytes::len).sum();
             delivered(&self.encoder.meter, delivery, (delivery.rooms.len(), bytes));
         }
-        match frames.as_slice() {
+        let is_done = match frames.as_slice() {
             [one] => self.writer.write(one),
             several => self.writer.write(&several.concat()),
-        }
+        };
+        if is_done { Sent::All } else { Sent::Unflushed }
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::stall::Stall;
 
 /// What the task of a connection reads and writes.
-pub(super) enum ClientStream {
+pub enum ClientStream {
     /// Plain TCP.
     Tcp(SharedTcp),
     /// Anything else, as TLS is.
@@ -23,7 +23,7 @@ pub(super) enum ClientStream {
 }
 
 /// TCP to which others write while the task of the connection does not.
-pub(super) struct SharedTcp {
+pub struct SharedTcp {
     shared: Arc<Shared>,
     write: OwnedWriteHalf,
 }
@@ -36,7 +36,7 @@ struct Shared {
 
 /// Writes to a [`SharedTcp`] without waiting.
 #[derive(Clone)]
-pub(super) struct DirectWriter(Arc<Shared>);
+pub struct DirectWriter(Arc<Shared>);
 
 impl ClientStream {
     /// Of an upgraded connection, with the bytes that were read beyond its request.
@@ -52,7 +52,7 @@ impl ClientStream {
     }
 
     /// What others write with; `None` where the task of the connection alone can write.
-    pub fn direct(&self) -> Option<DirectWriter> {
+    pub fn writer(&self) -> Option<DirectWriter> {
         match self {
             Self::Tcp(tcp) => Some(DirectWriter(tcp.shared.clone())),
             Self::Other(_) => None,
