@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use gap::{Gap, Reason};
-pub use line::{Arrival, Delivery};
+pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
 pub use page::{Page, Start};
 pub use position::parse_position;

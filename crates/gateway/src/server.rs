@@ -23,7 +23,6 @@ mod session;
 mod socket;
 mod socketio;
 mod sse;
-mod stall;
 mod status;
 mod stream;
 #[cfg(test)]

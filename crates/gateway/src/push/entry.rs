@@ -55,7 +55,8 @@ pub struct Addressed {
     /// Which of the entry's events it is there; `None` for the whole message.
     event: Option<usize>,
     frame: OnceLock<Bytes>,
-    compressed: OnceLock<Option<Bytes>>,
+    /// What clients of a WebSocket get, and what those get that take compressed messages.
+    sent: [OnceLock<Bytes>; 2],
     /// For a client of Socket.IO that is in no other room of the event.
     packet: OnceLock<Bytes>,
 }
@@ -105,9 +106,8 @@ impl Entry {
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
             if !addressed.iter().any(|there| there.room == *room) {
-                let (room, frame, compressed, packet) =
-                    (room.clone(), OnceLock::new(), OnceLock::new(), OnceLock::new());
-                addressed.push(Addressed { room, event, frame, compressed, packet });
+                let (room, frame, packet) = (room.clone(), OnceLock::new(), OnceLock::new());
+                addressed.push(Addressed { room, event, frame, sent: Default::default(), packet });
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(&message)) {
@@ -168,9 +168,14 @@ impl Entry {
         there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
     }
 
-    /// The frame at `index` as `compress` makes it, once for all clients that take such; `None` where it gets no shorter.
-    pub fn compressed(&self, index: usize, compress: impl FnOnce(&[u8]) -> Option<Bytes>) -> Option<Bytes> {
-        self.rooms.get(index)?.compressed.get_or_init(|| compress(&self.frame(index))).clone()
+    /// What a client of a WebSocket gets in the room at `index`: `encode` makes it of JSON once for all clients that take compressed
+    /// messages, and once for the others.
+    pub fn sent(&self, index: usize, is_compressed: bool, encode: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        let Some(there) = self.rooms.get(index) else { return Bytes::new() };
+        let sent = &there.sent[usize::from(is_compressed)];
+        // The JSON alone is kept only where a client gets it as it is.
+        let json = || there.frame.get().cloned().unwrap_or_else(|| self.encode(there, self.event(index)));
+        sent.get_or_init(|| encode(&json())).clone()
     }
 
     /// Whether it has one event in some rooms and another in others.

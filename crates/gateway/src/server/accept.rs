@@ -16,8 +16,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
-use super::stall::{FULL, Stall, StallGuard, is_stalled};
 use super::tls::Tls;
+use crate::tcp::{FULL, Stall, StallGuard, is_stalled};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start};
+use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
@@ -169,6 +169,11 @@ impl Session {
             resume.rooms.retain(|room| !rooms.contains(room));
             !resume.rooms.is_empty()
         });
+    }
+
+    /// Has live messages written by `sink` while [`Self::live`] waits.
+    pub fn write_by(&self, sink: Box<dyn DirectSink>) {
+        self.outlet.write_by(sink);
     }
 
     /// The rooms that are joined.

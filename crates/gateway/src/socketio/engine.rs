@@ -6,13 +6,13 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::EngineClient;
 use super::session::{CLOSE, EngineSession, EngineTransport};
 use super::transport::{self, EngineSocket, PINGS};
+use crate::tcp::ClientStream;
 use crate::websocket::{Handshake, WebSocketConnection};
 
 /// How clients are served. What a client may send at once bounds what it can make this server keep.
@@ -133,8 +133,7 @@ fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadReques
 }
 
 async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
-    let io = upgrade.await.ok()?;
-    Some(WebSocketConnection::new(TokioIo::new(io), false, max))
+    Some(WebSocketConnection::new(ClientStream::new(upgrade.await.ok()?), false, max))
 }
 
 impl Engine {

@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long a full socket may take to accept [`PROGRESS`].
-pub(super) const FULL: Duration = Duration::from_secs(10);
+pub const FULL: Duration = Duration::from_secs(10);
 /// Bytes that a full socket has to accept in that time. Without it a reader of one byte a second would keep a connection, and what
 /// waits for it, for hours.
 const PROGRESS: usize = 16 << 10;
 
 /// A connection whose writes fail when the other side does not read. HTTP and the engine of Socket.IO wait for a write without a limit,
 /// so nothing else ends a connection to a client that stays connected and reads nothing.
-pub(super) struct Stall<S> {
+pub struct Stall<S> {
     io: S,
     guard: StallGuard,
     limit: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Stall<S> {
 
 /// Whether the writes of a connection are bounded here. Clones are of the same connection.
 #[derive(Clone, Default)]
-pub(super) struct StallGuard(Arc<AtomicBool>);
+pub struct StallGuard(Arc<AtomicBool>);
 
 impl StallGuard {
     /// What the connection became has bounds of its own.
@@ -40,7 +40,7 @@ impl StallGuard {
 }
 
 /// Whether a connection ended because its client did not read.
-pub(super) fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
@@ -55,6 +55,11 @@ impl<S> Stall<S> {
     /// With so long for each [`PROGRESS`] of a full socket, while `guard` is set.
     pub fn new(io: S, limit: Duration, guard: StallGuard) -> Self {
         Self { io, guard, limit, full: None }
+    }
+
+    /// The connection, without bounds.
+    pub fn into_inner(self) -> S {
+        self.io
     }
 
     /// Looks at the outcome of a write of `written` bytes.
