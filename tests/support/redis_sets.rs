@@ -44,6 +44,7 @@ pub fn settings(servers: RedisServers) -> RedisSettings {
     RedisSettings {
         servers,
         ca: None,
+        client: None,
         prefix: String::new(),
         stream_length: 100_000,
         timeout: Duration::from_secs(2),
@@ -74,10 +75,19 @@ impl RedisSet {
 
     /// One server with TLS, and a user without further rights. The test itself uses another port.
     pub fn tls() -> Self {
-        let wire = Wiring::by_tls(Certificates::new(NAMES));
+        Self::single_of(Wiring::by_tls(Certificates::new(NAMES)))
+    }
+
+    /// The same, and the server wants a certificate of its clients.
+    pub fn asking_clients() -> Self {
+        Self::single_of(Wiring::asking_clients(Certificates::new(NAMES)))
+    }
+
+    fn single_of(wire: Wiring) -> Self {
         let (server, port) = wire.server(&rights(""));
         let url = wire.url("flume:pass~word", port);
-        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Single(url)) };
+        let (ca, client) = (wire.ca(), wire.client());
+        let settings = RedisSettings { ca, client, ..settings(RedisServers::Single(url)) };
         let certificates = wire.certificates;
         Self { settings, servers: vec![server], sentinels: Vec::new(), certificates }
     }
@@ -90,6 +100,16 @@ impl RedisSet {
     /// The same, where all of them speak TLS.
     pub async fn sentinel_by_tls(certificates: Certificates) -> Self {
         Self::behind_sentinels(Wiring::by_tls(certificates)).await
+    }
+
+    /// A master, a replica and three sentinels that want a certificate of their clients.
+    pub async fn sentinel_asking_clients() -> Self {
+        Self::behind_sentinels(Wiring::asking_clients(Certificates::new(NAMES))).await
+    }
+
+    /// Three masters that want a certificate of their clients.
+    pub async fn cluster_asking_clients() -> Self {
+        Self::cluster_of((3, false), Wiring::asking_clients(Certificates::new(NAMES))).await
     }
 
     async fn behind_sentinels(wire: Wiring) -> Self {
@@ -109,7 +129,7 @@ impl RedisSet {
         let urls = started.iter().map(|(_, port)| wire.url("watcher:other-word", *port)).collect();
         let master_url = format!("{}://flume:pass~word@mymaster/", wire.scheme());
         let servers_of = RedisServers::Sentinel { sentinels: urls, master: master_url };
-        let settings = RedisSettings { ca: wire.ca(), ..settings(servers_of) };
+        let settings = RedisSettings { ca: wire.ca(), client: wire.client(), ..settings(servers_of) };
         let sentinels = started.into_iter().map(|(sentinel, _)| sentinel).collect();
         let servers = vec![master, replica];
         let set = Self { settings, servers, sentinels, certificates: wire.certificates };
@@ -142,7 +162,8 @@ impl RedisSet {
         let count = if with_replicas { masters * 2 } else { masters };
         let started: Vec<ClusterNode> = (0..count).map(|_| wire.cluster_node()).collect();
         let urls = started.iter().map(|node| wire.url("flume:pass~word", node.port)).collect();
-        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Cluster(urls)) };
+        let (ca, client) = (wire.ca(), wire.client());
+        let settings = RedisSettings { ca, client, ..settings(RedisServers::Cluster(urls)) };
         let places: Vec<String> =
             started.iter().map(|node| format!("127.0.0.1 {} {}", node.port, node.bus)).collect();
         let servers = started.into_iter().map(|node| node.server).collect();

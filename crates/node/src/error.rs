@@ -138,6 +138,9 @@ fn remedy(reason: &str) -> &'static str {
         Some(TlsFault::ClientCertificate) => {
             "the node wants a certificate of the client, which cannot be configured: use another port or a proxy before it"
         }
+        Some(TlsFault::ClientRefused) => {
+            "the node refuses this client: use another port or a proxy with an accepted certificate before it"
+        }
         None if reason.contains("lookup address") => "check the name of the host in the url",
         None => "check the url and that the node runs",
     }

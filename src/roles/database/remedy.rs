@@ -53,6 +53,10 @@ fn of_tls(fault: TlsFault) -> &'static str {
         TlsFault::ClientCertificate => {
             "the server wants a certificate of the client: add &sslcert=/path/client.crt&sslkey=/path/client.key to the url"
         }
+        TlsFault::ClientRefused => {
+            "the server does not accept the certificate of the client: correct sslcert and sslkey, or the authorities that the server \
+             trusts (ssl_ca_file)"
+        }
     }
 }
 
