@@ -60,6 +60,11 @@ pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Whether the server has all that its master has.
+async fn follows(replica: &RedisServer) -> bool {
+    replica.run::<String>("INFO replication").await.contains("master_link_status:up")
+}
+
 /// The options for a user with the manual's rights and these.
 pub fn rights(more: &'static str) -> Vec<&'static str> {
     let given = RIGHTS.iter().flat_map(|words| words.split(' '));
@@ -118,6 +123,8 @@ impl RedisSet {
         let master_port = port.to_string();
         options.extend(["--replicaof", "127.0.0.1", master_port.as_str(), "--repl-diskless-sync-delay", "0"]);
         let (replica, _) = wire.server(&options);
+        // A sentinel asks the master for its replicas at once, and again after ten seconds.
+        until("the replica follows", async || follows(&replica).await).await;
         // A pause of a busy machine must not count as a failure.
         let lines = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -140,12 +147,17 @@ impl RedisSet {
     async fn sentinels_agree(&self) -> bool {
         for sentinel in &self.sentinels {
             let about: BTreeMap<String, String> = sentinel.run("SENTINEL MASTER mymaster").await;
-            if about["num-other-sentinels"] != "2" || about["num-slaves"] != "1" {
+            let replicas: Vec<BTreeMap<String, String>> = sentinel.run("SENTINEL REPLICAS mymaster").await;
+            // One that a sentinel has heard of and not reached yet cannot be promoted (`NOGOODSLAVE`).
+            let is_reached = |replica: &BTreeMap<String, String>| {
+                replica["flags"] == "slave" && replica["master-link-status"] == "ok"
+            };
+            if about["num-other-sentinels"] != "2" || replicas.len() != 1 || !replicas.iter().all(is_reached)
+            {
                 return false;
             }
         }
-        let replica: String = self.servers[1].run("INFO replication").await;
-        replica.contains("master_link_status:up")
+        follows(&self.servers[1]).await
     }
 
     /// Masters with equal shares of the slots, and as many replicas, or none.
