@@ -127,8 +127,7 @@ pub(super) fn remedy(reason: &str) -> &'static str {
             "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE"
         }
         Some(TlsFault::UnknownAuthority) if std::env::var_os("SSL_CERT_FILE").is_some() => {
-            "the node's certificate is of an authority that is not in the file that the variable SSL_CERT_FILE names: correct the \
-             variable, or add the authority to the file"
+            "the node's certificate is of an authority that is not in the file of SSL_CERT_FILE: add it there, or correct the variable"
         }
         Some(TlsFault::UnknownAuthority) => {
             "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \

@@ -69,7 +69,7 @@ async fn a_node_whose_certificate_is_not_trusted() {
     let mut command = desk.home.configured(&["check"]);
     command.env("SSL_CERT_FILE", Certificates::new("IP:127.0.0.1").path("ca.crt"));
     let output = finish(command).await;
-    let words = "not in the file that the variable SSL_CERT_FILE names: correct the variable, or add the authority to the file";
+    let words = "is not in the file of SSL_CERT_FILE: add it there, or correct the variable";
     assert_eq!(output.out.matches(words).count(), 2, "the node and its websocket: {output:#?}");
     desk.daemon.stop_well().await;
 }
