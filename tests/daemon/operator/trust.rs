@@ -67,7 +67,8 @@ async fn a_node_whose_certificate_is_not_trusted() {
         assert!(output.out.contains(words), "{words}: {output:#?}");
     }
     let mut command = desk.home.configured(&["check"]);
-    command.env("SSL_CERT_FILE", Certificates::new("IP:127.0.0.1").path("ca.crt"));
+    let other = Certificates::new("IP:127.0.0.1");
+    command.env("SSL_CERT_FILE", other.path("ca.crt"));
     let output = finish(command).await;
     let words = "is not in the file of SSL_CERT_FILE: add it there, or correct the variable";
     assert_eq!(output.out.matches(words).count(), 2, "the node and its websocket: {output:#?}");
