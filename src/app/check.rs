@@ -11,7 +11,7 @@ use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, plain_text, store_error};
 use crate::roles::parts::Loaded;
 use crate::roles::{admin, deliver, trigger};
-use chainflume_core::domain::{SourceDifference, causes};
+use chainflume_core::domain::SourceDifference;
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
 use chainflume_deliver::sink::{RedisSink, Sink};
@@ -257,7 +257,7 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
     };
     let other = OpenDatabase::is_daemons(loaded, Some(&database)).await.err().map(|error| error.to_string());
     database.close().await;
-    let text = schema_text(schema.map_err(|error| AppError::Unavailable(causes(&error)))?)?;
+    let text = schema_text(schema.map_err(store_error)?)?;
     rights.map_err(store_error)?;
     let views = views?.iter().map(ToString::to_string).collect();
     Ok(DatabaseFindings { text, differences: differences?, views, foreign: foreign?, other, stored: stored? })

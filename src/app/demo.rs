@@ -22,11 +22,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
+use crate::postgres::PrivatePostgres;
 use crate::roles::AppError;
 use crate::roles::admin::Background;
-use crate::roles::database::{OpenDatabase, Owner, store_error};
+use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::loops::{Loops, anew};
-use crate::roles::parts::{Loaded, admin_settings};
+use crate::roles::parts::{Loaded, admin_settings, postgres_settings};
 use crate::roles::{deliver, index, serve};
 use chainflume_devchain::{DevChain, Miner, MinerSettings, Server};
 use chainflume_gateway::server::PublicServer;
@@ -103,7 +104,9 @@ async fn run_in(
     let (board, handle) = (Board::default(), metrics::install().map_err(anyhow::Error::from)?);
     let admin = AdminServer::on(listener, admin_settings(&loaded.config), board.clone(), handle)
         .map_err(anyhow::Error::from)?;
-    let database = OpenDatabase::open(&loaded, Owner::Daemon).await?;
+    let private = PrivatePostgres::start(&postgres_settings(&loaded.config)).await;
+    let private = private.map_err(|error| AppError::Unavailable(error.of_demo()))?;
+    let database = OpenDatabase::over(&loaded, private).await?;
     print_line!(
         "  database  private PostgreSQL in {} ({:.1} s)",
         folder.path().display(),

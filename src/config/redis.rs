@@ -15,18 +15,25 @@ pub struct Redis {
     pub servers: Option<RedisServers>,
     /// Certificate authority of the servers, PEM; `None` asks those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Certificate and key of this client, PEM, for servers that ask for them.
+    pub client_files: Option<(PathBuf, PathBuf)>,
     /// The streams, without servers and authority.
     pub streams: RedisSettings,
 }
 
 pub(super) fn redis(section: &Section<'_>) -> Redis {
-    let read =
-        Redis { servers: servers(section), ca_file: section.path_value("ca_file"), streams: section.fill() };
-    if read.ca_file.is_some() && read.servers.as_ref().is_some_and(|servers| !any_by_tls(servers)) {
-        section.report(
-            "ca_file",
-            Fault::new("is of no use: nothing is reached by TLS", "begin the addresses with rediss://"),
-        );
+    let read = Redis {
+        servers: servers(section),
+        ca_file: section.path_value("ca_file"),
+        client_files: section.certificate_files(["certificate_file", "key_file"], "Redis"),
+        streams: section.fill(),
+    };
+    if read.servers.as_ref().is_some_and(|servers| !any_by_tls(servers)) {
+        let given = [("ca_file", read.ca_file.is_some()), ("certificate_file", read.client_files.is_some())];
+        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+            let remedy = "begin the addresses with rediss://";
+            section.report(key, Fault::new("is of no use: nothing is reached by TLS", remedy));
+        }
     }
     section.finish();
     read

@@ -176,6 +176,20 @@ impl<'a> Section<'a> {
         Some(self.reader.resolve(&self.text(key)?.value))
     }
 
+    /// The files of a certificate and its key: both or none. `what` needs them.
+    pub fn certificate_files(&self, keys: [&'static str; 2], what: &str) -> Option<(PathBuf, PathBuf)> {
+        match keys.map(|key| self.path_value(key)) {
+            [Some(certificate), Some(key)] => Some((certificate, key)),
+            [None, None] => None,
+            [certificate, _] => {
+                let missing = keys[usize::from(certificate.is_some())];
+                let remedy = format!("{what} needs a certificate and its key, or neither");
+                self.report(missing, Fault::new("is missing", remedy));
+                None
+            }
+        }
+    }
+
     /// Reports what was never asked for.
     pub fn finish(&self) {
         let known = self.asked.borrow();

@@ -102,12 +102,13 @@ pub(super) fn server(section: &Section<'_>) -> ServerConfig {
     let mut listener = section.fill::<ListenerSettings>();
     listener.cors_origins = texts(section, "cors_origins", origin).unwrap_or_default();
     listener.public_rooms = public.map_or(listener.public_rooms, PublicRooms);
+    let files = section.certificate_files(["tls_certificate_file", "tls_key_file"], "TLS");
     let read = ServerConfig {
         listen: listen.as_ref().map(|listen| listen.value),
         listener,
         limits: section.fill(),
         feed: section.fill(),
-        tls: tls(section),
+        tls: files.map(|(certificate, key)| TlsFiles { certificate, key }),
         auth: auth(&section.table("auth")),
         keys: section.tables("key").iter().filter_map(key).collect(),
     };
@@ -116,24 +117,6 @@ pub(super) fn server(section: &Section<'_>) -> ServerConfig {
         check(section, &listen.spot, &read);
     }
     read
-}
-
-/// Both files or none.
-fn tls(section: &Section<'_>) -> Option<TlsFiles> {
-    let file = |key| {
-        let text = section.text(key).map(|text| text.value).filter(|text| !text.is_empty());
-        text.map(|text| section.reader.resolve(&text))
-    };
-    match (file("tls_certificate_file"), file("tls_key_file")) {
-        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-        (None, None) => None,
-        (certificate, _) => {
-            let missing = if certificate.is_some() { "tls_key_file" } else { "tls_certificate_file" };
-            section
-                .report(missing, Fault::new("is missing", "TLS needs a certificate and its key, or neither"));
-            None
-        }
-    }
 }
 
 fn auth(section: &Section<'_>) -> ServerAuth {

@@ -114,6 +114,8 @@ mod tests {
         assert_eq!(what("wss://node.example", Scheme::WebSocket), Ok(()));
         assert_eq!(what("postgresql://user:p%40ss@db:5432/flume", Scheme::Postgres), Ok(()));
         assert_eq!(what("postgres:///flume?host=/run/postgresql", Scheme::Postgres), Ok(()));
+        assert_eq!(what("postgres://u:p@/flume?host=/run/postgresql", Scheme::Postgres), Ok(()));
+        assert_eq!(what("postgres://u:p@/flume", Scheme::Postgres), Err("is not a url".to_owned()));
         assert_eq!(what("postgres://u:p@db1:5432,db2:5432/flume", Scheme::Postgres), Ok(()));
         let other = "has the scheme of another protocol, ws or wss is wanted".to_owned();
         assert_eq!(what("https://node.example", Scheme::WebSocket), Err(other));

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chainflume_core::domain::causes;
+
 /// Why the private PostgreSQL does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -131,6 +133,24 @@ pub enum PostgresError {
         /// The error of the operating system.
         source: io::Error,
     },
+}
+
+impl PostgresError {
+    /// The text for a reader who has no configuration file: there a key of it is no remedy.
+    pub(crate) fn of_demo(&self) -> String {
+        match self {
+            Self::NoBinaries { searched } => format!(
+                "no PostgreSQL server found (looked in {searched}); install one, which the demo starts and stops by itself \
+                 (apt-get install postgresql)"
+            ),
+            Self::Unreachable { user, dir } => format!(
+                "PostgreSQL does not run as root, and the user `{user}` it runs as cannot enter {}; name another --data-dir, or \
+                 run the demo as an ordinary user",
+                dir.display()
+            ),
+            other => causes(other),
+        }
+    }
 }
 
 /// Adds action and path to an error of the operating system.

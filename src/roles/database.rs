@@ -47,7 +47,11 @@ impl OpenDatabase {
         if let Some(url) = running {
             return Ok(Self { store: connect(loaded, url).await?, private: None });
         }
-        let private = PrivatePostgres::start(&settings).await.map_err(private_error)?;
+        Self::over(loaded, PrivatePostgres::start(&settings).await.map_err(private_error)?).await
+    }
+
+    /// Connects to the private server, which is stopped where that fails.
+    pub(crate) async fn over(loaded: &Loaded, private: PrivatePostgres) -> Result<Self, AppError> {
         match connect(loaded, private.url()).await {
             Ok(store) => Ok(Self { store, private: Some(private) }),
             Err(error) => {

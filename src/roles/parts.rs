@@ -14,7 +14,8 @@ use chainflume_index::{TranslatedSource, Translator};
 use chainflume_store::{ChainRecord, SourceRecord};
 
 use crate::{admin, lease, postgres};
-use chainflume_ops::{telemetry, tls};
+use chainflume_ops::telemetry;
+use chainflume_ops::tls::{self, ClientCertificate, ClientCertificateError};
 
 /// A configuration and the file it was read from, for messages that name the place.
 #[derive(Clone, Debug)]
@@ -84,16 +85,28 @@ pub(crate) fn authority(file: &Path) -> Result<Vec<u8>, String> {
 /// `None` where no Redis is configured.
 ///
 /// # Errors
-/// When the certificate authority cannot be read.
+/// When a certificate or a key cannot be read.
 pub(crate) fn redis_settings(loaded: &Loaded) -> Result<Option<sink::RedisSettings>, AppError> {
-    let config::Redis { servers, ca_file, streams } = &loaded.config.redis;
+    let config::Redis { servers, ca_file, client_files, streams } = &loaded.config.redis;
     let Some(servers) = servers.clone() else { return Ok(None) };
-    let read = |file: &PathBuf| {
-        let wrong = |text| AppError::Config(format!("{}: redis.ca_file: {text}", loaded.path.display()));
-        authority(file).map_err(wrong)
-    };
+    let wrong = |text| AppError::Config(format!("{}: redis.{text}", loaded.path.display()));
+    let read = |file: &PathBuf| authority(file).map_err(|text| wrong(format!("ca_file: {text}")));
     let ca = ca_file.as_ref().map(read).transpose()?;
-    Ok(Some(sink::RedisSettings { servers, ca, ..streams.clone() }))
+    let client = client_files.as_ref().map(|files| client_certificate(files).map_err(wrong)).transpose()?;
+    Ok(Some(sink::RedisSettings { servers, ca, client, ..streams.clone() }))
+}
+
+/// The error begins with the key of the file at fault.
+fn client_certificate((certificate, key): &(PathBuf, PathBuf)) -> Result<ClientCertificate, String> {
+    let named = |name: &str, file: &Path, text: &str| format!("{name}: {} {text}", file.display());
+    let read = |name: &str, file: &Path| {
+        std::fs::read(file).map_err(|error| named(name, file, &format!("cannot be read: {error}")))
+    };
+    let both = (read("certificate_file", certificate)?, read("key_file", key)?);
+    ClientCertificate::new(both.0, both.1).map_err(|error| match &error {
+        ClientCertificateError::NoCertificate => named("certificate_file", certificate, &error.to_string()),
+        _ => named("key_file", key, &error.to_string()),
+    })
 }
 
 pub(crate) fn admin_settings(config: &Config) -> admin::Settings {

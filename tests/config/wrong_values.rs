@@ -322,6 +322,18 @@ fn which_redis_is_meant_is_no_guess() {
         ]
     );
     assert_eq!(
+        wrong("url = \"redis://one\"\ncertificate_file = \"a.pem\"\nkey_file = \"b.pem\""),
+        [
+            "chainflume.toml:3: redis.certificate_file: is of no use: nothing is reached by TLS (begin the addresses with rediss://)",
+        ]
+    );
+    assert_eq!(
+        wrong("url = \"rediss://one\"\nkey_file = \"b.pem\""),
+        [
+            "chainflume.toml:1: redis.certificate_file: is missing (Redis needs a certificate and its key, or neither)"
+        ]
+    );
+    assert_eq!(
         wrong("sentinels = [\"redis://one\"]\nmaster = \"${MASTER}\""),
         [
             "chainflume.toml:3: redis.master: the variable MASTER is not set (set it in the environment, name a file that holds the value in MASTER_FILE, or give a default: `${MASTER:-…}`)"

@@ -9,7 +9,7 @@ mod standby;
 mod trouble;
 
 use chainflume_support::{
-    cluster, consumer, daemon, flume, fold, journal, metrics, promql, proxy, random, receiver, redis_server,
-    redis_sets, relays, systemd, tables,
+    certificates, cluster, consumer, daemon, flume, fold, journal, metrics, promql, proxy, random, receiver,
+    redis_server, redis_sets, relays, systemd, tables,
 };
 use chainflume_testkit::postgres;

@@ -6,6 +6,7 @@ mod node;
 mod receivers;
 mod slow;
 mod stores;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

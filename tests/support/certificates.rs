@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use chainflume_ops::tls::ClientCertificate;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -41,6 +42,11 @@ impl Certificates {
     /// The certificate of the authority.
     pub fn ca(&self) -> Vec<u8> {
         self.read("ca.crt")
+    }
+
+    /// The certificate of the server as a client's.
+    pub fn client(&self) -> ClientCertificate {
+        ClientCertificate::new(self.read("server.crt"), self.read("server.key")).expect("a pair")
     }
 
     pub fn read(&self, name: &str) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// Starts and kills the server on command. At the end of its input, which comes however the test ends, it kills the
-/// server and removes the folder.
+/// server and removes the folder. The number of a process that was killed may be another's soon, so it is forgotten.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 dir=$1
@@ -24,16 +24,19 @@ shift
 while read -r word; do
     case $word in
         start) redis-server "$@" >>"$dir/log" 2>&1 </dev/null & server=$! ;;
-        kill) kill -KILL "$server"; wait "$server" 2>/dev/null ;;
+        kill) [ -z "$server" ] || { kill -KILL "$server"; wait "$server" 2>/dev/null; }; server= ;;
         freeze) kill -STOP "$server" ;;
         thaw) kill -CONT "$server" ;;
     esac
     echo done
 done
-kill -KILL "$server" 2>/dev/null
-wait "$server" 2>/dev/null
+[ -z "$server" ] || { kill -KILL "$server"; wait "$server"; } 2>/dev/null
 rm -rf "$dir"
 "#;
+
+// A server that is killed and starts again needs its port again. Of the ports that the system assigns, another server of these tests
+// could get it meanwhile, and sentinels would then find the dead master alive.
+pub use crate::daemon::free_port;
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
@@ -121,6 +124,13 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The end of what it logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(40).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -192,11 +202,6 @@ impl RedisServer {
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
-}
-
-/// A free port.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 fn own_folder() -> PathBuf {

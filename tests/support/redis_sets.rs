@@ -44,6 +44,7 @@ pub fn settings(servers: RedisServers) -> RedisSettings {
     RedisSettings {
         servers,
         ca: None,
+        client: None,
         prefix: String::new(),
         stream_length: 100_000,
         timeout: Duration::from_secs(2),
@@ -57,6 +58,11 @@ pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "it never came true that {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Whether the server has all that its master has.
+async fn follows(replica: &RedisServer) -> bool {
+    replica.run::<String>("INFO replication").await.contains("master_link_status:up")
 }
 
 /// The options for a user with the manual's rights and these.
@@ -74,10 +80,19 @@ impl RedisSet {
 
     /// One server with TLS, and a user without further rights. The test itself uses another port.
     pub fn tls() -> Self {
-        let wire = Wiring::by_tls(Certificates::new(NAMES));
+        Self::single_of(Wiring::by_tls(Certificates::new(NAMES)))
+    }
+
+    /// The same, and the server wants a certificate of its clients.
+    pub fn asking_clients() -> Self {
+        Self::single_of(Wiring::asking_clients(Certificates::new(NAMES)))
+    }
+
+    fn single_of(wire: Wiring) -> Self {
         let (server, port) = wire.server(&rights(""));
         let url = wire.url("flume:pass~word", port);
-        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Single(url)) };
+        let (ca, client) = (wire.ca(), wire.client());
+        let settings = RedisSettings { ca, client, ..settings(RedisServers::Single(url)) };
         let certificates = wire.certificates;
         Self { settings, servers: vec![server], sentinels: Vec::new(), certificates }
     }
@@ -92,12 +107,24 @@ impl RedisSet {
         Self::behind_sentinels(Wiring::by_tls(certificates)).await
     }
 
+    /// A master, a replica and three sentinels that want a certificate of their clients.
+    pub async fn sentinel_asking_clients() -> Self {
+        Self::behind_sentinels(Wiring::asking_clients(Certificates::new(NAMES))).await
+    }
+
+    /// Three masters that want a certificate of their clients.
+    pub async fn cluster_asking_clients() -> Self {
+        Self::cluster_of((3, false), Wiring::asking_clients(Certificates::new(NAMES))).await
+    }
+
     async fn behind_sentinels(wire: Wiring) -> Self {
         let mut options = rights("+role");
         let (master, port) = wire.server(&options);
         let master_port = port.to_string();
         options.extend(["--replicaof", "127.0.0.1", master_port.as_str(), "--repl-diskless-sync-delay", "0"]);
         let (replica, _) = wire.server(&options);
+        // A sentinel asks the master for its replicas at once, and again after ten seconds.
+        until("the replica follows", async || follows(&replica).await).await;
         // A pause of a busy machine must not count as a failure.
         let lines = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -109,7 +136,7 @@ impl RedisSet {
         let urls = started.iter().map(|(_, port)| wire.url("watcher:other-word", *port)).collect();
         let master_url = format!("{}://flume:pass~word@mymaster/", wire.scheme());
         let servers_of = RedisServers::Sentinel { sentinels: urls, master: master_url };
-        let settings = RedisSettings { ca: wire.ca(), ..settings(servers_of) };
+        let settings = RedisSettings { ca: wire.ca(), client: wire.client(), ..settings(servers_of) };
         let sentinels = started.into_iter().map(|(sentinel, _)| sentinel).collect();
         let servers = vec![master, replica];
         let set = Self { settings, servers, sentinels, certificates: wire.certificates };
@@ -120,12 +147,17 @@ impl RedisSet {
     async fn sentinels_agree(&self) -> bool {
         for sentinel in &self.sentinels {
             let about: BTreeMap<String, String> = sentinel.run("SENTINEL MASTER mymaster").await;
-            if about["num-other-sentinels"] != "2" || about["num-slaves"] != "1" {
+            let replicas: Vec<BTreeMap<String, String>> = sentinel.run("SENTINEL REPLICAS mymaster").await;
+            // One that a sentinel has heard of and not reached yet cannot be promoted (`NOGOODSLAVE`).
+            let is_reached = |replica: &BTreeMap<String, String>| {
+                replica["flags"] == "slave" && replica["master-link-status"] == "ok"
+            };
+            if about["num-other-sentinels"] != "2" || replicas.len() != 1 || !replicas.iter().all(is_reached)
+            {
                 return false;
             }
         }
-        let replica: String = self.servers[1].run("INFO replication").await;
-        replica.contains("master_link_status:up")
+        follows(&self.servers[1]).await
     }
 
     /// Masters with equal shares of the slots, and as many replicas, or none.
@@ -142,7 +174,8 @@ impl RedisSet {
         let count = if with_replicas { masters * 2 } else { masters };
         let started: Vec<ClusterNode> = (0..count).map(|_| wire.cluster_node()).collect();
         let urls = started.iter().map(|node| wire.url("flume:pass~word", node.port)).collect();
-        let settings = RedisSettings { ca: wire.ca(), ..settings(RedisServers::Cluster(urls)) };
+        let (ca, client) = (wire.ca(), wire.client());
+        let settings = RedisSettings { ca, client, ..settings(RedisServers::Cluster(urls)) };
         let places: Vec<String> =
             started.iter().map(|node| format!("127.0.0.1 {} {}", node.port, node.bus)).collect();
         let servers = started.into_iter().map(|node| node.server).collect();

@@ -1,5 +1,7 @@
 //! How servers of Redis are reached: in plain text, or by TLS on a second port.
 
+use chainflume_ops::tls::ClientCertificate;
+
 use crate::certificates::Certificates;
 use crate::redis_server::{RedisServer, free_port};
 use crate::redis_sets::rights;
@@ -7,6 +9,8 @@ use crate::redis_sets::rights;
 /// The way to the servers of one deployment.
 pub struct Wiring {
     pub certificates: Option<Certificates>,
+    /// Whether the servers want a certificate of their clients.
+    pub asks_clients: bool,
 }
 
 /// A server that is started for a Cluster.
@@ -31,12 +35,26 @@ pub fn tls_options(certificates: &Certificates) -> Vec<String> {
 
 impl Wiring {
     pub fn plain() -> Self {
-        Self { certificates: None }
+        Self { certificates: None, asks_clients: false }
     }
 
     /// The servers speak TLS among each other too.
     pub fn by_tls(certificates: Certificates) -> Self {
-        Self { certificates: Some(certificates) }
+        Self { certificates: Some(certificates), asks_clients: false }
+    }
+
+    /// As servers do where nothing else is configured: a client needs a certificate too.
+    pub fn asking_clients(certificates: Certificates) -> Self {
+        Self { asks_clients: true, ..Self::by_tls(certificates) }
+    }
+
+    /// For a client that is asked.
+    pub fn client(&self) -> Option<ClientCertificate> {
+        self.certificates.as_ref().filter(|_| self.asks_clients).map(Certificates::client)
+    }
+
+    fn auth_clients(&self) -> &'static str {
+        if self.asks_clients { "yes" } else { "no" }
     }
 
     pub fn scheme(&self) -> &'static str {
@@ -62,7 +80,7 @@ impl Wiring {
         };
         let (tls_port, tls) = (free_port(), tls_options(certificates));
         let port = tls_port.to_string();
-        let mut all = vec!["--tls-port", port.as_str(), "--tls-auth-clients", "no"];
+        let mut all = vec!["--tls-port", port.as_str(), "--tls-auth-clients", self.auth_clients()];
         all.extend(["--tls-replication", "yes"]);
         all.extend(tls.iter().map(String::as_str));
         all.extend(options);
@@ -76,7 +94,8 @@ impl Wiring {
             return (sentinel, port);
         };
         let tls_port = free_port();
-        let mut all = format!("tls-port {tls_port}\ntls-auth-clients no\ntls-replication yes\n");
+        let asks = self.auth_clients();
+        let mut all = format!("tls-port {tls_port}\ntls-auth-clients {asks}\ntls-replication yes\n");
         for pair in tls_options(certificates).chunks(2) {
             all += &format!("{} {}\n", pair[0].trim_start_matches("--"), pair[1]);
         }

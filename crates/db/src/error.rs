@@ -34,6 +34,14 @@ pub enum StoreError {
         /// SQL that helps.
         remedy: String,
     },
+    /// The server or the role takes no writes. Nothing was touched.
+    #[error("the database takes no writes: {what}; {remedy}")]
+    NoWrites {
+        /// Why.
+        what: String,
+        /// What helps.
+        remedy: String,
+    },
     /// A newer program has been here. Nothing was touched.
     #[error(
         "the database is at migration {found}, this program knows none above {known}; run the newer program"
@@ -216,7 +224,7 @@ impl StoreError {
     pub fn verdict(&self) -> StoreVerdict {
         match self {
             error if error.is_transient() => StoreVerdict::Transient,
-            Self::ReadOnly { .. } => StoreVerdict::Transient,
+            Self::ReadOnly { .. } | Self::NoWrites { .. } => StoreVerdict::Transient,
             Self::Connect { .. } => StoreVerdict::Unreachable,
             Self::Conflict { .. } | Self::Fenced { .. } => StoreVerdict::Moved,
             Self::Url { .. }
@@ -252,7 +260,7 @@ impl StoreError {
             Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 transient(error)
             }
-            Self::ReadOnly { .. } => true,
+            Self::ReadOnly { .. } | Self::NoWrites { .. } => true,
             _ => false,
         }
     }

@@ -55,7 +55,9 @@ async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> 
     let before = match found {
         Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
         Schema::Missing => 0,
-        Schema::Behind { .. } | Schema::Current => applied(connection).await?.len(),
+        Schema::Behind { .. } => applied(connection).await?.len(),
+        // The migrator would need the right to create tables although there is nothing to create.
+        Schema::Current => return Ok(Migrated { applied: 0, version: known() }),
     };
     MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known: known() },
@@ -66,11 +68,12 @@ async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> 
 }
 
 async fn schema(connection: &mut PgConnection) -> Result<Schema, StoreError> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('chainflume_migrations') is not null")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
-        return Ok(Schema::Missing);
+    let sql = "select has_table_privilege(to_regclass('chainflume_migrations'), 'select')";
+    let may_read: Option<bool> = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+    match may_read {
+        None => return Ok(Schema::Missing),
+        Some(false) => return Err(rights::unreadable(connection).await),
+        Some(true) => {}
     }
     let applied = applied(connection).await?;
     if let Some(&found) = applied.iter().rev().find(|version| !MIGRATOR.version_exists(**version)) {

@@ -167,6 +167,9 @@ pub fn each_host(url: &str) -> Vec<String> {
     let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (user, hosts) = place.rsplit_once('@').map_or(("", place), |(user, hosts)| (user, hosts));
     let at = if user.is_empty() { "" } else { "@" };
+    // libpq lets `?host=` name the host of a user; the driver's URL wants one before the path, which `?host=` replaces.
+    let named = path.split(['?', '&']).any(|pair| pair.starts_with("host="));
+    let hosts = if hosts.is_empty() && !user.is_empty() && named { "localhost" } else { hosts };
     let by_place: Vec<String> =
         hosts.split(',').map(|host| format!("{scheme}://{user}{at}{host}{path}")).collect();
     by_place.iter().flat_map(|url| by_query(url)).collect()
@@ -215,6 +218,8 @@ mod tests {
             ("postgres://u@[fd00::7]:1,db2:2,[::1]:3/db", vec!["[fd00::7]:1", "db2:2", "[::1]:3"]),
             ("postgres:///db?host=::1&user=u", vec!["[::1]:5432"]),
             ("postgres:///db?host=[::1],[fd00::7]&port=1,2", vec!["[::1]:1", "[fd00::7]:2"]),
+            ("postgres://u:p@/db?sslmode=require&host=::1", vec!["[::1]:5432"]),
+            ("postgres://u@/db?host=/run/postgresql", vec!["/run/postgresql"]),
         ] {
             let hosts = Hosts::of(url, Duration::ZERO).expect("a url");
             assert_eq!(hosts.all.iter().map(host).collect::<Vec<_>>(), wanted, "{url}");

@@ -17,6 +17,10 @@ struct Rights {
     stranger: Option<String>,
     /// Whether the role may read and write what the migrations made.
     may_write: Option<bool>,
+    /// Whether the server is a replica.
+    is_replica: bool,
+    /// Whether transactions of the role are read-only unless they say otherwise.
+    is_read_only: bool,
 }
 
 const RIGHTS: &str = r"
@@ -30,7 +34,9 @@ select current_user::text as role,
        (select bool_and(has_table_privilege(name, privilege))
         from unnest(array[to_regclass('chains'), to_regclass('events')]) as name,
              unnest(array['select', 'insert', 'update', 'delete']) as privilege
-        where name is not null) as may_write
+        where name is not null) as may_write,
+       pg_is_in_recovery() as is_replica,
+       current_setting('default_transaction_read_only') = 'on' as is_read_only
 ";
 
 impl Database {
@@ -47,10 +53,12 @@ impl Database {
 /// As [`Database::check_rights`] before these migrations.
 pub(crate) async fn check(connection: &mut PgConnection, schema: Schema) -> Result<(), StoreError> {
     let rights: Rights = sqlx::query_as(RIGHTS).fetch_one(connection).await?;
+    rights.takes_writes()?;
     let refused = |what: String, remedy: String| Err(StoreError::Rights { what, remedy });
     let role = quoted(&rights.role);
     let Some(name) = &rights.schema else {
-        let what = format!("no schema of the search_path ({}) exists", rights.search_path);
+        let what =
+            format!("no schema of the search_path ({}) exists that {role} may use", rights.search_path);
         let remedy =
             format!("`create schema {role} authorization {role}`, or set another search_path for the role");
         return refused(what, remedy);
@@ -66,25 +74,50 @@ pub(crate) async fn check(connection: &mut PgConnection, schema: Schema) -> Resu
         );
         return refused(what, remedy);
     }
-    match rights.stranger {
+    match &rights.stranger {
         Some(owner) if matches!(schema, Schema::Behind { .. }) => {
-            let what =
-                format!("the tables belong to role {}, so {role} may not migrate them", quoted(&owner));
-            refused(
-                what,
-                format!("run `chainflume migrate` as {0}, or `grant {0} to {role}`", quoted(&owner)),
-            )
+            let what = format!("the tables belong to role {}, so {role} may not migrate them", quoted(owner));
+            refused(what, format!("run `chainflume migrate` as {0}, or `grant {0} to {role}`", quoted(owner)))
         }
-        _ if rights.may_write == Some(false) => {
-            let what = format!("role {role} may not write the tables in schema {}", quoted(name));
-            let remedy = format!(
-                "let their owner run `grant select, insert, update, delete on all tables in schema {0} to {role}` and \
-                 `grant usage on all sequences in schema {0} to {role}`",
-                quoted(name)
-            );
-            refused(what, remedy)
-        }
+        _ if rights.may_write == Some(false) => Err(rights.refused_tables("write")),
         _ => Ok(()),
+    }
+}
+
+/// That the role may not read the tables there are, which shows before anything about them is known.
+pub(crate) async fn unreadable(connection: &mut PgConnection) -> StoreError {
+    match sqlx::query_as::<_, Rights>(RIGHTS).fetch_one(connection).await {
+        Ok(rights) => rights.refused_tables("read"),
+        Err(error) => error.into(),
+    }
+}
+
+impl Rights {
+    /// Any server may become a replica or a primary again, so this error is one that may pass.
+    fn takes_writes(&self) -> Result<(), StoreError> {
+        let refused =
+            |what: String, remedy: &str| Err(StoreError::NoWrites { what, remedy: remedy.to_owned() });
+        if self.is_replica {
+            let remedy = "name the primary in database.url, or all servers of it: host1:5432,host2:5432";
+            return refused("the server is a replica".to_owned(), remedy);
+        }
+        if self.is_read_only {
+            let what = format!("default_transaction_read_only is on for role {}", quoted(&self.role));
+            let remedy =
+                "set it to off where it was set: for the role, the database, the server or in the url";
+            return refused(what, remedy);
+        }
+        Ok(())
+    }
+
+    fn refused_tables(&self, verb: &str) -> StoreError {
+        let (role, schema) = (quoted(&self.role), quoted(self.schema.as_deref().unwrap_or("public")));
+        let what = format!("role {role} may not {verb} the tables in schema {schema}");
+        let remedy = format!(
+            "let their owner run `grant select, insert, update, delete on all tables in schema {schema} to {role}` and \
+             `grant usage on all sequences in schema {schema} to {role}`"
+        );
+        StoreError::Rights { what, remedy }
     }
 }
 

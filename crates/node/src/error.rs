@@ -97,7 +97,7 @@ pub enum ChainError {
     /// The node is on another chain with the same id.
     #[error(
         "{host}: its block 0 is {found}, that of this chain is {expected}, as {by}: it is on another chain of the same id; \
-         correct its url, or use another database"
+         correct its url, or use an empty database (`chainflume check` names how)"
     )]
     WrongGenesis {
         /// Host of the endpoint.
@@ -120,11 +120,14 @@ pub enum ChainError {
     },
 }
 
-/// What helps where a node cannot be reached.
-fn remedy(reason: &str) -> &'static str {
+/// What helps where a node cannot be reached, over HTTP or WebSocket.
+pub(super) fn remedy(reason: &str) -> &'static str {
     match TlsFault::of(reason) {
         Some(TlsFault::NoAuthorities) => {
             "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE"
+        }
+        Some(TlsFault::UnknownAuthority) if std::env::var_os("SSL_CERT_FILE").is_some() => {
+            "the node's certificate is of an authority that is not in the file of SSL_CERT_FILE: add it there, or correct the variable"
         }
         Some(TlsFault::UnknownAuthority) => {
             "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
@@ -138,14 +141,27 @@ fn remedy(reason: &str) -> &'static str {
         Some(TlsFault::ClientCertificate) => {
             "the node wants a certificate of the client, which cannot be configured: use another port or a proxy before it"
         }
+        Some(TlsFault::ClientRefused) => {
+            "the node refuses this client: use another port or a proxy with an accepted certificate before it"
+        }
+        None if reason.ends_with(UNLESS_EXEMPT) => "check the proxy, the url, and that the node runs",
+        None if reason.contains(BY_PROXY) => {
+            "check that the proxy runs, or name the host of the node in NO_PROXY"
+        }
         None if reason.contains("lookup address") => "check the name of the host in the url",
         None => "check the url and that the node runs",
     }
 }
 
-/// What helps where the node asks for other credentials.
+/// In the reason of a failed connection where a variable names a proxy.
+pub(super) const BY_PROXY: &str = " by the proxy that ";
+/// The end of such a reason where NO_PROXY is set. Which hosts it exempts is for the client to know.
+pub(super) const UNLESS_EXEMPT: &str = ", unless NO_PROXY has the host";
+
+/// What helps where the node asks for other credentials, or is elsewhere.
 fn key_remedy(code: Option<i64>) -> &'static str {
     match code {
+        Some(300..=399) => "; redirects are not followed: configure the url that it leads to",
         Some(401 | 403) => "; check the key in the url or in `headers` of this provider",
         _ => "",
     }
@@ -337,7 +353,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChainError, RefusalKind, one_line};
+    use super::{ChainError, RefusalKind, UNLESS_EXEMPT, one_line};
 
     #[test]
     fn the_remedy_follows_from_what_failed() {
@@ -348,6 +364,15 @@ mod tests {
             unreachable("No CA certificates were loaded from the system").contains("install ca-certificates")
         );
         assert!(unreachable("Connection refused").ends_with("check the url and that the node runs"));
+        let by_proxy = "failed to lookup address information by the proxy that http_proxy names";
+        assert!(
+            unreachable(by_proxy)
+                .ends_with("check that the proxy runs, or name the host of the node in NO_PROXY")
+        );
+        let unless = format!("{by_proxy}{UNLESS_EXEMPT}");
+        assert!(unreachable(&unless).ends_with("check the proxy, the url, and that the node runs"));
+        let certificate = "invalid peer certificate: Expired by the proxy that https_proxy names";
+        assert!(unreachable(certificate).contains("renew the node's certificate"));
         let refused = |code| ChainError::Refused {
             host: "node".to_owned(),
             method: "eth_chainId",
@@ -358,6 +383,7 @@ mod tests {
         assert!(
             refused(401).to_string().ends_with("check the key in the url or in `headers` of this provider")
         );
+        assert!(refused(308).to_string().ends_with("configure the url that it leads to"));
         assert!(refused(-32005).to_string().ends_with("(code -32005)"));
     }
 

@@ -2,24 +2,18 @@
 //! a good moment, and which block may be asked for at once. An open socket without messages is the commonest outage, so silence is measured,
 //! polling takes over, and the socket is taken back as soon as it works.
 
+mod socket;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use futures_util::{SinkExt, StreamExt};
-use percent_encoding::percent_decode_str;
+use futures_util::StreamExt;
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::error::redacted;
 use super::settings::{ChainSettings, ProviderSettings};
@@ -29,7 +23,9 @@ use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 use chainflume_ops::telemetry::LogLimiter;
-use chainflume_ops::tls;
+use socket::subscribed;
+
+pub use socket::check_websocket;
 
 /// How we learn of new heads just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,87 +291,6 @@ fn announced(message: &mut Value) -> Option<BlockId> {
     serde_json::from_value::<WireHead>(head).ok().map(BlockId::from)
 }
 
-type HeadSocket =
-    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-/// A socket that was asked for heads.
-async fn subscribed(url: &str, headers: &HeaderMap) -> Result<HeadSocket, CloseReason> {
-    tls::install();
-    // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
-    let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
-    let connecting =
-        tokio_tungstenite::connect_async_with_config(handshake(url, headers)?, Some(config), true);
-    let (mut socket, _) = connecting.await.map_err(|error| refusal(&error))?;
-    let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
-    socket.send(Message::text(subscribe.to_string())).await.map_err(|e| e.to_string())?;
-    Ok(socket)
-}
-
-/// The request that opens the socket. User and password of the URL go into the header that `http` requests have, Basic
-/// authentication (RFC 7617); the WebSocket library leaves them out.
-fn handshake(url: &str, headers: &HeaderMap) -> Result<Request, CloseReason> {
-    let mut place = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
-    let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
-    let credentials =
-        [decoded(place.username()), b":".to_vec(), decoded(place.password().unwrap_or_default())].concat();
-    let has_user = !place.username().is_empty() || place.password().is_some();
-    let (_, _) = (place.set_username(""), place.set_password(None));
-    let mut request = place.as_str().into_client_request().map_err(|error| error.to_string())?;
-    request.headers_mut().extend(headers.clone());
-    if has_user {
-        let value = format!("Basic {}", BASE64.encode(credentials));
-        let mut value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, value);
-    }
-    Ok(request)
-}
-
-/// Why the socket did not open, with the status and what to do about it where the server answered.
-fn refusal(error: &Error) -> CloseReason {
-    let Error::Http(response) = error else { return error.to_string() };
-    let status = response.status();
-    let remedy = match status.as_u16() {
-        401 | 403 => "; check user, password or key of the url",
-        404 | 405 => "; check the path of the url, and that the node has WebSocket enabled",
-        300..=399 => "; redirects are not followed: configure the url that it leads to",
-        _ => "",
-    };
-    format!("the handshake was answered {status}{remedy}")
-}
-
-/// Whether heads can be subscribed to.
-///
-/// # Errors
-/// Why not, for a person.
-async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), String> {
-    let asked = async {
-        let mut socket = subscribed(url, headers).await?;
-        while let Some(message) = socket.next().await {
-            let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
-            let answer: Value = serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
-            if let Some(error) = answer.get("error") {
-                return Err(format!("newHeads refused: {}", error["message"]));
-            }
-            if answer["result"].is_string() {
-                return Ok(());
-            }
-        }
-        Err("closed by the node".to_owned())
-    };
-    timeout(limit, asked).await.map_err(|_| "no answer in time".to_owned())?
-}
-
-/// Whether the provider's WebSocket opens and lets heads be subscribed to; nothing is asked of a provider without one.
-///
-/// # Errors
-/// Why not, for a person and without any key of the URLs.
-pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
-    let Some(url) = &provider.ws_url else { return Ok(()) };
-    let reason = probe(url, &provider.headers, settings.request_timeout).await;
-    reason.map_err(|reason| redacted(&settings.secrets(), &reason))
-}
-
 /// The listener turns every second while it waits; connecting takes no longer than a request may.
 const HUNG: Duration = Duration::from_mins(1);
 
@@ -386,6 +301,8 @@ const FIRST_RECONNECT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use chainflume_core::domain::B256;
 

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::error::{ChainError, redacted};
+use super::error::{BY_PROXY, ChainError, UNLESS_EXEMPT, redacted};
 use super::health::HealthTracker;
 use super::limits::{ErrorResponse, RefusalKind};
 use super::settings::{ChainSettings, ProviderSettings};
@@ -349,8 +349,10 @@ impl Rpc {
             return ChainError::Timeout { host, method, after: self.timeout };
         }
         if error.is_connect() {
-            let proxy = proxy_variable(&self.url)
-                .map(|name| format!(" by the proxy that {name} names, unless NO_PROXY has the host"));
+            let proxy = proxy_variable(&self.url).map(|name| {
+                let unless = if is_set("NO_PROXY") || is_set("no_proxy") { UNLESS_EXEMPT } else { "" };
+                format!("{BY_PROXY}{name} names{unless}")
+            });
             let reason = root_cause(error) + &proxy.unwrap_or_default();
             return ChainError::Unreachable { host, reason };
         }
@@ -363,14 +365,18 @@ impl Rpc {
 /// out.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
 
-/// The variable that names a proxy for this URL, where one is set. Which hosts NO_PROXY exempts is for the client to know.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// The variable that names a proxy for this URL, where one is set.
 fn proxy_variable(url: &str) -> Option<&'static str> {
     let of_scheme = match url.starts_with("https:") {
         true => ["https_proxy", "HTTPS_PROXY"],
         false => ["http_proxy", "HTTP_PROXY"],
     };
     let names = of_scheme.into_iter().chain(["all_proxy", "ALL_PROXY"]);
-    names.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+    names.into_iter().find(|name| is_set(name))
 }
 
 /// The innermost cause: the outer ones repeat it and hold the URL.

@@ -175,7 +175,7 @@ fn describe() {
     describe_gauge!(VIEWS_MISSING, "typed views that could not be made or brought up to date, by chain");
     describe_gauge!(
         NEGATIVE_BALANCES,
-        "token balances below zero: rebasing tokens, or a start block after the first transfer"
+        "token balances below zero: rebasing tokens, wrapped ones without `mints` and `burns`, or a start block after the first transfer"
     );
     describe_gauge!(
         AUDITED,

@@ -1,9 +1,11 @@
 //! The one TLS library of the process, and what its refusals mean.
 
+use std::fmt;
 use std::sync::Once;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 /// rustls needs one provider for the process; its HTTP and WebSocket clients cannot be built without. May be called any
 /// number of times.
@@ -18,6 +20,61 @@ pub fn install() {
 /// Whether the text has a certificate in PEM: without one no server would be trusted.
 pub fn has_certificate(pem: &[u8]) -> bool {
     CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok())
+}
+
+/// What a client proves itself with where the server asks for it: a certificate with those that lead to its issuer, and its key,
+/// both in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// Why a client cannot prove itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientCertificateError {
+    /// The first of the two has no certificate.
+    #[error("has no certificate; name a certificate in PEM")]
+    NoCertificate,
+    /// The second has no key.
+    #[error("has no private key; name a key in PEM, without a password")]
+    NoKey,
+    /// Both were read, and do not belong together, or are of a kind that is not supported.
+    #[error("is not the key of the certificate, or cannot be used: {0}; name a certificate and its own key")]
+    Pair(rustls::Error),
+}
+
+impl ClientCertificate {
+    /// Takes a certificate and its own key.
+    ///
+    /// # Errors
+    /// What is wrong with one of the two, or with both together.
+    pub fn new(certificate: Vec<u8>, key: Vec<u8>) -> Result<Self, ClientCertificateError> {
+        install();
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or(ClientCertificateError::NoCertificate)?;
+        let own = PrivateKeyDer::from_pem_slice(&key).map_err(|_| ClientCertificateError::NoKey)?;
+        let builder = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        builder.with_client_auth_cert(chain, own).map_err(ClientCertificateError::Pair)?;
+        Ok(Self { certificate, key })
+    }
+
+    /// The certificate, PEM.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The key, PEM.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate(…)")
+    }
 }
 
 /// Why a TLS connection did not open, as far as a remedy depends on it.
@@ -35,10 +92,12 @@ pub enum TlsFault {
     NoTls,
     /// The server wants a certificate of the client.
     ClientCertificate,
+    /// The server does not accept the certificate of the client.
+    ClientRefused,
 }
 
 /// Parts of the errors of rustls. The first that fits counts.
-const FAULTS: [(&str, TlsFault); 8] = [
+const FAULTS: [(&str, TlsFault); 13] = [
     ("No CA certificates", TlsFault::NoAuthorities),
     ("UnknownIssuer", TlsFault::UnknownAuthority),
     // An authority of the same name with another key, as one that was made anew.
@@ -48,6 +107,12 @@ const FAULTS: [(&str, TlsFault); 8] = [
     ("invalid peer certificate", TlsFault::Certificate),
     ("InvalidContentType", TlsFault::NoTls),
     ("CertificateRequired", TlsFault::ClientCertificate),
+    // Alerts about a certificate (RFC 8446, section 6.2): the one who gets them has sent it.
+    ("alert: UnknownCA", TlsFault::ClientRefused),
+    ("alert: BadCertificate", TlsFault::ClientRefused),
+    ("alert: CertificateExpired", TlsFault::ClientRefused),
+    ("alert: CertificateUnknown", TlsFault::ClientRefused),
+    ("alert: CertificateRevoked", TlsFault::ClientRefused),
 ];
 
 impl TlsFault {
@@ -87,6 +152,11 @@ mod tests {
                 Error::AlertReceived(AlertDescription::CertificateRequired).to_string(),
                 TlsFault::ClientCertificate,
             ),
+            (Error::AlertReceived(AlertDescription::UnknownCA).to_string(), TlsFault::ClientRefused),
+            (Error::AlertReceived(AlertDescription::BadCertificate).to_string(), TlsFault::ClientRefused),
+            (Error::AlertReceived(AlertDescription::CertificateExpired).to_string(), TlsFault::ClientRefused),
+            (Error::AlertReceived(AlertDescription::CertificateUnknown).to_string(), TlsFault::ClientRefused),
+            (Error::AlertReceived(AlertDescription::CertificateRevoked).to_string(), TlsFault::ClientRefused),
         ] {
             assert_eq!(TlsFault::of(&text), Some(fault), "{text}");
         }

@@ -7,7 +7,7 @@ use super::Loaded;
 use chainflume_ops::tls::TlsFault;
 
 /// Parts of messages of PostgreSQL, of the driver and of the system, each with what helps. The first that fits counts.
-const REMEDIES: [(&[&str], &str); 6] = [
+const REMEDIES: [(&[&str], &str); 10] = [
     (
         &["server does not support TLS"],
         "enable TLS on the server, or write ?sslmode=disable within your own network",
@@ -19,6 +19,19 @@ const REMEDIES: [(&[&str], &str); 6] = [
         "let an administrator add this host, user and database to pg_hba.conf of the server",
     ),
     (&["does not exist"], "create what is missing, or correct the url"),
+    (
+        &["permission denied for database"],
+        "let an administrator run `grant connect on database … to …` for this role",
+    ),
+    (&["not permitted to log in"], "let an administrator run `alter role … login` for this role"),
+    (
+        &["too many clients", "too many connections", "connection slots are reserved"],
+        "raise max_connections of the server or the role, or lower database.max_connections here",
+    ),
+    (
+        &["is starting up", "is shutting down", "not yet accepting connections"],
+        "wait until PostgreSQL has started",
+    ),
     (
         &["Connection refused", "timed out", "unreachable"],
         "check host and port, and that PostgreSQL runs and listens there",
@@ -33,8 +46,14 @@ pub(super) fn remedy(loaded: &Loaded, error: &str) -> String {
             "the file {file} that the url names is not there; write the whole path: a relative one counts from the working folder"
         );
     }
-    if let Some(fault) = TlsFault::of(error) {
-        return of_tls(fault).to_owned();
+    match (TlsFault::of(error), url.and_then(|url| files(url).find(|(key, _)| *key == "sslrootcert"))) {
+        (Some(TlsFault::UnknownAuthority), Some((_, file))) => {
+            return format!(
+                "another authority signed the server's certificate than those in {file}: name the file of that one in sslrootcert"
+            );
+        }
+        (Some(fault), _) => return of_tls(fault).to_owned(),
+        (None, _) => {}
     }
     let fits = |words: &[&str]| words.iter().any(|words| error.contains(words));
     let known = REMEDIES.iter().find(|(words, _)| fits(words));
@@ -53,16 +72,24 @@ fn of_tls(fault: TlsFault) -> &'static str {
         TlsFault::ClientCertificate => {
             "the server wants a certificate of the client: add &sslcert=/path/client.crt&sslkey=/path/client.key to the url"
         }
+        TlsFault::ClientRefused => {
+            "the server does not accept the certificate of the client: correct sslcert and sslkey, or the authorities that the server \
+             trusts (ssl_ca_file)"
+        }
     }
 }
 
 /// The first certificate or key of the URL whose file is not there.
 fn missing_file(url: &str) -> Option<String> {
-    let (_, query) = url.split_once('?')?;
+    files(url).map(|(_, file)| file).find(|file| !std::path::Path::new(file).exists())
+}
+
+/// The files that the URL names, each with its key.
+fn files(url: &str) -> impl Iterator<Item = (&str, String)> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let files = pairs.filter(|(key, _)| matches!(*key, "sslrootcert" | "sslcert" | "sslkey"));
-    let mut files = files.map(|(_, file)| percent_decode_str(file).decode_utf8_lossy().into_owned());
-    files.find(|file| !std::path::Path::new(file).exists())
+    let named = pairs.filter(|(key, _)| matches!(*key, "sslrootcert" | "sslcert" | "sslkey"));
+    named.map(|(key, file)| (key, percent_decode_str(file).decode_utf8_lossy().into_owned()))
 }
 
 #[cfg(test)]
@@ -94,6 +121,11 @@ mod tests {
             ("no pg_hba.conf entry for host \"10.0.0.1\"", "pg_hba.conf"),
             ("database \"flume\" does not exist", "create what is missing"),
             ("Connection refused (os error 111)", "host and port"),
+            ("permission denied for database \"flume\"", "grant connect on database"),
+            ("role \"flume\" is not permitted to log in", "alter role … login"),
+            ("sorry, too many clients already", "database.max_connections"),
+            ("too many connections for role \"flume\"", "database.max_connections"),
+            ("the database system is starting up", "wait until PostgreSQL has started"),
             ("the server spoke in tongues", "check that it runs and lets us in"),
         ] {
             let found = remedy_of("postgres://u@h/db", error);
@@ -109,5 +141,8 @@ mod tests {
         let there =
             remedy_of("postgres://u@h/db?sslrootcert=/dev/null", "No such file or directory (os error 2)");
         assert_eq!(there, "check that it runs and lets us in");
+        let other =
+            remedy_of("postgres://u@h/db?sslrootcert=/dev/null", "invalid peer certificate: UnknownIssuer");
+        assert!(other.contains("than those in /dev/null: name the file"), "{other}");
     }
 }

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home, finish};
 use crate::redis_sets::until;
+use chainflume_support::program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_ends_by_itself_with_every_row_compared() {
@@ -110,4 +111,31 @@ async fn a_demo_without_a_redis_server_counts_messages_itself() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("redis-cli"), "{text}");
+}
+
+/// Runs a command on a machine without a PostgreSQL server: of each that is installed, no program is left.
+const NO_POSTGRESQL: &str = r#"
+for program in "$1" /usr/lib/postgresql/*/bin/postgres; do
+    [ ! -e "$program" ] || mount --bind /dev/null "$program"
+done
+shift
+exec "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_without_postgresql_names_the_package_and_no_key() {
+    let home = Home::bare();
+    let data = home.path("demo");
+    // Another user than root may mount where it is root of its own.
+    let apart = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let mut command = tokio::process::Command::new("unshare");
+    command.args([apart, "sh", "-c", NO_POSTGRESQL, "sh"]).arg(binaries().join("postgres"));
+    command.arg(program()).args(["demo", "--without-redis", "--data-dir"]).arg(&data);
+    Home::in_the_dark(&mut command);
+    let output = finish(command).await;
+    let words = "install one, which the demo starts and stops by itself (apt-get install postgresql)";
+    let error = output.error(69);
+    assert!(error.starts_with("no PostgreSQL server found") && error.ends_with(words), "{output:#?}");
+    assert!(!error.contains("database."), "a demo has no configuration: {error}");
+    assert!(!data.exists(), "it cleans up");
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::daemon::Home;
+use crate::daemon::{Home, finish};
 use crate::flume::{all_sources, config, devchain};
 use crate::postgres;
 
@@ -19,6 +19,11 @@ struct Gate {
     address: String,
     refused: Arc<AtomicU64>,
     _serving: AbortOnDropHandle<()>,
+}
+
+/// A refusal, with the version of HTTP that the server speaks.
+fn refusal(version: &str) -> String {
+    format!("HTTP/{version} 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
 async fn gate(node: String, wanted: &'static str) -> Gate {
@@ -45,8 +50,7 @@ async fn pass(mut client: TcpStream, node: String, (wanted, refused): (&str, Arc
     }
     if !String::from_utf8_lossy(&head).to_lowercase().contains(wanted) {
         refused.fetch_add(1, Ordering::Relaxed);
-        let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let _sent = client.write_all(answer.as_bytes()).await;
+        let _sent = client.write_all(refusal("1.1").as_bytes()).await;
         return;
     }
     let mut server = TcpStream::connect(node).await.expect("the node is there");
@@ -110,4 +114,44 @@ async fn headers_of_a_provider_go_with_requests_and_the_websocket() {
         output.code == Some(69) && output.err.contains("401") && !output.err.contains("another-key"),
         "{output:#?}"
     );
+}
+
+/// A server of HTTP/1.0 has no WebSockets, and the library for them reads no more of its answer than the version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_in_old_http_is_named_with_its_status() {
+    let (_, server) = devchain(73, 20).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let _serving = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _read = client.read(&mut request).await;
+            let _sent = client.write_all(refusal("1.0").as_bytes()).await;
+        }
+    }));
+    let home = Home::bare();
+    let ws = format!("ws://ops:canary-ws@{address}/v2");
+    home.write(&config(&server, "", &all_sources()).replace(&server.ws_url(), &ws), None);
+    let output = home.run(&["check"]).await.fine();
+    let words = "the handshake was answered 401 Unauthorized; check user, password or key of the url";
+    assert!(output.contains(words) && !output.contains("canary"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_away_is_blamed_in_place_of_the_node() {
+    let (_, server) = devchain(74, 20).await;
+    let home = Home::new(&server, &all_sources(), None);
+    let check = async |variables: &[(&str, &str)]| {
+        let mut command = home.configured(&["check"]);
+        command.envs(variables.iter().copied());
+        finish(command).await
+    };
+    let proxy = ("http_proxy", "http://127.0.0.1:1");
+    let output = check(&[proxy]).await;
+    let words = "by the proxy that http_proxy names); check that the proxy runs, or name the host of the node in NO_PROXY";
+    assert!(output.error(69).ends_with(words), "{output:#?}");
+    let output = check(&[proxy, ("NO_PROXY", "node.example")]).await;
+    assert!(output.error(69).ends_with("check the proxy, the url, and that the node runs"), "{output:#?}");
+    let output = check(&[proxy, ("NO_PROXY", "127.0.0.1")]).await;
+    assert!(output.out.contains("the node answers"), "{output:#?}");
 }

@@ -146,8 +146,12 @@ async fn a_database_that_takes_no_writes_is_reported() {
     let sql = format!("alter database {name} set default_transaction_read_only = on");
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("the statement runs");
     let home = Home::new(&server, &all_sources(), Some(&url));
-    let output = home.run(&["run"]).await;
-    assert!(output.error(69).contains("read-only transaction"), "{output:#?}");
+    let words = "the database takes no writes: default_transaction_read_only is on for role postgres; \
+        set it to off where it was set";
+    for command in ["check", "run"] {
+        let output = home.run(&[command]).await;
+        assert!(output.error(69).contains(words), "{output:#?}");
+    }
     assert_eq!(tables(&url).await, 0);
 }
 

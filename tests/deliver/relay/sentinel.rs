@@ -1,5 +1,7 @@
 //! Redis behind Sentinel: the master is found, and found again.
 
+use std::time::{Duration, Instant};
+
 use chainflume_deliver::sink::{Delivered, RedisServers, RedisSettings, RedisSink, Sink, SinkError};
 
 use super::contract::{envelopes, resume};
@@ -7,6 +9,7 @@ use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
+use crate::redis_server::RedisServer;
 use crate::redis_sets::{RedisSet, until};
 
 fn like(set: &RedisSet, change: impl Fn(&str) -> String) -> RedisSink {
@@ -30,10 +33,12 @@ async fn lose_the_tail(set: &mut RedisSet, master: usize, tail: impl AsyncFnOnce
 }
 
 pub async fn takes_over(set: &RedisSet, replica: usize) {
-    until("the replica takes over", async || {
-        set.servers[replica].run::<String>("INFO replication").await.contains("role:master")
-    })
-    .await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !set.servers[replica].run::<String>("INFO replication").await.contains("role:master") {
+        let logs = || set.sentinels.iter().map(RedisServer::log).collect::<Vec<_>>().join("\n\n");
+        assert!(Instant::now() < deadline, "the replica does not take over; the sentinels: {}", logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! Redis by TLS, with certificates of an authority that the system does not know.
 
+use std::path::Path;
+
 use chainflume_deliver::sink::{Delivered, RedisSettings, RedisSink, Sink, SinkError};
 
 use super::contract::{envelopes, resume};
 use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::certificates::Certificates;
-use crate::flume::{Flume, config, connect, devchain};
+use crate::daemon::Home;
+use crate::flume::{Flume, all_sources, config, connect, devchain};
 use crate::postgres;
 use crate::redis_sets::{NAMES, RedisSet, until};
 
@@ -91,9 +94,77 @@ async fn a_server_that_wants_a_certificate_of_the_client_is_named() {
     set.servers[0].run::<()>("CONFIG SET tls-auth-clients yes").await;
     let mut sink = set.sink();
     let error = sink.deliver(&envelopes(1..=10)).await.expect_err("the client has none");
-    untrusted(&error, &["redis at localhost:", "set tls-auth-clients no, or optional"]);
+    untrusted(&error, &["redis at localhost:", "redis.certificate_file and redis.key_file"]);
     set.servers[0].run::<()>("CONFIG SET tls-auth-clients optional").await;
     sink.deliver(&envelopes(1..=10)).await.expect("takes them");
+}
+
+/// The servers want a certificate of the client: one of another authority is named, and nothing arrives.
+async fn wrong_client(set: RedisSet, place: &str) {
+    let mut sink = set.sink();
+    sink.deliver(&envelopes(1..=10)).await.expect("takes them");
+    let other = Some(Certificates::new(NAMES).client());
+    let mut wrong = RedisSink::new(RedisSettings { client: other, ..set.settings.clone() }).expect("right");
+    let words = [
+        place,
+        "cannot be reached",
+        "does not accept the certificate of the client",
+        "redis.certificate_file",
+    ];
+    untrusted(&wrong.check().await.expect_err("it is not accepted"), &words);
+    untrusted(&wrong.deliver(&envelopes(11..=20)).await.expect_err("it is not accepted"), &words);
+    let mut without = RedisSink::new(RedisSettings { client: None, ..set.settings.clone() }).expect("right");
+    let words = [place, "redis.certificate_file and redis.key_file"];
+    untrusted(&without.check().await.expect_err("the client has none"), &words);
+    assert!(set.holds(10).await, "nothing more arrived");
+    sink.deliver(&envelopes(11..=20)).await.expect("takes them");
+    assert!(set.holds(20).await, "each once");
+}
+
+#[tokio::test]
+async fn a_server_gets_the_certificate_that_it_wants_of_the_client() {
+    wrong_client(RedisSet::asking_clients(), "redis at localhost:").await;
+}
+
+#[tokio::test]
+async fn sentinels_get_the_certificate_that_they_want_of_the_client() {
+    wrong_client(RedisSet::sentinel_asking_clients().await, "redis sentinel at localhost:").await;
+}
+
+#[tokio::test]
+async fn a_cluster_gets_the_certificate_that_it_wants_of_the_client() {
+    wrong_client(RedisSet::cluster_asking_clients().await, "redis at localhost:").await;
+}
+
+#[tokio::test]
+async fn check_names_a_file_of_no_certificate_and_a_foreign_key() {
+    let (_, node) = devchain(34, 10).await;
+    let (set, other) = (RedisSet::asking_clients(), Certificates::new(NAMES));
+    let own = set.certificates.as_ref().expect("by TLS");
+    let check = async |certificate: &Path, key: &Path| {
+        let files = format!(
+            "ca_file = {:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n",
+            own.path("ca.crt")
+        );
+        let home = Home::new(&node, &format!("{}[redis]\n{}{files}", all_sources(), set.config()), None);
+        home.run(&["check"]).await
+    };
+    let (certificate, key) = (own.path("server.crt"), own.path("server.key"));
+    let output = check(&certificate, &key).await;
+    assert!(output.out.contains("\nok   redis: connected to localhost:"), "{output:#?}");
+    for (files, words) in [
+        ((&key, &key), "redis.certificate_file: … has no certificate; name a certificate in PEM"),
+        (
+            (&certificate, &certificate),
+            "redis.key_file: … has no private key; name a key in PEM, without a password",
+        ),
+        ((&certificate, &other.path("server.key")), "redis.key_file: … is not the key of the certificate"),
+        ((&own.path("away.crt"), &key), "redis.certificate_file: … cannot be read: No such file"),
+    ] {
+        let output = check(files.0, files.1).await;
+        let parts: Vec<&str> = words.split('…').collect();
+        assert!(parts.iter().all(|part| output.error(78).contains(part)), "{words}: {output:#?}");
+    }
 }
 
 /// Messages are stored while the authority is wrong, and leave after its correction: all, once, in order.

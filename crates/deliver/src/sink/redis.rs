@@ -27,6 +27,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
+use chainflume_ops::tls::ClientCertificate;
 use chainflume_settings::{Fault, text};
 use layout::StreamLayout;
 use stream_writer::{StreamWriter, WriteOutcome};
@@ -44,6 +45,9 @@ pub struct Settings {
     /// Certificate authority of the servers, PEM; `None` uses the system's authorities.
     #[serde(skip)]
     pub ca: Option<Vec<u8>>,
+    /// What servers and sentinels get where they ask for a certificate of the client.
+    #[serde(skip)]
+    pub client: Option<ClientCertificate>,
     /// Prefix of every stream and channel.
     #[serde(deserialize_with = "prefix")]
     pub prefix: String,
@@ -77,6 +81,7 @@ impl Default for Settings {
         Self {
             servers: Servers::Cluster(Vec::new()),
             ca: None,
+            client: None,
             prefix: String::new(),
             stream_length: 100_000,
             timeout: Duration::from_secs(5),

@@ -252,6 +252,9 @@ impl HttpClient {
             TlsFault::ClientCertificate => {
                 "it wants a certificate of the client, which cannot be configured: put a proxy with one before it"
             }
+            TlsFault::ClientRefused => {
+                "it refuses this client: put a proxy with an accepted certificate before it"
+            }
         }
     }
 }

@@ -86,9 +86,16 @@ async fn missing_rights_are_named_before_a_migration_with_the_remedy() {
 
     let other = format!("reads_{name}");
     execute(&admin, &format!("create role {other} login; grant usage on schema {role} to {other}")).await;
-    execute(&admin, &format!("grant select on all tables in schema {role} to {other}")).await;
     let of_other = url.replace("user=postgres", &format!("user={other}&options[search_path]={role}"));
     let reader = connect(&of_other).await;
+    let refused = reader.check_rights().await.expect_err("it may not even read").to_string();
+    assert!(
+        refused.contains(&format!(
+            "role {other} may not read the tables in schema {role}; let their owner run `grant select"
+        )),
+        "{refused}"
+    );
+    execute(&admin, &format!("grant select on all tables in schema {role} to {other}")).await;
     let refused = reader.check_rights().await.expect_err("it may only read").to_string();
     assert!(
         refused.contains(&format!("role {other} may not write the tables in schema {role}")),
@@ -97,6 +104,39 @@ async fn missing_rights_are_named_before_a_migration_with_the_remedy() {
 
     let nowhere = connect(&format!("{of_role}&options[search_path]=nowhere")).await;
     let refused = nowhere.check_rights().await.expect_err("no schema").to_string();
-    assert!(refused.contains("no schema of the search_path (nowhere) exists"), "{refused}");
+    let words = format!("no schema of the search_path (nowhere) exists that {role} may use");
+    assert!(refused.contains(&words), "{refused}");
     execute(&admin, &format!("drop owned by {role}, {other}; drop role {role}, {other}")).await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_write_starts_on_tables_that_are_there() {
+    let url = testing::empty_database().await;
+    let admin = connect(&url).await;
+    admin.migrate().await.expect("migrates");
+    let name = texts(&admin, "select current_database()::text").await.remove(0);
+    let role = format!("writes_{name}");
+    execute(&admin, &format!("create role {role} login")).await;
+    execute(&admin, "revoke create on schema public from public").await;
+    execute(
+        &admin,
+        &format!("grant select, insert, update, delete on all tables in schema public to {role}"),
+    )
+    .await;
+    let store = connect(&url.replace("user=postgres", &format!("user={role}"))).await;
+    store.check_rights().await.expect("all it needs");
+    assert_eq!(store.migrate().await.expect("nothing is to be made").applied, 0);
+    execute(&admin, &format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_role_of_read_only_transactions_is_named_with_the_remedy() {
+    let url = testing::empty_database().await;
+    let store = connect(&format!("{url}&options[default_transaction_read_only]=on")).await;
+    let words =
+        "the database takes no writes: default_transaction_read_only is on for role postgres; set it to off";
+    for refused in [store.check_rights().await, store.migrate().await.map(|_| ())] {
+        let refused = refused.expect_err("nothing can be written");
+        assert!(refused.to_string().starts_with(words) && refused.is_transient(), "{refused}");
+    }
 }

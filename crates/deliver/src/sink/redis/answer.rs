@@ -69,7 +69,12 @@ fn of_tls(fault: TlsFault) -> &'static str {
         TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
         TlsFault::NoTls => "the port does not speak TLS: begin the url with redis://, or name another port",
         TlsFault::ClientCertificate => {
-            "it wants a certificate of the client, which cannot be configured: set tls-auth-clients no, or optional"
+            "it wants a certificate of the client: name one and its key in redis.certificate_file and redis.key_file, or set \
+             tls-auth-clients no"
+        }
+        TlsFault::ClientRefused => {
+            "it does not accept the certificate of the client: correct or renew redis.certificate_file, or correct tls-ca-cert-file of \
+             the server"
         }
     }
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-    TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    RedisError, TlsCertificates,
 };
 
 use super::{NAME, Settings};
@@ -35,8 +35,12 @@ impl Credentials {
         // Sending the library's name would need the right to `CLIENT`, and the name has no use.
         let redis = info.redis_settings().clone().set_skip_set_lib_name();
         let mut info = info.set_redis_settings(redis);
-        if let (ConnectionAddr::TcpTls { .. }, Some(ca)) = (info.addr(), &settings.ca) {
-            let certificates = TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            let client_tls = settings.client.as_ref().map(|client| ClientTlsConfig {
+                client_cert: client.certificate().to_vec(),
+                client_key: client.key().to_vec(),
+            });
+            let certificates = TlsCertificates { client_tls, root_cert: settings.ca.clone() };
             let client = Client::build_with_tls(info, certificates)
                 .map_err(unreadable("name a certificate authority in PEM as redis.ca_file"))?;
             info = client.get_connection_info().clone();
