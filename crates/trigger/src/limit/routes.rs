@@ -101,11 +101,13 @@ fn limit(alerts: &UserAlerts, value: Value, place: &str) -> Result<AlertLimit, R
         _ => return Err(bad("a limit has either below or above").at(place.to_owned())),
     };
     let digits = match amount {
-        Value::String(text) if !text.starts_with('+') => text.clone(),
-        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        // In JSON a number is whole whether it is written as 5 or as 5.0.
+        Value::Number(number) => number.to_string().trim_end_matches(".0").to_owned(),
         _ => String::new(),
     };
-    let amount = U256::from_str_radix(&digits, 10).ok().filter(|_| !digits.is_empty()).ok_or_else(|| {
+    let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let amount = U256::from_str_radix(&digits, 10).ok().filter(|_| are_digits).ok_or_else(|| {
         bad("a limit is a text of decimal digits, in base units of the token")
             .at(format!("{place}/{}", side.as_str()))
     })?;
