@@ -285,6 +285,27 @@ async fn refuses_what_does_not_fit(asker: &Asker<'_>, routes: &Routes) {
     }
 }
 
+/// Which methods a path answers: one that it does not answer names them, and `HEAD` is `GET` without a body.
+async fn names_methods(asker: &Asker<'_>, routes: &Routes) {
+    for (line, methods) in [
+        ("PUT /v1/messages", "GET,HEAD"),
+        ("PUT /v1/activities", "POST,GET,HEAD,PATCH"),
+        ("GET /webhooks/coinbase", "POST"),
+        ("DELETE /api/webhooks/coinbase", "POST"),
+    ] {
+        let answered = asker.ask(&Ask::new(line, &Value::Null).with("authorization", &*routes.bearer)).await;
+        let allowed = answered.headers.get("allow").and_then(|value| value.to_str().ok());
+        let mut allowed: Vec<&str> = allowed.unwrap_or_default().split(',').collect();
+        let mut expected: Vec<&str> = methods.split(',').collect();
+        (allowed.sort_unstable(), expected.sort_unstable());
+        assert_eq!((answered.status, allowed), (405, expected), "{line}");
+    }
+    let list = Ask::new("HEAD /v1/activities?userId=u7&min_position=", &Value::Null);
+    let answered = asker.ask(&list.with("authorization", &*routes.bearer)).await;
+    assert_eq!((answered.status, answered.text.as_str()), (200, ""));
+    assert!(!answered.position.is_empty());
+}
+
 /// What is too slow, too fast, or comes while something is away.
 async fn refuses_at_a_bad_time(asker: &Asker<'_>, routes: &Routes, keyless: u16) {
     let slow = routes.with_status(&asker.document, 408).map(async |(_, ask)| {
@@ -356,6 +377,7 @@ async fn every_route_answers_what_its_document_says_and_all_of_it() {
     let routes = Routes::asked(&asker, &format!("Bearer {key}"), hash.trim_matches('"')).await;
     refuses_bad_requests(&asker, &routes).await;
     refuses_what_does_not_fit(&asker, &routes).await;
+    names_methods(&asker, &routes).await;
     let deadline = Instant::now() + WAIT_LIMIT;
     while request(keyless, reqwest::Method::GET, "/docs").send().await.is_err() {
         assert!(Instant::now() < deadline, "{}", other.log());

@@ -13,6 +13,9 @@ pub(super) const HTML: &str = "text/html";
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const PROBLEM: &str = "application/problem+json";
 
+/// What ids and names in a path are made of, as rooms are ([`chainflume_access::Room`]).
+const PLACE: &str = r"^[!#-)+\-.-\[\]-~]+$";
+
 pub(super) const MIN_POSITION: QueryParameter = QueryParameter::new(
     "min_position",
     "wait up to 2 s until the answer is at least as new as this position",
@@ -91,7 +94,8 @@ fn operation(route: &DescribedRoute) -> Value {
     let mut parameters: Vec<Value> = route.query.iter().map(parameter).collect();
     let places = route.path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
     parameters.extend(places.map(|name| {
-        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 250, "pattern": PLACE });
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
     }));
     if route.method != "get" && route.is_guarded {
         parameters.push(json!({
@@ -117,7 +121,10 @@ fn parameter(QueryParameter { name, meaning, values }: &QueryParameter) -> Value
         ParameterValues::UpTo(most) => json!({ "type": "integer", "minimum": 1, "maximum": most }),
         ParameterValues::Words(words) => json!({ "type": "string", "enum": words }),
         ParameterValues::Uuid => json!({ "type": "string", "format": "uuid" }),
-        ParameterValues::Position => position(),
+        // Empty is as good as left out.
+        ParameterValues::Position => {
+            json!({ "type": "string", "pattern": "^([0-9A-Za-z]{1,32}\\.[0-9]{1,18})?$" })
+        }
     };
     json!({ "name": name, "in": "query", "required": false, "description": meaning, "schema": schema })
 }
@@ -164,9 +171,12 @@ fn position() -> Value {
 
 fn own_schemas() -> Value {
     let position = position();
-    let rooms = json!({ "type": "array", "items": { "type": "string", "maxLength": 255 }, "minItems": 1, "maxItems": 128 });
+    let room = json!({ "type": "string", "maxLength": 255, "pattern": r"^(all|[a-z][a-z0-9_]*-[!#-)+\-.-\[\]-~]+)$" });
+    let rooms = json!({ "type": "array", "items": room, "minItems": 1, "maxItems": 128 });
     let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
-    let text = json!({ "type": "string", "minLength": 1, "maxLength": 250 });
+    let sent = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    let text =
+        json!({ "type": "string", "minLength": 1, "maxLength": 250, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$" });
     let millis = json!({ "type": ["number", "null"], "description": "milliseconds" });
     json!({
         "Page": object(
@@ -174,9 +184,9 @@ fn own_schemas() -> Value {
                 "next": position, "position": position, "gap": { "type": "object" } }),
             &["messages", "next", "position"],
         ),
-        "TicketRequest": object(json!({ "rooms": rooms, "since": position }), &["rooms"]),
+        "TicketRequest": sent(json!({ "rooms": rooms, "since": { "anyOf": [position, { "type": "null" }] } }), &["rooms"]),
         "Ticket": object(json!({ "ticket": { "type": "string" }, "expiresIn": { "type": "integer" } }), &["ticket", "expiresIn"]),
-        "Revocation": json!({ "oneOf": [object(json!({ "sub": text }), &["sub"]), object(json!({ "jti": text }), &["jti"])] }),
+        "Revocation": json!({ "oneOf": [sent(json!({ "sub": text }), &["sub"]), sent(json!({ "jti": text }), &["jti"])] }),
         "Revoked": object(
             json!({ "sub": text, "jti": text, "revokedAt": { "type": "integer", "description": "seconds since 1970" } }),
             &["revokedAt"],
