@@ -3,6 +3,7 @@
 mod crash;
 mod document;
 mod figures;
+mod fuzz;
 mod merge;
 mod onboarding;
 mod statuses;
