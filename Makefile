@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: release help demo example test soak bench bench-push check dependencies fmt lint figures figures-push figures-relay figures-webhook figures-store figures-application docs deb clean
+.PHONY: release help demo example test soak bench bench-push check dependencies fmt lint figures figures-push figures-relay figures-webhook figures-store figures-application fuzz-api docs deb clean
 
 # The unoptimised profile: it builds in a fraction of the time, its dependencies are optimised all the same
 # (Cargo.toml), and the tests use the very same artefacts. `make demo PROFILE=release` for the real thing.
@@ -70,6 +70,12 @@ figures-webhook: ## How fast messages leave while 300,000 wait for a retry to a 
 figures-store: ## Memory of a rewind, time of a block with many sources (FIGURES_EVENTS=200000 FIGURES_SOURCES=4000)
 	@scripts/need cc postgresql
 	cargo test --locked --workspace --test figures -- --ignored --nocapture --test-threads=1
+
+fuzz-api: ## Requests made up from /openapi.json; installs schemathesis into .tools
+	@scripts/need cc postgresql python
+	@test -x .tools/schemathesis/bin/pip || python3 -m venv .tools/schemathesis
+	@.tools/schemathesis/bin/pip install -q --disable-pip-version-check -r tests/tools/schemathesis.txt
+	cargo test --locked --test gateway push::application::fuzz -- --ignored --nocapture
 
 figures-application: ## What publishers, activities and inbound webhooks take, of a release build
 	@scripts/need cc postgresql node

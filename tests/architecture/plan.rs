@@ -323,10 +323,11 @@ pub const TABLES: &[Tables] = &[
         "limits of people: the transaction that makes one person of two gives them to the one who stays",
     ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
+    tables(&["gateway"], &["request_answers", "tickets"], "they are about callers of the public server"),
     tables(
-        &["gateway"],
-        &["request_answers", "revocations", "tickets"],
-        "they are about callers of the public server",
+        &["gateway", "publish"],
+        &["revocations"],
+        "tokens of users: the transaction that makes one person of two revokes of each what is revoked of the other",
     ),
     tables(
         &["publish"],

@@ -44,6 +44,7 @@ impl Revocation {
 /// All revocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
+    /// By [`canonical`] id.
     subjects: HashMap<String, u64>,
     tokens: HashSet<String>,
     keys: HashSet<String>,
@@ -54,7 +55,7 @@ impl Revocations {
     pub fn add(&mut self, revocation: Revocation, at: u64) {
         match revocation {
             Revocation::Subject(name) => {
-                let known = self.subjects.entry(name).or_insert(at);
+                let known = self.subjects.entry(canonical(&name)).or_insert(at);
                 *known = at.max(*known);
             }
             Revocation::Token(name) => {
@@ -73,12 +74,22 @@ impl Revocations {
             Principal::Local => false,
             Principal::Service(service) => self.keys.contains(&service.key.to_string()),
             Principal::User(user) => {
-                let at = self.subjects.get(&user.id);
+                let at = self.subjects.get(&canonical(&user.id));
                 at.is_some_and(|at| user.issued_at.is_none_or(|issued| issued <= *at))
                     || user.token_id.as_ref().is_some_and(|id| self.tokens.contains(id))
             }
         }
     }
+}
+
+/// An id as it is compared: a wallet, and the id of its record, are the same in capital letters.
+fn canonical(id: &str) -> String {
+    let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_wallet = id.len() == 42 && id.starts_with("0x") && is_hexadecimal(&id[2..]);
+    let is_uuid = id.len() == 36
+        && id.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && id.split('-').all(is_hexadecimal);
+    if is_wallet || is_uuid { id.to_ascii_lowercase() } else { id.to_owned() }
 }
 
 #[cfg(test)]
@@ -104,6 +115,24 @@ mod tests {
         other.add(Revocation::Subject("8".to_owned()), 100);
         other.add(Revocation::Token("7".to_owned()), 100);
         assert!(!other.covers(&user(Some(1), None)) && !other.covers(&Principal::Local));
+    }
+
+    #[test]
+    fn a_wallet_and_its_record_are_revoked_in_capital_letters_too() {
+        let mut all = Revocations::default();
+        let (wallet, record) = (format!("0x{}", "ab".repeat(20)), "00000000-0000-4000-8000-0000000000ab");
+        for name in [&*wallet, record, "ab"] {
+            all.add(Revocation::Subject(name.to_owned()), 100);
+        }
+        let covers = |id: &str| {
+            let Principal::User(known) = user(Some(100), None) else { return false };
+            all.covers(&Principal::User(User { id: id.to_owned(), ..known }))
+        };
+        assert!(
+            covers(&wallet) && covers(&format!("0x{}", "aB".repeat(20))) && covers(&record.to_uppercase())
+        );
+        // An id of the application is compared whole.
+        assert!(covers("ab") && !covers("AB") && !covers(&format!("0x{}", "ab".repeat(19))));
     }
 
     #[test]

@@ -14,4 +14,6 @@ mod route;
 pub use answer::{ApiAnswer, Refusal};
 pub use json::{MAX_DEPTH, object, parse};
 pub use request::ApiRequest;
-pub use route::{Api, ApiHandler, ApiMethod, OfferedRoute, RouteAccess, handler};
+pub use route::{
+    Api, ApiHandler, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess, handler,
+};

@@ -49,6 +49,44 @@ pub enum RouteAccess {
     Open,
 }
 
+/// A parameter in the query of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryParameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, for the document.
+    pub meaning: &'static str,
+    /// Its values, for the document.
+    pub values: ParameterValues,
+}
+
+/// Which values a parameter has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterValues {
+    /// Any text.
+    Text,
+    /// A number from 1 to this.
+    UpTo(u64),
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A UUID.
+    Uuid,
+    /// A position, `<epoch>.<seq>`.
+    Position,
+}
+
+impl QueryParameter {
+    /// A parameter with any text.
+    pub const fn text(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, meaning, ParameterValues::Text)
+    }
+
+    /// A parameter with these values.
+    pub const fn new(name: &'static str, meaning: &'static str, values: ParameterValues) -> Self {
+        Self { name, meaning, values }
+    }
+}
+
 /// Answers requests of one route.
 pub type ApiHandler =
     Arc<dyn Fn(ApiRequest) -> Pin<Box<dyn Future<Output = Result<ApiAnswer, Refusal>> + Send>> + Send + Sync>;
@@ -62,13 +100,13 @@ pub struct OfferedRoute {
     pub path: &'static str,
     /// What it does, for the document.
     pub summary: &'static str,
-    /// Names and meanings of its parameters in the query. Others are refused.
-    pub query: &'static [(&'static str, &'static str)],
-    /// Status of the answer when all is well, and the name of its schema.
-    pub answer: (u16, Option<&'static str>),
+    /// Its parameters in the query. Others are refused.
+    pub query: &'static [QueryParameter],
+    /// Statuses of its answers that are JSON of its own, and the names of their schemas.
+    pub answers: &'static [(u16, &'static str)],
     /// Name of the schema of its body.
     pub body: Option<&'static str>,
-    /// Statuses of its refusals.
+    /// Statuses of its refusals. The server adds its own to the document: of credentials, limits, bodies and positions.
     pub errors: &'static [u16],
     /// Who may ask.
     pub access: RouteAccess,

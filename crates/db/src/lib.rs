@@ -12,6 +12,7 @@ mod identity;
 mod lease_name;
 mod leases;
 mod migrate;
+pub mod people;
 mod probe;
 mod reach;
 mod rights;

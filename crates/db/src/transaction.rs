@@ -19,6 +19,8 @@ pub const USERS: i64 = 0x6368_6169_6e66_0002;
 pub const MIGRATION: i64 = 0x6368_6169_6e66_0003;
 /// Key of the advisory lock that a replay holds while it runs.
 pub const REPLAY: i64 = 0x6368_6169_6e66_0004;
+/// Key of the advisory lock under which revocations are numbered, so that they are numbered in the order of their commits.
+pub const REVOCATIONS: i64 = 0x6368_6169_6e66_0005;
 /// Key of the advisory lock under which wallets are linked to people, and people merged.
 pub const PEOPLE: i64 = 0x6368_6169_6e66_000a;
 /// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It

@@ -1,6 +1,7 @@
 //! The routes of deliveries on the public listener. They need no credential: the signature is checked instead.
 
 use chainflume_api::{Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler};
+use serde_json::{Map, Value, json};
 
 use crate::inbox::{InboundAnswer, InboundDeliveries};
 
@@ -9,20 +10,29 @@ const COINBASE: &str = "coinbase";
 
 /// The routes of an inbox.
 pub fn routes(inbox: &InboundDeliveries) -> Api {
-    let mut routes = vec![route("/webhooks/{name}", handler(inbox, deliver))];
+    let mut routes = vec![route("/webhooks/{name}", ANSWERS, handler(inbox, deliver))];
     if inbox.has(COINBASE) {
-        routes.push(route("/api/webhooks/coinbase", handler(inbox, deliver_to_coinbase)));
+        // Its name is known, so it has all but the first.
+        routes.push(route("/api/webhooks/coinbase", &ANSWERS[1..], handler(inbox, deliver_to_coinbase)));
     }
-    Api { routes, ..Api::default() }
+    Api { routes, schemas: schemas(), ..Api::default() }
 }
 
-fn route(path: &'static str, handler: ApiHandler) -> OfferedRoute {
+const ANSWERS: &[(u16, &str)] = &[
+    (404, "DeliveryRefused"),
+    (200, "Delivered"),
+    (401, "DeliveryRefused"),
+    (413, "DeliveryRefused"),
+    (500, "DeliveryRefused"),
+];
+
+fn route(path: &'static str, answers: &'static [(u16, &'static str)], handler: ApiHandler) -> OfferedRoute {
     OfferedRoute {
         method: ApiMethod::Any,
         path,
         summary: "Take a webhook of a provider, which signs it; the answer is {\"success\":true}, or {\"error\":\"…\"}",
         query: &[],
-        answer: (200, None),
+        answers,
         body: None,
         errors: &[],
         access: RouteAccess::Open,
@@ -52,4 +62,13 @@ async fn answer(inbox: &InboundDeliveries, name: &str, request: &ApiRequest) -> 
         _ => InboundAnswer::MethodNotAllowed,
     };
     ApiAnswer { status: answer.status(), json: answer.body().to_owned(), position: None }
+}
+
+fn schemas() -> Map<String, Value> {
+    let delivered =
+        json!({ "type": "object", "required": ["success"], "properties": { "success": { "const": true } } });
+    let refused =
+        json!({ "type": "object", "required": ["error"], "properties": { "error": { "type": "string" } } });
+    let schemas = [("Delivered", delivered), ("DeliveryRefused", refused)];
+    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }

@@ -39,9 +39,7 @@ pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_even
 pub use ids::derived as derived_id;
 pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
-pub use users::{
-    UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record, person_of,
-};
+pub use users::{UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record};
 
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;

@@ -1,6 +1,7 @@
 //! Facts that are published again: events, and the changes of activities.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::retention::UNDECIDED;
 use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
-use chainflume_db::convert::count;
+use chainflume_db::convert::{count, int8};
 use chainflume_db::{Database, StoreError, transaction};
 use chainflume_outbox::{Draft, ReplaySource, off_chain_drafts};
 
@@ -37,10 +38,21 @@ pub struct FactQuery {
 pub struct FactReplay {
     pool: PgPool,
     query: FactQuery,
+    folded: Mutex<FoldedActivities>,
+}
+
+/// The activities of a page as its last changes left them, so that the next page reads no change again. Without them an activity with
+/// n changes would be folded n times from its beginning.
+#[derive(Debug, Default)]
+struct FoldedActivities {
+    /// The place of the page.
+    upto: Option<i64>,
+    /// By id: the number of the last change, and the fields.
+    states: BTreeMap<String, (i64, Map<String, Value>)>,
 }
 
 /// Bytes of payloads read at once, so that a few enormous ones cannot fill the memory.
-const PAGE_BYTES: i64 = 8 << 20;
+const PAGE_BYTES: usize = 8 << 20;
 
 /// The events of a query, `$1` to `$7`. What a reorg took away is left out. So is what a reorg may still take
 /// away: on streams of a replay's own it would not be retracted.
@@ -74,12 +86,13 @@ struct FactRow {
     causation_id: Option<String>,
     source: String,
     timestamp: String,
+    number: Option<i64>,
 }
 
 impl FactReplay {
     /// Reads nothing yet.
     pub fn new(database: &Database, query: FactQuery) -> Self {
-        Self { pool: database.pool().clone(), query }
+        Self { pool: database.pool().clone(), query, folded: Mutex::default() }
     }
 
     /// How many messages of each type a replay publishes.
@@ -94,6 +107,12 @@ impl FactReplay {
         );
         let rows: Vec<(String, i64)> = self.bound(sql, None).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(name, facts)| (name, count(facts))).collect())
+    }
+
+    /// The activities as the page that ended at this place left them; none of a place that no page ended at.
+    fn folded_upto(&self, place: Option<i64>) -> FoldedActivities {
+        let mut kept = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.upto == place { std::mem::take(&mut kept) } else { FoldedActivities::default() }
     }
 
     /// A statement with [`events`] and [`CHANGES`] in it, whose parameters are bound.
@@ -121,7 +140,8 @@ impl ReplaySource for FactReplay {
     }
 
     async fn page(&self, after: Option<i64>, limit: u32) -> Result<Option<(Vec<Draft>, i64)>, StoreError> {
-        // A change has the fields that differ: the payload of its message is made of the newest of each up to it.
+        // A change has the fields that differ. What a message shows is made of all changes up to it: here of those since the change
+        // before it in this page or the last one.
         let sql = format!(
             r#"
             with facts as (
@@ -132,40 +152,75 @@ impl ReplaySource for FactReplay {
                 (select c.seq, c.message_id, 'activity.' || c.kind, 'activity', c.activity_id::text, null, a.user_id,
                     c.activity_id::text, null, c.made_by, c.made_at, c.number
                 from {CHANGES} order by c.seq limit $8)
-            ), next as (select * from facts order by seq limit $8), whole as (
+            ), next as (
+                select f.*, lag(f.number) over (partition by f.aggregate_type, f.aggregate_id order by f.seq) as last
+                from (select * from facts order by seq limit $8) f
+            ), whole as (
                 select n.*, case when n.number is null then n.payload else (
                     select jsonb_object_agg(f.key, f.value) from (
                         select distinct on (field.key) field.key, field.value
                         from activity_changes p cross join lateral jsonb_each(p.changed) as field
-                        where p.activity_id = n.aggregate_id::uuid and p.number <= n.number
+                        where p.activity_id = n.aggregate_id::uuid and p.number > coalesce(n.last, k.number, 0)
+                            and p.number <= n.number
                         order by field.key, p.number desc) f)
-                    end::text as shown
-                from next n
+                    end::text as fields
+                from next n left join unnest($10::text[], $11::bigint[]) as k (id, number) on k.id = n.aggregate_id
             ), sized as (
-                select w.*, sum(octet_length(w.shown)) over (order by w.seq) - octet_length(w.shown) as before from whole w
+                select w.*, sum(octet_length(w.fields)) over (order by w.seq) - octet_length(w.fields) as before from whole w
             )
-            select seq, id, type, aggregate_type, aggregate_id, shown as payload, user_id, correlation_id, causation_id, source,
-                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp
+            select seq, id, type, aggregate_type, aggregate_id, fields as payload, user_id, correlation_id, causation_id, source,
+                to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp, number
             from sized where before < $9 order by seq
             "#,
             events()
         );
+        let folded = self.folded_upto(after);
+        let (known, numbers): (Vec<&str>, Vec<i64>) =
+            folded.states.iter().map(|(id, (number, _))| (id.as_str(), *number)).unzip();
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let query = self.bound::<FactRow>(sql, after).bind(i64::from(limit)).bind(PAGE_BYTES);
-        let rows = query.fetch_all(&mut *tx).await?;
-        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
-        let messages = rows.into_iter().map(message).collect::<Result<_, _>>()?;
+        let query =
+            self.bound::<FactRow>(sql, after).bind(i64::from(limit)).bind(int8("bytes", PAGE_BYTES as u64)?);
+        let rows = query.bind(known).bind(numbers).fetch_all(&mut *tx).await?;
+        let (messages, folded) = folded.messages(rows)?;
+        let Some(last) = folded.upto else { return Ok(None) };
+        *self.folded.lock().unwrap_or_else(PoisonError::into_inner) = folded;
         Ok(Some((off_chain_drafts(messages)?, last)))
     }
 }
 
-fn message(row: FactRow) -> Result<OffChainMessage, StoreError> {
-    let corrupt =
-        || StoreError::Corrupt { table: "domain_events", what: "a payload is no object".to_owned() };
-    let payload: Map<String, Value> = serde_json::from_str(&row.payload).map_err(|_| corrupt())?;
-    let payload = if row.aggregate_type == "activity" { shown(payload, &row.timestamp) } else { payload };
+impl FoldedActivities {
+    /// The messages of a page, within its bytes, and the activities after it.
+    fn messages(mut self, rows: Vec<FactRow>) -> Result<(Vec<OffChainMessage>, Self), StoreError> {
+        let (mut messages, mut after, mut bytes) = (Vec::new(), Self::default(), 0);
+        for row in rows {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            let corrupt =
+                || StoreError::Corrupt { table: "domain_events", what: "a payload is no object".to_owned() };
+            let mut payload: Map<String, Value> =
+                serde_json::from_str(&row.payload).map_err(|_| corrupt())?;
+            let mut size = row.payload.len();
+            if let Some(number) = row.number {
+                let id = &row.aggregate_id;
+                let before = after.states.remove(id).or_else(|| self.states.remove(id));
+                let mut fields = before.map(|(_, fields)| fields).unwrap_or_default();
+                fields.append(&mut payload);
+                after.states.insert(id.clone(), (number, fields.clone()));
+                payload = shown(fields, &row.timestamp);
+                size = serde_json::to_string(&payload).map_or(size, |text| text.len());
+            }
+            bytes += size;
+            after.upto = Some(row.seq);
+            messages.push(message(row, payload));
+        }
+        Ok((messages, after))
+    }
+}
+
+fn message(row: FactRow, payload: Map<String, Value>) -> OffChainMessage {
     let about = (row.aggregate_type.as_str(), row.aggregate_id.as_str());
-    Ok(OffChainMessage {
+    OffChainMessage {
         payload,
         metadata: OffChainMetadata {
             user_id: row.user_id,
@@ -176,7 +231,7 @@ fn message(row: FactRow) -> Result<OffChainMessage, StoreError> {
         },
         replay: true,
         ..OffChainMessage::new((row.id, &row.message_type), about, row.timestamp.clone())
-    })
+    }
 }
 
 /// The payload of a change as its message had it.

@@ -15,7 +15,7 @@ impl Publisher {
     pub fn api(&self) -> Api {
         let mut schemas = Map::new();
         schemas.extend(events::schemas());
-        schemas.extend(activities::schemas());
+        schemas.extend(activities::schemas(&self.0.settings));
         schemas.extend(users::schemas());
         let routes = [events::routes(self), activities::routes(self), users::routes(self)].concat();
         let emit = Some(events::publish_route(self));

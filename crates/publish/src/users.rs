@@ -3,6 +3,7 @@
 mod ids;
 mod links;
 mod merge;
+mod revoked;
 mod rights;
 
 use serde_json::{Value, json};
@@ -10,9 +11,9 @@ use serde_json::{Value, json};
 use crate::Publisher;
 use chainflume_core::domain::Address;
 use chainflume_db::StoreError;
+use chainflume_db::people::person_of;
 use chainflume_db::transaction::{PEOPLE, Tx, begin_bounded, lock, lock_shared};
 use chainflume_outbox::Position;
-pub use ids::person_of;
 pub use rights::{may_read_record, may_read_user, may_write_record};
 
 /// A device of a person.

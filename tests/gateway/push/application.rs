@@ -1,9 +1,12 @@
 //! Facts of the application, from an HTTP request to every receiver of messages.
 
 mod crash;
+mod document;
 mod figures;
+mod fuzz;
 mod merge;
 mod onboarding;
+mod statuses;
 
 use sqlx::AssertSqlSafe;
 
@@ -13,6 +16,7 @@ use super::*;
 use crate::receiver::Receiver;
 use crate::receiver::webhook;
 use crate::redis_server::RedisServer;
+use document::{Answered, ApiDocument};
 
 /// A back end with its key.
 struct BackEnd<'a> {
@@ -20,27 +24,20 @@ struct BackEnd<'a> {
     bearer: String,
 }
 
-/// What was answered.
-struct Answered {
-    status: u16,
-    json: Value,
-    position: String,
-    retry_after: Option<String>,
-}
-
 impl BackEnd<'_> {
+    /// Every answer is one that `/openapi.json` describes.
     async fn send(&self, line: &str, body: &str) -> Answered {
+        let answered = self.ask(line, body).await;
+        ApiDocument::shared(self.gate).await.admit(line, &answered);
+        answered
+    }
+
+    async fn ask(&self, line: &str, body: &str) -> Answered {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self.gate.request(method, path).header("authorization", &self.bearer);
         let answer = request.body(body.to_owned()).send().await.expect("the server answers");
-        let header =
-            |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (position, retry_after) =
-            (header("chainflume-position").unwrap_or_default(), header("retry-after"));
-        let status = answer.status().as_u16();
-        let json = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
-        Answered { status, json, position, retry_after }
+        Answered::of(answer).await
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
@@ -189,6 +186,20 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
     daemon.stop_well().await;
 }
 
+/// Takes the database away from the daemon, or gives it back.
+async fn allow_connections(gate: &Gate, allows: bool) {
+    let name = gate.url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name");
+    let other = connect(&gate.url.replace(name, "postgres")).await;
+    for sql in [
+        format!("alter database {name} allow_connections {allows}"),
+        format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and not {allows}"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&other).await.expect("the statement runs");
+    }
+}
+
 /// Requests with what they are answered: method and path with the body, status and code.
 fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
     let events = |text: &str| ("POST /v1/domain-events".to_owned(), text.to_owned());
@@ -249,20 +260,10 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
     }
     assert_eq!(facts(&gate).await, Vec::<Value>::new());
 
-    let name =
-        gate.url.split(['/', '?']).find(|part| part.starts_with("test_")).expect("its name").to_owned();
-    let other = connect(&gate.url.replace(&name, "postgres")).await;
-    for sql in [
-        format!("alter database {name} allow_connections false"),
-        format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"),
-    ] {
-        sqlx::query(AssertSqlSafe(sql)).execute(&other).await.expect("the statement runs");
-    }
+    allow_connections(&gate, false).await;
     let away = backend.send("POST /v1/domain-events", &event(1, "9", "u7").to_string()).await;
     assert_eq!((away.status, &away.json["code"]), (503, &json!("unavailable")), "{}", away.json);
-    assert!(away.retry_after.is_some());
-    let sql = format!("alter database {name} allow_connections true");
-    sqlx::query(AssertSqlSafe(sql)).execute(&other).await.expect("the statement runs");
+    allow_connections(&gate, true).await;
     let deadline = Instant::now() + WAIT_LIMIT;
     while backend.send("POST /v1/domain-events", &event(1, "9", "u7").to_string()).await.status != 201 {
         assert!(Instant::now() < deadline, "the database is back and events are not stored");

@@ -1,5 +1,5 @@
 use super::*;
-use chainflume_access::Ticket;
+use chainflume_access::{Revocation, Ticket};
 
 async fn grants() -> Grants {
     let url = chainflume_testkit::postgres::database().await;
@@ -95,4 +95,39 @@ async fn a_ticket_opens_once_within_a_minute_and_a_caller_has_few() {
     let left: i64 =
         sqlx::query_scalar("select count(*) from tickets").fetch_one(&grants.pool).await.expect("counts");
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_person_is_revoked_by_any_id_and_a_token_alone() {
+    let grants = grants().await;
+    grants.run("insert into application_users (id) values ('7'), ('9')").await;
+    grants.run("insert into user_aliases (alias, user_id) values ('8', '7')").await;
+    grants
+        .run("insert into user_wallets (wallet, user_id) values (decode(repeat('ab', 20), 'hex'), '7')")
+        .await;
+    let wallet = format!("0x{}", "ab".repeat(20));
+    let revoked = async |what: Revocation| {
+        let (at, all) = grants.revoke(&what).await.expect("revokes");
+        let stored = grants.revocations(0).await.expect("reads");
+        assert!(all.iter().all(|one| stored.iter().any(|stored| stored.what == *one && stored.at == at)));
+        all.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>()
+    };
+    let by_alias = revoked(Revocation::Subject("8".to_owned())).await;
+    assert_eq!((&by_alias[..3], by_alias.len()), (["7", "8", &*wallet].map(str::to_owned).as_slice(), 4));
+    // The wallet, the id of its record, and a wallet as it was written.
+    for id in [wallet.clone(), by_alias[3].clone(), "7".to_owned()] {
+        assert_eq!(revoked(Revocation::Subject(id)).await, by_alias);
+    }
+    let shouted = wallet.to_uppercase().replace("0X", "0x");
+    assert_eq!(revoked(Revocation::Subject(shouted.clone())).await.last(), Some(&shouted));
+    assert_eq!(revoked(Revocation::Subject("stranger".to_owned())).await, ["stranger"]);
+    assert_eq!(revoked(Revocation::Token("7".to_owned())).await, ["7"]);
+    let names: Vec<String> = grants
+        .revocations(0)
+        .await
+        .expect("reads")
+        .into_iter()
+        .map(|one| one.what.name().to_owned())
+        .collect();
+    assert!(!names.contains(&"9".to_owned()), "another person's are not: {names:?}");
 }

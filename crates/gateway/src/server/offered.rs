@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{RawPathParams, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
@@ -43,10 +43,12 @@ fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shar
         let route = route.clone();
         async move {
             let places = places.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            match answer(&shared, (&route, is_repeatable), (places, request)).await {
-                Ok(response) => response,
-                Err(problem) => problem.into_response(),
+            let answered = answer(&shared, (&route, is_repeatable), (places, request)).await;
+            let mut response = answered.unwrap_or_else(HttpProblem::into_response);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
+            response
         }
     };
     match filter {
@@ -66,7 +68,7 @@ async fn answer(
         RouteAccess::Caller => Some(shared.settings.auth.of_headers(&parts.headers, received_at)?),
         RouteAccess::Open => None,
     };
-    let is_read = parts.method == Method::GET;
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     let mut query = match route.access {
         RouteAccess::Caller => query(shared, route, (parts.uri.query(), is_read)).await?,
         // Of a stranger's address nothing is refused: its owner adds to it what it likes.
@@ -105,7 +107,7 @@ async fn query(
     route: &OfferedRoute,
     (text, is_read): (Option<&str>, bool),
 ) -> Result<BTreeMap<String, String>, HttpProblem> {
-    let described = route.query.iter().map(|(name, _)| *name);
+    let described = route.query.iter().map(|parameter| parameter.name);
     let known: Vec<&str> = described.chain(is_read.then_some(MIN_POSITION)).collect();
     let query = Query::parse(text, &known)?;
     fresh::reached(shared, &query).await?;

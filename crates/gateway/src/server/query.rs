@@ -21,7 +21,10 @@ impl Query {
                 return Err(HttpProblem::new(400, "token_in_query", detail));
             }
             if !known.contains(&&*name) || found.insert(name.into_owned(), value.into_owned()).is_some() {
-                let detail = format!("parameters here, each once: {}", known.join(", "));
+                let detail = match known {
+                    [] => "this path takes no parameters".to_owned(),
+                    known => format!("parameters here, each once: {}", known.join(", ")),
+                };
                 return Err(HttpProblem::new(400, "bad_query", detail));
             }
         }

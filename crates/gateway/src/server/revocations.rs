@@ -45,12 +45,13 @@ pub(super) async fn revoke(
     }
     let owner = principal.owner();
     let act = async {
-        let at = shared.grants.revoke(&what).await.map_err(|error| HttpProblem::of_store(&error))?;
+        let (at, all) = shared.grants.revoke(&what).await.map_err(|error| HttpProblem::of_store(&error))?;
         // Here at once; every other server reads it within a second.
         if let Auth::Required(access) = &shared.settings.auth {
-            access.revoked.add([(what.clone(), at)]);
+            access.revoked.add(all.iter().map(|one| (one.clone(), at)));
         }
-        tracing::info!(by = ?owner, kind = what.kind(), name = ?what.name(), "credentials were revoked");
+        let (kind, name, names) = (what.kind(), what.name(), all.len());
+        tracing::info!(by = ?owner, kind, ?name, names, "credentials were revoked");
         let json = json!({ what.kind(): what.name(), "revokedAt": at }).to_string();
         Ok(PostAnswer { status: 201, json, position: None })
     };

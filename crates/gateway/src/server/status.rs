@@ -67,9 +67,11 @@ pub(super) async fn status(
 pub(super) async fn stream(
     State(shared): State<Shared>,
     Extension(client): Extension<Client>,
+    RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let principal = admin(&shared, &headers)?;
+    Query::parse(text.as_deref(), &[])?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     let text = Looks { status: shared.status.clone(), last: None, quiet: 0 };
     Ok(EventResponse { shared, principal, text, _open: open }.respond(None))

@@ -1,3 +1,5 @@
+mod schemas;
+
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -10,42 +12,56 @@ use crate::events::user_id;
 use crate::users::may_read_user;
 use crate::{Changed, Publisher, Settings};
 use chainflume_access::{Principal, Scope};
-use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
+use chainflume_api::{
+    ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, ParameterValues, QueryParameter, Refusal, RouteAccess,
+    handler, object,
+};
 use chainflume_core::domain::B256;
+pub(super) use schemas::schemas;
 
 /// Activities of a page at most.
 const MAX_LIMIT: i64 = 200;
 /// Changes of one answer at most: a flow has a few.
 const MAX_CHANGES: i64 = 1_000;
 
-const WRITE: &[u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503];
-const READ: &[u16] = &[400, 401, 403, 404, 409, 429, 503];
 const ALL: &str = "/v1/activities";
 const ONE: &str = "/v1/activities/{eventId}";
 
 pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
-    let route = |method, path, summary, body, handler| {
-        let is_read = method == ApiMethod::Get;
-        let is_new = method == ApiMethod::Post && path == ALL;
-        let answer = if is_new { (201, Some("CreatedActivity")) } else { (200, Some("Activity")) };
-        let (errors, access) = (if is_read { READ } else { WRITE }, RouteAccess::Caller);
-        OfferedRoute { method, path, summary, query: &[], answer, body, errors, access, handler }
+    let route = |method, path, summary, body, handler| OfferedRoute {
+        method,
+        path,
+        summary,
+        query: &[],
+        answers: &[(200, "Activity")],
+        body,
+        errors: if method == ApiMethod::Get { &[404] } else { &[404, 409] },
+        access: RouteAccess::Caller,
+        handler,
     };
     let (post, get, patch) = (ApiMethod::Post, ApiMethod::Get, ApiMethod::Patch);
+    let create = route(
+        post,
+        ALL,
+        "Begin an activity of a user; scope publish",
+        Some("NewActivity"),
+        handler(publisher, create),
+    );
     let list = route(get, ALL, "Read activities, the newest first", None, handler(publisher, list));
     let by_user =
         "Refuses: an activity is changed by its id alone, since a user may have several of one type";
     let by_user = route(patch, ALL, by_user, None, handler(publisher, by_id_only));
+    let changes = route(
+        get,
+        "/v1/activities/{eventId}/changes",
+        "Read every change of an activity in order",
+        None,
+        handler(publisher, changes),
+    );
     vec![
-        route(
-            post,
-            ALL,
-            "Begin an activity of a user; scope publish",
-            Some("NewActivity"),
-            handler(publisher, create),
-        ),
-        OfferedRoute { query: LIST, answer: (200, Some("Activities")), ..list },
-        OfferedRoute { query: &LIST[..3], ..by_user },
+        OfferedRoute { answers: &[(201, "CreatedActivity")], errors: &[], ..create },
+        OfferedRoute { query: LIST, answers: &[(200, "Activities")], errors: &[], ..list },
+        OfferedRoute { query: LIST.split_at(3).0, answers: &[], errors: &[], ..by_user },
         route(get, ONE, "Read an activity", None, handler(publisher, read)),
         route(
             patch,
@@ -68,22 +84,34 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
             Some("ActivityEnd"),
             handler(publisher, fail),
         ),
-        route(
-            get,
-            "/v1/activities/{eventId}/changes",
-            "Read every change of an activity in order",
-            None,
-            handler(publisher, changes),
-        ),
+        OfferedRoute { answers: &[(200, "ActivityChanges")], ..changes },
     ]
 }
 
-const LIST: &[(&str, &str)] = &[
-    ("userId", "only those of this user; callers without the scope read have to name themselves"),
-    ("type", "only those of this type"),
-    ("status", "only those with this status"),
-    ("before", "only those older than the activity of this eventId"),
-    ("limit", "activities of a page, 1 to 200; 50 by default"),
+const LIST: &[QueryParameter] = &[
+    QueryParameter::text(
+        "userId",
+        "only those of this user; callers without the scope read have to name themselves",
+    ),
+    QueryParameter::text("type", "only those of this type"),
+    QueryParameter::new("status", "only those with this status", ParameterValues::Words(STATUSES)),
+    QueryParameter::new(
+        "before",
+        "only those older than the activity of this eventId",
+        ParameterValues::Uuid,
+    ),
+    QueryParameter::new(
+        "limit",
+        "activities of a page; 50 by default",
+        ParameterValues::UpTo(MAX_LIMIT.unsigned_abs()),
+    ),
+];
+
+const STATUSES: &[&str] = &[
+    ActivityStatus::Pending.as_str(),
+    ActivityStatus::InProgress.as_str(),
+    ActivityStatus::Completed.as_str(),
+    ActivityStatus::Failed.as_str(),
 ];
 
 async fn create(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
@@ -286,7 +314,7 @@ fn text(fields: &mut Map<String, Value>, name: &str, most: usize) -> Result<Opti
 }
 
 fn bad_status() -> Refusal {
-    let words = ActivityStatus::ALL.map(ActivityStatus::as_str).join(", ");
+    let words = STATUSES.join(", ");
     Refusal::new(400, "bad_status", format!("a status is one of {words}"))
 }
 
@@ -317,33 +345,4 @@ fn refused(error: ActivityError) -> Refusal {
         .at("/data"),
         ActivityError::Store(error) => unavailable(error),
     }
-}
-
-pub(super) fn schemas() -> Map<String, Value> {
-    let text = |most: usize| json!({ "type": "string", "minLength": 1, "maxLength": most });
-    let status = json!({ "type": "string", "enum": ActivityStatus::ALL.map(ActivityStatus::as_str) });
-    let transaction = json!({ "type": "object", "required": ["chainId", "hash"], "properties":
-        { "chainId": { "type": "integer" }, "hash": { "type": "string", "pattern": "^0x[0-9a-fA-F]{64}$" } } });
-    let change = json!({
-        "status": status, "title": text(MAX_TITLE), "description": text(MAX_DESCRIPTION), "data": { "type": "object" },
-        "transaction": transaction,
-    });
-    let mut new = change.clone();
-    (new["userId"], new["type"]) = (text(255), text(64));
-    let mut whole = new.clone();
-    let id = json!({ "type": "string", "format": "uuid" });
-    (whole["eventId"], whole["changes"]) = (id.clone(), json!({ "type": "integer" }));
-    let object = |properties: &Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
-    let end = json!({ "title": text(MAX_TITLE), "description": text(MAX_DESCRIPTION), "data": { "type": "object" } });
-    let list = json!({ "activities": { "type": "array", "items": { "$ref": "#/components/schemas/Activity" } },
-        "next": { "type": ["string", "null"] } });
-    let schemas = [
-        ("NewActivity", object(&new, &["userId", "type"])),
-        ("CreatedActivity", object(&json!({ "eventId": id }), &["eventId"])),
-        ("ActivityChange", object(&change, &[])),
-        ("ActivityEnd", object(&end, &[])),
-        ("Activity", object(&whole, &["eventId", "userId", "type", "status", "title"])),
-        ("Activities", object(&list, &["activities", "next"])),
-    ];
-    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }

@@ -8,6 +8,8 @@ use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher};
 use chainflume_access::{Principal, Scope};
 use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
 
+/// Ids that name rooms, as a pattern of ECMAScript: printable ASCII without `*`, `,`, `"` and `\`.
+pub(super) const ROOM_ID: &str = r"^[!#-)+\-.-\[\]-~]+$";
 /// Events of one request at most: one commit holds two such requests.
 const MAX_EVENTS: usize = 500;
 
@@ -17,9 +19,9 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
         path: "/v1/messages/{id}/trace",
         summary: "Read what caused a fact of the application and what it caused, as a tree; scope read of a service, or admin",
         query: &[],
-        answer: (200, Some("Trace")),
+        answers: &[(200, "Trace")],
         body: None,
-        errors: &[400, 401, 403, 404, 409, 429, 503],
+        errors: &[404],
         access: RouteAccess::Caller,
         handler: handler(publisher, trace),
     };
@@ -33,9 +35,9 @@ pub(super) fn publish_route(publisher: &Publisher) -> OfferedRoute {
         path: "/v1/domain-events",
         summary: "Publish an event of the application, or an array of at most 500 in one transaction; scope publish",
         query: &[],
-        answer: (201, Some("PublishedEvents")),
+        answers: &[(201, "PublishedEvents")],
         body: Some("DomainEvents"),
-        errors: &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503],
+        errors: &[],
         access: RouteAccess::Caller,
         handler: handler(publisher, publish),
     }
@@ -101,15 +103,21 @@ fn answer(PublishReceipt { events, position }: PublishReceipt) -> ApiAnswer {
 }
 
 pub(super) fn schemas() -> Map<String, Value> {
-    let text = json!({ "type": "string", "minLength": 1, "maxLength": 255 });
+    let text =
+        json!({ "type": ["string", "null"], "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$" });
     let id = json!({ "type": "string", "format": "uuid" });
     let event = json!({
         "type": "object", "required": ["type", "aggregateType", "aggregateId"], "additionalProperties": false,
         "properties": {
-            "id": id, "type": text, "aggregateType": text, "aggregateId": text,
-            "payload": { "type": "object" }, "timestamp": { "type": "string", "format": "date-time" },
-            "metadata": { "type": "object", "additionalProperties": false, "properties":
-                { "userId": text, "correlationId": text, "causationId": text, "source": text } },
+            "id": { "type": ["string", "null"], "format": "uuid" },
+            "type": { "type": "string", "maxLength": 200, "pattern": r"^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)+$" },
+            "aggregateType": { "type": "string", "maxLength": 64, "pattern": "^[a-z][a-z0-9_]*$" },
+            "aggregateId": { "type": "string", "maxLength": 253, "pattern": ROOM_ID },
+            "payload": { "type": "object" },
+            "timestamp": { "type": ["string", "null"], "format": "date-time", "description": "in UTC, with Z" },
+            "metadata": { "type": ["object", "null"], "additionalProperties": false, "properties": {
+                "userId": { "type": ["string", "null"], "maxLength": 250, "pattern": ROOM_ID },
+                "correlationId": text, "causationId": text, "source": text } },
         },
     });
     let published = json!({

@@ -12,38 +12,34 @@ use chainflume_core::domain::Address;
 const MAX_TOKEN: usize = 4_096;
 
 pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
-    let route = |method, summary, body, handler| OfferedRoute {
+    let route = |method, summary, handler| OfferedRoute {
         method,
         path: "/v1/users/{id}",
         summary,
         query: &[],
-        answer: (200, Some("User")),
-        body,
-        errors: &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503],
+        answers: &[(200, "User")],
+        body: None,
+        errors: &[404],
         access: RouteAccess::Caller,
         handler,
     };
+    let put_summary = "Write a person's contacts, devices and wallets; fields left out stay; scope publish, or the person without wallets";
+    let erase_summary = "Erase a person's contacts, devices and links; facts stay; scope publish";
     vec![
-        route(
-            ApiMethod::Put,
-            "Write a person's contacts, devices and wallets; fields left out stay; scope publish, or the person without wallets",
-            Some("UserChanges"),
-            handler(publisher, put),
-        ),
+        OfferedRoute {
+            answers: &[(200, "User"), (201, "User")],
+            body: Some("UserChanges"),
+            errors: &[409],
+            ..route(ApiMethod::Put, put_summary, handler(publisher, put))
+        },
         route(
             ApiMethod::Get,
             "Read a person, with what the chain says of the wallets",
-            None,
             handler(publisher, get),
         ),
         OfferedRoute {
-            answer: (200, Some("ErasedUser")),
-            ..route(
-                ApiMethod::Delete,
-                "Erase a person's contacts, devices and links; facts stay; scope publish",
-                None,
-                handler(publisher, erase),
-            )
+            answers: &[(200, "ErasedUser")],
+            ..route(ApiMethod::Delete, erase_summary, handler(publisher, erase))
         },
     ]
 }
@@ -216,10 +212,14 @@ fn is_zone(text: &str) -> bool {
 }
 
 pub(super) fn schemas() -> Map<String, Value> {
-    let text = json!({ "type": ["string", "null"] });
-    let device = json!({ "type": "object", "required": ["kind", "token"], "properties":
-        { "kind": { "type": "string" }, "token": { "type": "string" } } });
-    let contacts = json!({ "email": text, "phone": text, "locale": text, "zone": text,
+    let text = |pattern: &str, most: usize| json!({ "type": ["string", "null"], "pattern": pattern, "maxLength": most });
+    let device = json!({ "type": "object", "required": ["kind", "token"], "additionalProperties": false, "properties": {
+        "kind": { "type": "string", "pattern": "^[a-z0-9_]{1,32}$" },
+        "token": { "type": "string", "minLength": 1, "maxLength": MAX_TOKEN } } });
+    let contacts = json!({
+        "email": text(r"^[^\s\x00-\x1f\x7f-\x9f]+@[^\s\x00-\x1f\x7f-\x9f@.][^\s\x00-\x1f\x7f-\x9f@]+[^\s\x00-\x1f\x7f-\x9f@.]$", 254),
+        "phone": text(r"^\+[1-9][0-9]{6,14}$", 16), "locale": text("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", 35),
+        "zone": text("^(UTC|[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*)+)$", 64),
         "devices": { "type": "array", "maxItems": MAX_OF_PERSON, "items": device } });
     let (mut sent, mut read) = (contacts.clone(), contacts);
     sent["wallets"] = json!({ "type": "array", "maxItems": MAX_OF_PERSON, "items": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" } });

@@ -1,6 +1,8 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fixture::*;
@@ -95,6 +97,54 @@ async fn a_replay_has_each_message_as_it_was_published() {
         .await
         .expect("reads");
     assert_eq!(keys, [2, 2]);
+}
+
+/// Rows of the changes of activities that all sessions read.
+async fn changes_read(database: Database) -> i64 {
+    let options = database.options();
+    // A session counts when it ends.
+    database.close().await;
+    let mut connection = PgConnection::connect_with(&options).await.expect("connects");
+    let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut connection).await.expect("reads") > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let read = "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables where relname = 'activity_changes'";
+    sqlx::query_scalar(read).fetch_one(&mut connection).await.expect("reads")
+}
+
+#[tokio::test]
+async fn the_changes_of_an_activity_are_read_once() {
+    const CHANGES: i64 = 2_000;
+    let (publisher, database) = publisher().await;
+    let begun = json!({ "userId": "7", "type": "send", "title": "Send", "data": { "first": true } });
+    let id =
+        post(&publisher, "POST /v1/activities", begun).await["eventId"].as_str().expect("an id").to_owned();
+    sqlx::query(
+        "insert into activity_changes (activity_id, number, message_id, kind, made_by, changed, made_at, seq)
+        select $1, n, gen_random_uuid(), 'updated', 'backend', jsonb_build_object('data', jsonb_build_object('n', n)),
+            now(), n from generate_series(2, $2) as n",
+    )
+    .bind(id.parse::<Uuid>().expect("an id"))
+    .bind(CHANGES)
+    .execute(database.pool())
+    .await
+    .expect("inserted");
+    let began = std::time::Instant::now();
+    let (found, _) = replayed(&database, FactQuery::default(), 500).await;
+    eprintln!("{CHANGES} changes of one activity, replayed in {:.0?}", began.elapsed());
+    let shown: Vec<&Value> = found.iter().map(|message| &message["payload"]["data"]["n"]).collect();
+    let expected: Vec<Value> = std::iter::once(Value::Null).chain((2..=CHANGES).map(|n| json!(n))).collect();
+    assert_eq!(shown, expected.iter().collect::<Vec<_>>());
+    assert!(found.iter().all(|message| message["payload"]["title"] == "Send"));
+    // A place that no page ended at is begun anew.
+    let replay = FactReplay::new(&database, FactQuery { after: Some(CHANGES - 2), ..FactQuery::default() });
+    let (drafts, last) = replay.page(None, 1).await.expect("reads").expect("a page");
+    let again = replay.page(Some(last - 1), 1).await.expect("reads").expect("a page").0;
+    assert_eq!(again[0].envelope(1, "e").json, drafts[0].envelope(1, "e").json);
+    drop((replay, publisher));
+    let read = changes_read(database).await;
+    assert!((CHANGES..20 * CHANGES).contains(&read), "{read} rows of {CHANGES} changes were read");
 }
 
 #[tokio::test]

@@ -110,6 +110,53 @@ async fn two_people_with_one_wallet_are_one_person() {
     }
 }
 
+/// Users whose tokens are revoked, with the minutes since 2026 up to which they are.
+async fn revoked(database: &chainflume_db::Database) -> Vec<(String, i64)> {
+    let sql = "select name, (extract(epoch from revoked_at - '2026-01-01Z') / 60)::bigint from revocations where kind = 'sub' order by name";
+    sqlx::query_as(sql).fetch_all(database.pool()).await.expect("reads")
+}
+
+async fn revoke(database: &chainflume_db::Database, id: &str, minutes: i32) {
+    let sql = "insert into revocations (kind, name, revoked_at, number)
+        values ('sub', $1, '2026-01-01Z'::timestamptz + make_interval(mins => $2), nextval('revocation_numbers'))";
+    sqlx::query(sql).bind(id).bind(minutes).execute(database.pool()).await.expect("inserted");
+}
+
+#[tokio::test]
+async fn what_was_revoked_of_one_is_revoked_of_both_when_two_are_one() {
+    let (publisher, database) = publisher().await;
+    let link = async |id: &str, wallets: &[&str]| {
+        let body = json!({ "wallets": wallets });
+        ask(&publisher, &format!("PUT /v1/users/{id}"), body).await.expect("written");
+    };
+    let sorted = |mut all: Vec<(&str, i64)>| {
+        all.sort_unstable();
+        all.into_iter().map(|(id, minutes)| (id.to_owned(), minutes)).collect::<Vec<_>>()
+    };
+    for (id, minutes) in [("7", 10), ("8", 20), ("stranger", 30)] {
+        revoke(&database, id, minutes).await;
+    }
+    // A wallet that is linked gets what was revoked of its person.
+    link("7", &[ONE]).await;
+    let one = record_of(&database, ONE).await;
+    let linked = sorted(vec![("7", 10), (ONE, 10), (&one, 10), ("8", 20), ("stranger", 30)]);
+    assert_eq!(revoked(&database).await, linked);
+    // Of two people the newer revocation counts for both, whichever of them stays.
+    let newest = sqlx::query_scalar("select max(number) from revocations").fetch_one(database.pool());
+    let newest: i64 = newest.await.expect("reads");
+    link("8", &[ONE]).await;
+    let merged = sorted(vec![("7", 20), ("8", 20), (ONE, 20), (&one, 20), ("stranger", 30)]);
+    assert_eq!(revoked(&database).await, merged);
+    // A server that reads on from the newest number finds what is new.
+    let new = sqlx::query_scalar("select count(*) from revocations where number > $1").bind(newest);
+    assert_eq!(new.fetch_one(database.pool()).await.ok(), Some(3_i64));
+    // They stay when the person is erased, and people of whom nothing was revoked get nothing.
+    ask(&publisher, "DELETE /v1/users/7", Value::Null).await.expect("erased");
+    link("10", &[TWO]).await;
+    link("11", &[TWO]).await;
+    assert_eq!(revoked(&database).await, merged);
+}
+
 #[tokio::test]
 async fn a_merged_person_is_the_same_caller_by_each_id() {
     let (publisher, _database) = publisher().await;

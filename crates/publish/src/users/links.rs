@@ -4,12 +4,13 @@ use std::time::SystemTime;
 
 use serde_json::{Map, json};
 
-use super::ids::{PersonIds, ids_of_person};
+use super::ids::PersonIds;
 use super::merge::merge;
-use super::{MAX_OF_PERSON, UserError};
+use super::{MAX_OF_PERSON, UserError, revoked};
 use crate::ids;
 use chainflume_core::domain::{Address, OffChainMessage, OffChainMetadata, rfc3339_millis};
 use chainflume_db::StoreError;
+use chainflume_db::people::ids_of_person;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
 
@@ -42,7 +43,7 @@ pub(super) async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<L
     .fetch_all(&mut **tx)
     .await?;
     let own = people.first().map_or(id, String::as_str);
-    let before = ids_of_person(tx, own).await?;
+    let before = PersonIds(ids_of_person(tx, own).await?);
     sqlx::query("delete from user_wallets where user_id = $1 and wallet <> all($2::bytea[])")
         .bind(id)
         .bind(&bytes)
@@ -91,11 +92,12 @@ pub(super) async fn publish(
     source: &str,
 ) -> Result<Option<Position>, StoreError> {
     let LinkedPerson { own, before } = person;
-    let after = ids_of_person(tx, own).await?;
+    let after = PersonIds(ids_of_person(tx, own).await?);
     let (joined, left) = (after.without(before), before.without(&after));
     if joined.is_empty() && left.is_empty() {
         return Ok(None);
     }
+    revoked::share(tx, &after.0).await?;
     let fields = [("ids", json!(after.0)), ("joined", json!(joined)), ("left", json!(left))];
     let message = OffChainMessage {
         payload: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>(),

@@ -2,9 +2,9 @@
 
 use sqlx::postgres::PgPool;
 
-use super::ids::person_of;
 use chainflume_access::{Principal, Scope};
 use chainflume_db::StoreError;
+use chainflume_db::people::person_of;
 use chainflume_db::transaction::begin_look;
 
 /// Whether a caller may read what is about the user with this id: a caller who may join the user's room, or who is the same person by

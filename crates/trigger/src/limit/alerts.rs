@@ -3,8 +3,8 @@ use sqlx::postgres::PgPool;
 
 use super::{BalanceLimit, LimitSide, alert_key};
 use chainflume_db::convert::{address, int8, unsigned};
+use chainflume_db::people::person_of;
 use chainflume_db::{Database, StoreError, transaction};
-use chainflume_publish::person_of;
 
 /// Limits that people set.
 #[derive(Clone, Debug)]
@@ -20,6 +20,11 @@ impl UserAlerts {
     /// Of this database, about these chains (EIP-155).
     pub fn of(database: &Database, chains: Vec<u64>) -> Self {
         Self { pool: database.pool().clone(), chains }
+    }
+
+    /// Chains that limits may be about.
+    pub(super) fn chains(&self) -> &[u64] {
+        &self.chains
     }
 
     /// Whether limits may be about a chain.

@@ -13,32 +13,29 @@ const MAX_ALERTS: usize = 100;
 
 /// The routes of people's limits.
 pub fn alert_routes(alerts: &UserAlerts) -> Api {
-    let route = |method, summary, body, handler| OfferedRoute {
+    let route = |method, summary, handler| OfferedRoute {
         method,
         path: "/v1/users/{id}/alerts",
         summary,
         query: &[],
-        answer: (200, Some("UserAlerts")),
-        body,
-        errors: &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503],
+        answers: &[(200, "UserAlerts")],
+        body: None,
+        errors: &[],
         access: RouteAccess::Caller,
         handler,
     };
+    let put_summary =
+        "Replace the limits at which a person hears of the balance of a token; scope publish, or the person";
+    let get_summary = "Read a person's limits; scope publish or read, or the person";
     let routes = vec![
-        route(
-            ApiMethod::Put,
-            "Replace the limits at which a person hears of the balance of a token; scope publish, or the person",
-            Some("UserAlerts"),
-            handler(alerts, put),
-        ),
-        route(
-            ApiMethod::Get,
-            "Read a person's limits; scope publish or read, or the person",
-            None,
-            handler(alerts, get),
-        ),
+        OfferedRoute {
+            body: Some("UserAlerts"),
+            errors: &[404],
+            ..route(ApiMethod::Put, put_summary, handler(alerts, put))
+        },
+        route(ApiMethod::Get, get_summary, handler(alerts, get)),
     ];
-    Api { routes, schemas: schemas(), codes: &["bad_alert"], ..Api::default() }
+    Api { routes, schemas: schemas(alerts.chains()), codes: &["bad_alert"], ..Api::default() }
 }
 
 async fn put(alerts: UserAlerts, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
@@ -104,11 +101,13 @@ fn limit(alerts: &UserAlerts, value: Value, place: &str) -> Result<AlertLimit, R
         _ => return Err(bad("a limit has either below or above").at(place.to_owned())),
     };
     let digits = match amount {
-        Value::String(text) if !text.starts_with('+') => text.clone(),
-        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        // In JSON a number is whole whether it is written as 5 or as 5.0.
+        Value::Number(number) => number.to_string().trim_end_matches(".0").to_owned(),
         _ => String::new(),
     };
-    let amount = U256::from_str_radix(&digits, 10).ok().filter(|_| !digits.is_empty()).ok_or_else(|| {
+    let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let amount = U256::from_str_radix(&digits, 10).ok().filter(|_| are_digits).ok_or_else(|| {
         bad("a limit is a text of decimal digits, in base units of the token")
             .at(format!("{place}/{}", side.as_str()))
     })?;
@@ -124,12 +123,12 @@ fn unavailable(error: StoreError) -> Refusal {
     Refusal::unavailable()
 }
 
-fn schemas() -> Map<String, Value> {
-    let amount = json!({ "type": "string", "pattern": "^[0-9]{1,78}$" });
+fn schemas(chains: &[u64]) -> Map<String, Value> {
+    let amount = json!({ "anyOf": [{ "type": "string", "pattern": "^[0-9]{1,77}$" }, { "type": "integer", "minimum": 0 }] });
     let alert = json!({
         "type": "object", "required": ["token", "chainId"], "additionalProperties": false,
         "properties": {
-            "token": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" }, "chainId": { "type": "integer" },
+            "token": { "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" }, "chainId": { "type": "integer", "enum": chains },
             "below": amount, "above": amount,
         },
         "oneOf": [{ "required": ["below"] }, { "required": ["above"] }],

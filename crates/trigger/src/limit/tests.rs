@@ -363,3 +363,23 @@ async fn alerts_are_of_the_person_by_each_id_and_of_no_other() {
         assert_eq!(put.expect("written"), limits, "a token with publish is the back end's");
     }
 }
+
+#[tokio::test]
+async fn an_amount_is_a_whole_number_in_digits() {
+    let chain = Chain::new().await;
+    let alerts = UserAlerts::of(&chain.database, vec![1337]);
+    let put = async |amount: Value| {
+        let limits = json!([{ "token": format!("{TOKEN:#x}"), "chainId": 1337, "below": amount }]);
+        ask(&alerts, (ApiMethod::Put, "7"), (user("7", ""), limits)).await
+    };
+    for amount in [json!("50"), json!("050"), json!(50), json!(50.0)] {
+        assert_eq!(put(amount.clone()).await.expect("written")[0]["below"], "50", "{amount}");
+    }
+    for amount in ["", "5_0", "+50", "-50", "0x50", "5e1", "5.0"].map(Value::from).into_iter().chain([
+        json!(-50),
+        json!(0.5),
+        Value::Null,
+    ]) {
+        assert_eq!(put(amount.clone()).await.expect_err("no amount").code, "bad_alert", "{amount}");
+    }
+}

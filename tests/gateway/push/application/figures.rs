@@ -119,7 +119,7 @@ async fn figures_of_activities_at_a_socket_io_client() {
     for n in 0..COUNT {
         let began = Instant::now();
         let body = json!({ "data": { "n": n } }).to_string();
-        let sent = backend.send(&line, &body);
+        let sent = backend.ask(&line, &body);
         let seen = async {
             loop {
                 let frame = client.next().await;

@@ -106,3 +106,61 @@ async fn merged_people_share_their_rooms_through_a_reorg_and_a_kill() {
     assert!(facts.iter().all(|fact| schema.is_valid(fact)), "{facts:#?}");
     daemon.stop_well().await;
 }
+
+fn issued(sub: &str, at: u64) -> String {
+    format!("Bearer {}", token(&json!({ "sub": sub, "iat": at, "exp": seconds_from_now(600) })))
+}
+
+/// Waits until a token is refused because it was revoked, for as long as every server may take.
+async fn until_revoked(gate: &Gate, bearer: &str) {
+    let began = Instant::now();
+    loop {
+        let (status, answer) = gate.get("/v1/messages?room=chain-1", &[("authorization", bearer)]).await;
+        if (status, &answer["code"]) == (401, &json!("credential_revoked")) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{status} {answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_ends_the_tokens_of_all_ids_of_a_person() {
+    let (gate, bearer) = gate(85, "", "\"read\", \"publish\", \"admin\"").await;
+    let daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    let link = async |id: &str, n: u64| {
+        let body = json!({ "wallets": [format!("{:#x}", wallet(n))] }).to_string();
+        assert!(backend.send(&format!("PUT /v1/users/{id}"), &body).await.status < 300);
+    };
+    let reads =
+        async |bearer: &str| gate.get("/v1/messages?room=chain-1", &[("authorization", bearer)]).await.0;
+    let revoke = async |id: &str| backend.post("/v1/revocations", &json!({ "sub": id })).await;
+    link("7", 700).await;
+    link("8", 700).await;
+    let by_wallet = issued(&format!("{:#x}", wallet(700)), seconds_from_now(0) - 60);
+    assert_eq!(reads(&by_wallet).await, 200);
+    let mut eight = joined(&gate, "8").await;
+    revoke("7").await;
+    let end = loop {
+        match eight.next().await {
+            Frame::Text(_) => {}
+            end => break end,
+        }
+    };
+    assert_eq!(end, Frame::Close(4403, "credential_revoked".to_owned()));
+    for old in [issued("7", seconds_from_now(0) - 60), issued("8", seconds_from_now(0) - 60), by_wallet] {
+        assert_eq!(reads(&old).await, 401);
+    }
+    assert_eq!(reads(&issued("8", seconds_from_now(5))).await, 200, "a newer token opens it again");
+
+    // Two whom nothing joins yet: the revocation of one leaves the other in, until a wallet shows that both are one person.
+    link("10", 710).await;
+    let other = issued("11", seconds_from_now(0) - 60);
+    revoke("10").await;
+    assert_eq!(reads(&other).await, 200);
+    link("11", 710).await;
+    until_revoked(&gate, &other).await;
+    assert_eq!(reads(&issued("11", seconds_from_now(5))).await, 200);
+    daemon.stop_well().await;
+}

@@ -1,0 +1,396 @@
+//! Every status of every route, provoked: no route answers what its document lacks, and the document has nothing that is not answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use super::document::{ApiDocument, RouteLine};
+use super::*;
+use crate::push::wire::raw;
+use sha2::Digest as _;
+
+const INBOUND: &str = "a secret of the tests that is long enough";
+/// What the server takes of a body.
+const MAX_BODY: usize = 8 << 10;
+const UNKNOWN: &str = "00000000-0000-4000-8000-00000000ffff";
+/// A repeat of these does not wait for the first.
+const REPEATABLE: [&str; 3] = ["POST /v1/domain-events", "POST /v1/activities", "PUT /v1/users/{id}"];
+
+/// A request that is answered well.
+#[derive(Clone, Default)]
+struct Ask {
+    line: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Ask {
+    fn new(line: impl Into<String>, body: &Value) -> Self {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        Self { line: line.into(), headers: Vec::new(), body }
+    }
+
+    fn with(&self, name: &'static str, value: impl Into<String>) -> Self {
+        let mut this = self.clone();
+        this.headers.retain(|(known, _)| *known != name);
+        this.headers.push((name, value.into()));
+        this
+    }
+
+    fn body(&self, body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..self.clone() }
+    }
+
+    fn query(&self, query: &str) -> Self {
+        let sign = if self.line.contains('?') { '&' } else { '?' };
+        Self { line: format!("{}{sign}{query}", self.line), ..self.clone() }
+    }
+
+    fn is_read(&self) -> bool {
+        self.line.starts_with("GET ")
+    }
+}
+
+/// Asks, checks each answer against the document and notes it.
+struct Asker<'a> {
+    gate: &'a Gate,
+    document: ApiDocument,
+    seen: Mutex<BTreeMap<RouteLine, BTreeSet<u16>>>,
+}
+
+impl Asker<'_> {
+    async fn ask(&self, ask: &Ask) -> Answered {
+        self.ask_at(self.gate.port, ask).await
+    }
+
+    async fn ask_at(&self, port: u16, ask: &Ask) -> Answered {
+        let (method, path) = ask.line.split_once(' ').expect("a method and a path");
+        let request = request(port, method.parse().expect("a method"), path);
+        let request = ask.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let request = if ask.body.is_empty() { request } else { request.body(ask.body.clone()) };
+        let answered = Answered::of(request.send().await.expect("the server answers")).await;
+        self.note(&ask.line, &answered);
+        answered
+    }
+
+    fn note(&self, line: &str, answered: &Answered) {
+        if let Some(route) = self.document.admit(line, answered) {
+            self.seen.lock().expect("no panic").entry(route).or_default().insert(answered.status);
+        }
+    }
+
+    /// The same with a status that is expected, and a code where there is one.
+    async fn expect(&self, ask: &Ask, status: u16, code: &str) {
+        let answered = self.ask(ask).await;
+        let found = answered.json["code"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answered.status, found.as_str()), (status, code), "{}: {}", ask.line, answered.text);
+    }
+}
+
+/// The routes that were made for the test, each with a request that is answered well.
+struct Routes {
+    /// Every route that an application asks, by its line in the document.
+    all: Vec<(RouteLine, Ask)>,
+    bearer: String,
+    hash: String,
+}
+
+impl Routes {
+    /// Asks each route once, and keeps the request.
+    async fn asked(asker: &Asker<'_>, bearer: &str, hash: &str) -> Self {
+        let mut this = Self { all: Vec::new(), bearer: bearer.to_owned(), hash: hash.to_owned() };
+        let mut activities = Vec::new();
+        for _ in 0..4 {
+            let made = this.well(asker, new_activity(), 201).await.json;
+            activities.push(made["eventId"].as_str().expect("an id").to_owned());
+        }
+        for (ask, status) in writes(&activities).into_iter().chain(reads(&activities)) {
+            this.well(asker, ask, status).await;
+        }
+        this
+    }
+
+    /// A request with this body and key runs already.
+    async fn begun(&self, gate: &Gate, (ask, key): (&Ask, &str), body: &str) {
+        let line = ask.line.split('?').next().expect("a path");
+        let sql = "insert into request_answers (owner, route, key, request, began_at) values ($1, $2, $3, $4, now())";
+        let request = sqlx::query(sql).bind(format!("service:{}", self.hash)).bind(line).bind(key);
+        let hash = Sha256::digest(body.as_bytes()).to_vec();
+        request.bind(hash).execute(&gate.pool).await.expect("inserted");
+    }
+
+    async fn well(&mut self, asker: &Asker<'_>, ask: Ask, status: u16) -> Answered {
+        let is_open = ask.line.contains("webhooks/");
+        let ask = if is_open { ask } else { ask.with("authorization", &*self.bearer) };
+        let answered = asker.ask(&ask).await;
+        assert_eq!(answered.status, status, "{}: {}", ask.line, answered.text);
+        let route = asker.document.admit(&ask.line, &answered).expect("a route");
+        match self.all.iter_mut().find(|(known, _)| *known == route) {
+            Some((_, known)) => *known = ask,
+            None => self.all.push((route, ask)),
+        }
+        answered
+    }
+
+    /// Those to which the document gives this status.
+    fn with_status<'a>(
+        &'a self,
+        document: &ApiDocument,
+        status: u16,
+    ) -> impl Iterator<Item = &'a (RouteLine, Ask)> {
+        let described = document.statuses();
+        self.all.iter().filter(move |(route, _)| described[route].contains(&status))
+    }
+}
+
+fn new_activity() -> Ask {
+    Ask::new("POST /v1/activities", &json!({ "userId": "u7", "type": "send", "title": "Send" }))
+}
+
+fn writes(activities: &[String]) -> Vec<(Ask, u16)> {
+    let alert = json!([{ "token": format!("0x{}", "aa".repeat(20)), "chainId": 31337, "below": "5" }]);
+    let delivery = json!({ "id": "whevt_1", "event": { "activity": [{ "hash": format!("0x{}", "cd".repeat(32)), "blockNum": "0x5" }] } });
+    let mut mac = Hmac::<Sha256>::new_from_slice(INBOUND.as_bytes()).expect("any length");
+    mac.update(delivery.to_string().as_bytes());
+    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let delivered =
+        |path: &str| Ask::new(format!("POST {path}"), &delivery).with("x-alchemy-signature", &*digits);
+    let one = |rest: &str, n: usize| format!("/v1/activities/{}{rest}", activities[n]);
+    vec![
+        (Ask::new("POST /v1/domain-events", &json!([event(1, "9", "u7"), event(2, "9", "u7")])), 201),
+        (
+            Ask::new(
+                format!("PATCH {}", one("", 0)),
+                &json!({ "status": "in_progress", "data": { "n": 1 } }),
+            ),
+            200,
+        ),
+        (Ask::new(format!("POST {}", one("/complete", 1)), &json!({ "title": "Sent" })), 200),
+        (Ask::new(format!("POST {}", one("/fail", 2)), &json!({ "description": "no" })), 200),
+        (Ask::new("PATCH /v1/activities?userId=u7&type=send", &json!({})), 400),
+        (Ask::new("PUT /v1/users/u9", &json!({ "locale": "de-DE" })), 201),
+        (Ask::new("DELETE /v1/users/u9", &Value::Null), 200),
+        (Ask::new("PUT /v1/users/u7", &json!({ "email": "ada@example.org" })), 201),
+        (Ask::new("PUT /v1/users/u7", &json!({ "wallets": [format!("0x{}", "aa".repeat(20))] })), 200),
+        (Ask::new("PUT /v1/users/u7/alerts", &alert), 200),
+        (Ask::new("POST /v1/tickets", &json!({ "rooms": ["user-u7"] })), 201),
+        (Ask::new("POST /v1/revocations", &json!({ "sub": "nobody" })), 201),
+        (delivered("/webhooks/coinbase"), 200),
+        (delivered("/api/webhooks/coinbase"), 200),
+    ]
+}
+
+fn reads(activities: &[String]) -> Vec<(Ask, u16)> {
+    let activity = format!("GET /v1/activities/{}", activities[0]);
+    let socket = Ask::new("GET /v1/ws", &Value::Null)
+        .with("connection", "upgrade")
+        .with("upgrade", "websocket")
+        .with("sec-websocket-version", "13")
+        .with("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+    let lines = [
+        activity.clone(),
+        format!("{activity}/changes"),
+        "GET /v1/activities?userId=u7&limit=2&status=in_progress".to_owned(),
+        format!("GET /v1/messages/{}/trace", id(1)),
+        "GET /v1/users/u7".to_owned(),
+        "GET /v1/users/u7/alerts".to_owned(),
+        "GET /v1/messages?room=user-u7".to_owned(),
+        "GET /v1/stream?rooms=user-u7".to_owned(),
+        "GET /v1/status".to_owned(),
+        "GET /v1/status/stream".to_owned(),
+        "GET /v1/report".to_owned(),
+        "GET /openapi.json".to_owned(),
+        "GET /docs".to_owned(),
+    ];
+    let reads = lines.into_iter().map(|line| (Ask::new(line, &Value::Null), 200));
+    reads.chain([(socket, 101)]).collect()
+}
+
+/// What is wrong with the request itself, or with its caller.
+async fn refuses_bad_requests(asker: &Asker<'_>, routes: &Routes) {
+    for (_, ask) in &routes.all {
+        asker.expect(&ask.with("origin", "https://evil.example"), 403, "origin_forbidden").await;
+    }
+    let (stranger, guarded) = (user("u8"), |route: &RouteLine| !route.contains("webhooks/"));
+    for (route, ask) in routes.with_status(&asker.document, 401).filter(|(route, _)| guarded(route)) {
+        asker.expect(&ask.with("authorization", ""), 401, "credential_missing").await;
+        // What this caller may not see is forbidden or not there.
+        let answered = asker.ask(&ask.with("authorization", &*stranger)).await;
+        let is_hidden = route.starts_with("GET /v1/activities/{eventId}");
+        let expected = if is_hidden {
+            404
+        } else if route == "GET /v1/ws" {
+            101
+        } else {
+            403
+        };
+        assert_eq!(answered.status, expected, "{route}: {}", answered.text);
+    }
+    for (_, ask) in routes.with_status(&asker.document, 400) {
+        if ask.line == "GET /v1/ws" {
+            asker.expect(&ask.with("upgrade", "h2c"), 400, "not_a_websocket").await;
+        } else if ask.is_read() || ask.line.starts_with("DELETE ") {
+            asker.expect(&ask.query("nonsense=1"), 400, "bad_query").await;
+        } else if !ask.line.starts_with("PATCH /v1/activities?") {
+            asker.expect(&ask.body("{"), 400, "bad_body").await;
+        }
+    }
+    for line in ["POST /webhooks/coinbase", "POST /api/webhooks/coinbase"] {
+        assert_eq!(asker.ask(&Ask::new(line, &json!({}))).await.status, 401);
+    }
+    assert_eq!(asker.ask(&Ask::new("POST /webhooks/nothing", &json!({}))).await.status, 404);
+}
+
+/// What is not there, or not so that the request fits it.
+async fn refuses_what_does_not_fit(asker: &Asker<'_>, routes: &Routes) {
+    for (_, ask) in routes.with_status(&asker.document, 404).filter(|(route, _)| !route.contains("webhooks/"))
+    {
+        let mut parts: Vec<&str> = ask.line.split('/').collect();
+        parts[3] = UNKNOWN;
+        asker.expect(&Ask { line: parts.join("/"), ..ask.clone() }, 404, "not_found").await;
+    }
+    for (_, ask) in routes.with_status(&asker.document, 413) {
+        asker.expect(&ask.body("x".repeat(MAX_BODY + 1)), 413, "body_too_large").await;
+    }
+    for (_, ask) in routes.with_status(&asker.document, 415) {
+        asker.expect(&ask.with("content-encoding", "br"), 415, "unsupported_media_type").await;
+    }
+    for (_, ask) in routes.with_status(&asker.document, 409).filter(|(_, ask)| ask.is_read()) {
+        let elsewhere = ask.query("min_position=abcdefabcdef.99999999");
+        asker.expect(&elsewhere, 409, "epoch_mismatch").await;
+    }
+    for (_, ask) in routes.with_status(&asker.document, 422) {
+        routes.begun(asker.gate, (ask, "other"), &format!("{} ", ask.body)).await;
+        asker.expect(&ask.with("idempotency-key", "other"), 422, "idempotency_key_reused").await;
+    }
+    let is_waiting =
+        |(route, ask): &&(RouteLine, Ask)| !ask.is_read() && !REPEATABLE.contains(&route.as_str());
+    for (_, ask) in routes.with_status(&asker.document, 409).filter(is_waiting) {
+        routes.begun(asker.gate, (ask, "same"), &ask.body).await;
+        asker.expect(&ask.with("idempotency-key", "same"), 409, "idempotency_running").await;
+    }
+    for (_, ask) in
+        routes.all.iter().filter(|(route, _)| route.ends_with("/complete") || route.ends_with("/fail"))
+    {
+        asker.expect(ask, 409, "activity_final").await;
+    }
+    let wallets = |from: usize| (from..from + 60).map(|n| format!("0x{n:040x}")).collect::<Vec<_>>();
+    for (user, wallets, status) in [
+        ("u10", wallets(100), 201),
+        ("u11", wallets(200), 201),
+        ("u11", [wallets(200), vec![format!("0x{:040x}", 100)]].concat(), 409),
+    ] {
+        let put = Ask::new(format!("PUT /v1/users/{user}"), &json!({ "wallets": wallets }));
+        let code = if status == 409 { "user_too_large" } else { "" };
+        asker.expect(&put.with("authorization", &*routes.bearer), status, code).await;
+    }
+}
+
+/// Which methods a path answers: one that it does not answer names them, and `HEAD` is `GET` without a body.
+async fn names_methods(asker: &Asker<'_>, routes: &Routes) {
+    for (line, methods) in [
+        ("PUT /v1/messages", "GET,HEAD"),
+        ("PUT /v1/activities", "POST,GET,HEAD,PATCH"),
+        ("GET /webhooks/coinbase", "POST"),
+        ("DELETE /api/webhooks/coinbase", "POST"),
+    ] {
+        let answered = asker.ask(&Ask::new(line, &Value::Null).with("authorization", &*routes.bearer)).await;
+        let allowed = answered.headers.get("allow").and_then(|value| value.to_str().ok());
+        let mut allowed: Vec<&str> = allowed.unwrap_or_default().split(',').collect();
+        let mut expected: Vec<&str> = methods.split(',').collect();
+        (allowed.sort_unstable(), expected.sort_unstable());
+        assert_eq!((answered.status, allowed), (405, expected), "{line}");
+    }
+    let list = Ask::new("HEAD /v1/activities?userId=u7&min_position=", &Value::Null);
+    let answered = asker.ask(&list.with("authorization", &*routes.bearer)).await;
+    assert_eq!((answered.status, answered.text.as_str()), (200, ""));
+    assert!(!answered.position.is_empty());
+}
+
+/// What is too slow, too fast, or comes while something is away.
+async fn refuses_at_a_bad_time(asker: &Asker<'_>, routes: &Routes, keyless: u16) {
+    let slow = routes.with_status(&asker.document, 408).map(async |(_, ask)| {
+        let (method, path) = ask.line.split_once(' ').expect("a method and a path");
+        let headers: String =
+            ask.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: 9\r\n\r\n{{"
+        );
+        asker.note(&ask.line, &answered(&raw(asker.gate.port, head.as_bytes()).await));
+    });
+    futures_util::future::join_all(slow).await;
+    // The keys of the issuer are not known yet.
+    let made_up = format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\",\"kid\":\"x\"}"));
+    for (_, ask) in routes.with_status(&asker.document, 503) {
+        let answered = asker.ask_at(keyless, &ask.with("authorization", format!("Bearer {made_up}"))).await;
+        assert_eq!(
+            (answered.status, &answered.json["code"]),
+            (503, &json!("keys_unavailable")),
+            "{}",
+            ask.line
+        );
+    }
+    // Twenty seconds' worth at once is too much, whatever is asked for.
+    for (_, ask) in routes.with_status(&asker.document, 429) {
+        let mut tries = 0;
+        while asker.ask_at(keyless, &ask.with("authorization", "")).await.status != 429 {
+            tries += 1;
+            assert!(tries < 200, "{} is never too much", ask.line);
+        }
+    }
+}
+
+/// An answer as its bytes are.
+fn answered(text: &str) -> Answered {
+    let (head, text) = text.split_once("\r\n\r\n").expect("a head");
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
+    let header = |line: &str| {
+        let (name, value) = line.split_once(": ").expect("a header");
+        let name = reqwest::header::HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        (name, value.parse().expect("a value"))
+    };
+    Answered::new(status.parse().expect("a status"), lines.map(header).collect(), text.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_what_its_document_says_and_all_of_it() {
+    let (key, hash) = new_key().await;
+    let auth = format!("[server.auth]\nsecret = \"{SECRET}\"\n");
+    let tables = format!(
+        "max_body_bytes = \"8KiB\"\nheader_timeout = \"1s\"\n{auth}\
+         [[server.key]]\nname = \"backend\"\nhash = {hash}\nscopes = [\"read\", \"publish\", \"admin\"]\n\
+         [[inbound]]\nname = \"coinbase\"\nprovider = \"alchemy\"\nsecret = \"{INBOUND}\"\nchain = \"dev\"\n"
+    );
+    let mut gate = Gate::new(84, &tables).await;
+    let daemon = gate.start().await;
+    let (home, keyless) = (Home::bare(), free_port());
+    let (own, issued) = (
+        gate.tables.clone(),
+        "[server.auth]\nalgorithms = [\"RS256\"]\njwks_url = \"http://127.0.0.1:1/keys\"\n",
+    );
+    gate.tables = format!("requests_per_second_per_address = 2\n{}", own.replace(&auth, issued));
+    gate.write(&home, keyless);
+    let other = home.start_as(&["serve"], &[]);
+    gate.tables = own;
+
+    let asker = Asker { gate: &gate, document: ApiDocument::of(&gate).await, seen: Mutex::default() };
+    let routes = Routes::asked(&asker, &format!("Bearer {key}"), hash.trim_matches('"')).await;
+    refuses_bad_requests(&asker, &routes).await;
+    refuses_what_does_not_fit(&asker, &routes).await;
+    names_methods(&asker, &routes).await;
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while request(keyless, reqwest::Method::GET, "/docs").send().await.is_err() {
+        assert!(Instant::now() < deadline, "{}", other.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    refuses_at_a_bad_time(&asker, &routes, keyless).await;
+    allow_connections(&gate, false).await;
+    for (_, ask) in routes.with_status(&asker.document, 500) {
+        assert_eq!(asker.ask(ask).await.status, 500, "{}", ask.line);
+    }
+    allow_connections(&gate, true).await;
+    let Asker { document, seen, .. } = asker;
+    assert_eq!(seen.into_inner().expect("no panic"), document.statuses());
+    other.stop_well().await;
+    daemon.stop_well().await;
+}
