@@ -81,6 +81,11 @@ impl Width {
         self.now
     }
 
+    /// Whether so many blocks, or fewer, were refused.
+    pub(super) fn was_refused(&self, width: u64) -> bool {
+        self.ceiling.is_some_and(|ceiling| ceiling <= width)
+    }
+
     /// What is worth remembering: the widest answered and the narrowest refused for its blocks. `None` before
     /// any answer.
     pub(super) fn learnt(&self) -> Option<(u64, Option<u64>)> {
