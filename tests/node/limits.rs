@@ -2,6 +2,7 @@
 //! misbehaviour is taken for an answer.
 
 mod any;
+mod bundles;
 mod compression;
 mod misbehaviour;
 mod scenes;

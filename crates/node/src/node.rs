@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::bundle::BundleSize;
 use crate::endpoint_limits::{EndpointLimits, FilterLimits};
 use crate::error::ChainError;
 use crate::rpc::{MethodUsage, Rpc, RpcCall};
@@ -105,6 +106,8 @@ pub struct Node {
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
+    /// What it has taught about several questions in a request.
+    pub(crate) bundle: BundleSize,
     /// What it has taught about filters.
     pub(crate) lists: Mutex<FilterLimits>,
     /// Questions for the logs of one block that failed in a row without a reason.
@@ -142,6 +145,7 @@ impl Node {
             checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
+            bundle: BundleSize::default(),
             lists: Mutex::default(),
             stuck: AtomicU32::new(0),
             failed: FailedReads::default(),
