@@ -1,4 +1,5 @@
 pub(crate) mod ask_logs;
+mod by_topics;
 mod contracts;
 pub(crate) mod evidence;
 pub(crate) mod failed_reads;
@@ -28,6 +29,7 @@ use crate::rpc::{MethodUsage, Rpc, RpcCall};
 use crate::settings::{BlockTag, ChainSettings, HistorySettings, LogVerification, ProviderSettings};
 use crate::width::Width;
 use crate::wire::WireHeader;
+use by_topics::ByTopics;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
 use evidence::EvidenceState;
 use failed_reads::FailedReads;
@@ -110,6 +112,8 @@ pub struct Node {
     pub(crate) bundle: BundleSize,
     /// What it has taught about filters.
     pub(crate) lists: Mutex<FilterLimits>,
+    /// Whether it answers questions for logs of all contracts.
+    pub(crate) by_topics: ByTopics,
     /// Questions for the logs of one block that failed in a row without a reason.
     pub(crate) stuck: AtomicU32,
     /// What it is asked again before anything depends on it.
@@ -147,6 +151,7 @@ impl Node {
             width: Mutex::new(Width::new(&settings.history, None)),
             bundle: BundleSize::default(),
             lists: Mutex::default(),
+            by_topics: ByTopics::default(),
             stuck: AtomicU32::new(0),
             failed: FailedReads::default(),
         })
