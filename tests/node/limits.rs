@@ -4,6 +4,7 @@
 mod any;
 mod bundles;
 mod compression;
+mod excluded;
 mod many_addresses;
 mod misbehaviour;
 mod scenes;

@@ -31,7 +31,7 @@ use crate::width::Width;
 use crate::wire::WireHeader;
 use by_topics::ByTopics;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
-use evidence::EvidenceState;
+use evidence::{EvidenceState, ExclusionTrust};
 use failed_reads::FailedReads;
 use genesis::Genesis;
 use header_seal::HeaderSeal;
@@ -69,6 +69,8 @@ pub struct ProviderGroup {
     pub(crate) genesis: Arc<Genesis>,
     /// What is asked for near the head: a probe asks for the same.
     pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
+    /// Whether a block whose bloom excludes all that is asked for needs no question for its logs.
+    pub(crate) exclusion: Arc<ExclusionTrust>,
 }
 
 impl ProviderGroup {
@@ -101,6 +103,7 @@ pub struct Node {
     fingerprint: String,
     pub(crate) verify: LogVerification,
     pub(crate) trust: EvidenceState,
+    pub(crate) exclusion: Arc<ExclusionTrust>,
     pub(crate) recent: RecentHeaders,
     pub(crate) chain_id: u64,
     /// Whether it has shown that it is on this chain.
@@ -144,6 +147,7 @@ impl Node {
             fingerprint: provider.fingerprint(),
             verify: settings.verify.on_chain(settings.chain_id),
             trust: EvidenceState::default(),
+            exclusion: kin.exclusion,
             recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
             checked: AtomicBool::new(false),
@@ -314,10 +318,10 @@ impl Node {
     /// That its time contradicts that of a header next to it.
     pub(crate) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
-        let (bloom, receipts_root) = header.seal();
+        let ((bloom, receipts_root), is_hashed) = (header.seal(), header.has_its_hash());
         let block = BlockRef::from(header);
         self.noted(block)?;
-        Ok(Some(HeaderSeal { block, bloom, receipts_root }))
+        Ok(Some(HeaderSeal { block, bloom, receipts_root, is_hashed }))
     }
 
     /// The hash of a canonical block, where the node has it.
