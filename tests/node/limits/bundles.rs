@@ -44,9 +44,9 @@ async fn a_capped_quiet_history_costs_few_headers() {
     flume.until_tip("dev", 12_000).await;
     let (ranges, headers, requests) = costs(&scene.chain.faults().journal());
     println!(
-        "4,000 blocks, {CAP} at once: {ranges} questions for logs, {headers} for headers, {requests:.0} requests"
+        "12,000 blocks, {CAP} at once: {ranges} questions for logs, {headers} for headers, {requests:.0} requests"
     );
-    assert!(ranges >= 79 && headers * 4 <= ranges + 40, "{ranges} questions for logs, {headers} for headers");
+    assert!(ranges >= 240 && headers * 4 <= ranges + 40, "{ranges} questions for logs, {headers} for headers");
     assert!(requests <= 50.0, "{requests} requests");
     scene.ends_at(flume, 12_000).await;
 }
