@@ -34,9 +34,9 @@ bench: ## Measure it: history, live, reorgs (docs/PERFORMANCE.md; BENCH_LOGS=100
 
 bench-push: ## Measure the public server beside npm socket.io (CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000 HOLD=0; docs/PERFORMANCE.md)
 	@scripts/need cc postgresql node
-	@cargo build --locked --release
+	@cargo build --locked --release --package chainflume --package chainflume-push-clients
 	@cmp -s benches/push/package-lock.json benches/push/node_modules/installed || { npm ci --prefix benches/push --ignore-scripts --no-audit --no-fund && cp benches/push/package-lock.json benches/push/node_modules/installed; }
-	@ulimit -n $$(ulimit -Hn) && exec node benches/push/bench.mjs $(or $(CARGO_TARGET_DIR),target)/release/chainflume
+	@ulimit -n $$(ulimit -Hn) && exec node benches/push/bench.mjs $(or $(CARGO_TARGET_DIR),target)/release/chainflume $(or $(CARGO_TARGET_DIR),target)/release/chainflume-push-clients
 
 check: ## What must hold before a commit, tests apart
 	cargo fmt --check

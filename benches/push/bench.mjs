@@ -1,6 +1,6 @@
 // `make bench-push`: subscribers of one room at a steady rate, and idle connections, beside npm socket.io in the same run.
 //
-//     node bench.mjs <chainflume binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000 HOLD=0
+//     node bench.mjs <chainflume binary> <chainflume-push-clients binary>      CLIENTS=1000 RATE=10 SECONDS=20 IDLE=10000 HOLD=0
 //
 // HOLD: seconds of one more row, in which IDLE quiet connections stay open beside the subscribers, half of them by each protocol.
 import { spawn } from "node:child_process";
@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
-const [, , binary] = process.argv;
+const [, , binary, clientsBinary] = process.argv;
 const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
 const [CLIENTS, RATE, SECONDS] = [number("CLIENTS", 1_000), number("RATE", 10), number("SECONDS", 20)];
 const [IDLE, HOLD] = [number("IDLE", 10_000), number("HOLD", 0)];
@@ -41,7 +41,7 @@ function cpuOf(pid) {
 const residentOf = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
 
 async function clients(kind, url, count, room) {
-  const child = start("node", [new URL("clients.mjs", here).pathname, kind, url, String(count), room]);
+  const child = start(clientsBinary, [kind, new URL(url).host, String(count), room]);
   await child.line();
   return child;
 }

@@ -145,9 +145,9 @@ pub struct SourceReport {
     /// Events stored a second, likewise.
     #[serde(default)]
     pub events_per_second: Option<f64>,
-    /// `following`, `blocked` (an operator decides, see `blocked`), `partly_blocked`, `filling` (a part of its past
-    /// is read), `waiting` (for the head that decides its first block), or `complete` (its
-    /// last block is stored and final).
+    /// `following`, `blocked`, `partly_blocked`, `filling`, `waiting` or `complete`. An operator decides about a blocked
+    /// source, see `blocked`. A part of the past of one that is filling is read. One that waits does so for the head that
+    /// decides its first block. The last block of a complete one is stored and final.
     #[serde(default)]
     pub state: String,
     /// Why it, or a part of it, is not followed, and the remedy.
@@ -253,19 +253,19 @@ impl ChainReport {
             state: chain.state.as_str().to_owned(),
             not_ready: why_not_ready(name, chain, limits),
             led_by: None,
-            provider: chain.provider.clone(),
-            head: chain.head,
-            confirmed: chain.confirmed,
-            final_block: chain.final_number,
-            seconds_since_head: chain.head_moved_at.elapsed().as_secs_f64(),
-            websocket: chain.pushed,
-            consecutive_errors: chain.consecutive_errors,
-            last_error: chain.last_error.clone(),
-            view_troubles: chain.view_troubles.clone(),
+            provider: chain.node.provider.clone(),
+            head: chain.heads.latest,
+            confirmed: chain.heads.confirmed,
+            final_block: chain.heads.final_number,
+            seconds_since_head: chain.heads.moved_at.elapsed().as_secs_f64(),
+            websocket: chain.heads.pushed,
+            consecutive_errors: chain.errors.consecutive,
+            last_error: chain.errors.last.clone(),
+            view_troubles: chain.notices.views.clone(),
             sources: sources.collect(),
-            notes: chain.notes.clone(),
-            providers: chain.providers.iter().map(Into::into).collect(),
-            rpc: by_method(&chain.rpc),
+            notes: chain.notices.past_sources.clone(),
+            providers: chain.node.providers.iter().map(Into::into).collect(),
+            rpc: by_method(&chain.node.rpc),
         }
     }
 }
@@ -273,7 +273,7 @@ impl ChainReport {
 impl SourceReport {
     #[expect(clippy::cast_precision_loss, reason = "an estimate; lags are far below 2^53")]
     fn of(source: &SourceHealth, chain: &ChainHealth, usual: Option<&ChainPace>) -> Self {
-        let (lag, rate) = (source.lag(chain.confirmed), source.pace.rate());
+        let (lag, rate) = (source.lag(chain.heads.confirmed), source.pace.rate());
         // In another state at most a block or two is left, stored before the estimate is read.
         let is_syncing = chain.state == ChainState::Syncing && lag > 0;
         // The head moves on meanwhile.
@@ -303,30 +303,30 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     match chain.state {
         ChainState::Starting => reasons.push("has not reached its node and database yet".to_owned()),
         ChainState::Stopped => reasons.push("is stopped: operator action required".to_owned()),
-        ChainState::Failing if chain.consecutive_errors > 1 => {
-            reasons.push(format!("{} errors in a row", chain.consecutive_errors));
+        ChainState::Failing if chain.errors.consecutive > 1 => {
+            reasons.push(format!("{} errors in a row", chain.errors.consecutive));
         }
         // The first error in a row is passed over, but not before the chain was opened.
-        ChainState::Failing if chain.head.is_none() => {
+        ChainState::Failing if chain.heads.latest.is_none() => {
             reasons.push("has not reached its node and database yet".to_owned());
         }
         _ => {}
     }
-    if let Some(head) = chain.head.filter(|_| chain.confirmed.is_none()) {
+    if let Some(head) = chain.heads.latest.filter(|_| chain.heads.confirmed.is_none()) {
         reasons.push(waits::confirmation(head, limits.pace.get(name)));
     }
     if chain.lag() > limits.max_lag {
         reasons.push(format!("is {} blocks behind", chain.lag()));
     }
-    if chain.node_behind > 0 {
+    if chain.heads.node_behind > 0 {
         reasons.push(format!(
             "its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
-            chain.node_behind
+            chain.heads.node_behind
         ));
     }
-    reasons.extend(chain.unpublished.clone());
+    reasons.extend(chain.notices.unpublished.clone());
     reasons.extend(chain.sources.iter().flat_map(|source| unread::reasons(source, limits.max_lag)));
-    let silence = chain.head_moved_at.elapsed();
+    let silence = chain.heads.moved_at.elapsed();
     if chain.state != ChainState::Standby
         && limits.head_silence.get(name).is_some_and(|limit| silence > *limit)
     {
@@ -344,10 +344,16 @@ pub(super) fn refresh_metrics(board: &Board) {
     for (name, chain) in board.chains() {
         // A standby does not read these, so their ages are not reported.
         let leads = chain.state != ChainState::Standby;
-        let since_head = if leads { chain.head_moved_at.elapsed() } else { Duration::ZERO };
-        metrics::chain(&name, chain.head, chain.confirmed, chain.final_number, since_head);
-        metrics::node_behind(&name, chain.node_behind);
-        metrics::consecutive_errors(&name, chain.consecutive_errors);
+        let since_head = if leads { chain.heads.moved_at.elapsed() } else { Duration::ZERO };
+        metrics::chain(
+            &name,
+            chain.heads.latest,
+            chain.heads.confirmed,
+            chain.heads.final_number,
+            since_head,
+        );
+        metrics::node_behind(&name, chain.heads.node_behind);
+        metrics::consecutive_errors(&name, chain.errors.consecutive);
         for state in ChainState::ALL {
             metrics::chain_state(&name, state.as_str(), state == chain.state);
         }
@@ -355,7 +361,7 @@ pub(super) fn refresh_metrics(board: &Board) {
             let since_commit = source.committed_at.unwrap_or(chain.since).elapsed();
             let reads = leads && source.idle.is_none();
             let since_commit = if reads { since_commit } else { Duration::ZERO };
-            metrics::source(&name, &source.name, source.tip, source.lag(chain.confirmed), since_commit);
+            metrics::source(&name, &source.name, source.tip, source.lag(chain.heads.confirmed), since_commit);
             let unread = source.unread.as_ref().map_or(0, |unread| unread.blocks);
             metrics::source_past(&name, &source.name, source.hindrance.is_some(), unread);
             let looked = contracts.get(&(name.clone(), source.name.clone()));
@@ -391,32 +397,16 @@ pub(super) fn refresh_metrics(board: &Board) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainflume_ops::health::{DatabaseHealth, Throughput};
+    use chainflume_ops::health::DatabaseHealth;
 
     fn board(change: impl FnOnce(&mut ChainHealth)) -> Board {
         let board = Board::default();
-        board.set_database(DatabaseHealth {
-            writable: true,
-            error: None,
-            negative_balances: 0,
-            open_dead_letters: 0,
-            letters_rose_at: None,
-        });
+        board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.confirmed) = (ChainState::Live, Some(1000), Some(998));
-            chain.sources.push(SourceHealth {
-                idle: None,
-                end: None,
-                name: "vault".to_owned(),
-                tip: Some(998),
-                next: 999,
-                committed_at: None,
-                pace: Throughput::default(),
-                is_blocked: false,
-                hindrance: None,
-                unread: None,
-                notes: Vec::new(),
-            });
+            (chain.state, chain.heads.latest, chain.heads.confirmed) =
+                (ChainState::Live, Some(1000), Some(998));
+            let name = "vault".to_owned();
+            chain.sources.push(SourceHealth { name, tip: Some(998), next: 999, ..SourceHealth::default() });
             change(chain);
         });
         board
@@ -443,23 +433,23 @@ mod tests {
             reasons(|chain| chain.state = ChainState::Stopped),
             ["is stopped: operator action required"]
         );
-        assert_eq!(reasons(|chain| chain.head_moved_at = past(61)), ["its head has not moved for 61 s"]);
+        assert_eq!(reasons(|chain| chain.heads.moved_at = past(61)), ["its head has not moved for 61 s"]);
         assert_eq!(
-            reasons(|chain| chain.node_behind = 5_000),
+            reasons(|chain| chain.heads.node_behind = 5_000),
             ["its node is 5000 blocks below what is stored: it still syncs, or was replaced by an old copy"]
         );
-        assert_eq!(reasons(|chain| chain.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
+        assert_eq!(reasons(|chain| chain.notices.unpublished = Some("it syncs".to_owned())), ["it syncs"]);
         assert_eq!(reasons(|chain| chain.alive_at = past(61)), ["its loop has not turned for 61 s"]);
         let failing = |errors| {
             move |chain: &mut ChainHealth| {
-                (chain.state, chain.consecutive_errors) = (ChainState::Failing, errors);
+                (chain.state, chain.errors.consecutive) = (ChainState::Failing, errors);
             }
         };
         assert_eq!(reasons(failing(1)), [""; 0]);
         assert_eq!(reasons(failing(2)), ["2 errors in a row"]);
         let unopened = |chain: &mut ChainHealth| {
             failing(1)(chain);
-            (chain.head, chain.confirmed) = (None, None);
+            (chain.heads.latest, chain.heads.confirmed) = (None, None);
         };
         assert_eq!(reasons(unopened), ["has not reached its node and database yet"]);
     }
@@ -516,13 +506,7 @@ mod tests {
     fn a_database_that_takes_no_writes_is_not_ready() {
         let board = board(|_| {});
         let error = Some("read-only".to_owned());
-        board.set_database(DatabaseHealth {
-            writable: false,
-            error,
-            negative_balances: 0,
-            open_dead_letters: 0,
-            letters_rose_at: None,
-        });
+        board.set_database(DatabaseHealth { writable: false, error, ..DatabaseHealth::default() });
         assert!(!Report::of(&board, &Limits { max_lag: 100, ..Limits::default() }).ready);
     }
 }

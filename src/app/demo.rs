@@ -1,5 +1,5 @@
 //! The whole product on one machine with no account anywhere: the built-in development chain, a private
-//! PostgreSQL, a private Redis where one is installed, the daemon between them, and at the end a comparison of every row with the chain.
+//! PostgreSQL, a private Redis where one is installed, and the daemon between them. At the end every row is compared with the chain.
 
 /// Prints a line. A reader that closed the pipe (`| head`) is no reason to panic, as `println!` would.
 macro_rules! print_line {

@@ -11,7 +11,7 @@ use crate::app::{self, Loaded, ReplayNews, ReplayTo};
 use chainflume_core::domain::causes;
 use chainflume_deliver::relay::{ReplayEnd, Replayed};
 
-/// How often a line says how far it is, where there is no bar.
+/// How often a line reports the progress, where there is no bar.
 const NOTE: Duration = Duration::from_secs(5);
 
 /// Replays, with a bar on a terminal.

@@ -1,20 +1,17 @@
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::de::DeValue;
 
 use super::problem::Fault;
 use super::provider::providers;
 use super::reader::{Found, Text};
 use super::section::Section;
-use super::words::{self, word};
+use super::words;
 use chainflume_core::canon::{Confirmations, DepthPolicy};
 use chainflume_index::AuditSettings;
 use chainflume_node::{
     BlockTag, ChainSettings, FailoverSettings, HistorySettings, MAX_RATE, RateLimitSettings,
 };
-use chainflume_settings::within;
 
 /// `[[chain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +46,19 @@ struct ChainTimes {
 impl Default for ChainTimes {
     fn default() -> Self {
         Self { block_time: Duration::from_secs(12), contract_check: Duration::from_hours(1) }
+    }
+}
+
+/// Whether there is an audit.
+#[derive(Deserialize)]
+#[serde(default)]
+struct AuditSwitch {
+    enabled: bool,
+}
+
+impl Default for AuditSwitch {
+    fn default() -> Self {
+        Self { enabled: true }
     }
 }
 
@@ -101,12 +111,11 @@ pub(super) fn read(section: &Section<'_>) -> ChainDraft {
 
 fn policy(section: &Section<'_>) -> DepthPolicy {
     let read = section.fill::<DepthPolicy>();
-    let confirmations = confirmations(section).unwrap_or(read.confirmations);
-    if matches!(confirmations, Confirmations::Blocks(depth) if read.reorg_window <= depth) {
+    if matches!(read.confirmations, Confirmations::Blocks(depth) if read.reorg_window <= depth) {
         let what = "is not above confirmations, so that no confirmed block could be undone";
         section.report("reorg_window", Fault::new(what, "give more than confirmations; the default is 64"));
     }
-    DepthPolicy { confirmations, ..read }
+    read
 }
 
 /// The tag that a provider must have.
@@ -142,22 +151,6 @@ fn asked(section: &Section<'_>, block_time: Duration, chain_id: Option<u64>) -> 
 /// The clocks of development chains are set to anything.
 const DEVELOPMENT_CHAINS: [u64; 2] = [1_337, 31_337];
 
-fn confirmations(section: &Section<'_>) -> Option<Confirmations> {
-    const DEPTHS: RangeInclusive<u64> = 0..=10_000;
-    const TAGS: [(&str, Confirmations); 2] =
-        [("safe", Confirmations::Safe), ("finalized", Confirmations::Finalized)];
-    let (spot, value) = section.get("confirmations")?;
-    if !matches!(value, DeValue::String(_)) {
-        return section.reader.number(spot, value, &DEPTHS).map(|depth| Confirmations::Blocks(depth.value));
-    }
-    let depth_or_tag = |text: &str| match text.parse::<u64>() {
-        Ok(depth) => within(depth, &DEPTHS, u64::to_string).map(Confirmations::Blocks),
-        Err(_) => word(text, &TAGS)
-            .map_err(|fault| Fault::new(fault.what, "write a number of blocks, \"safe\" or \"finalized\"")),
-    };
-    section.reader.text(spot, value)?.parse(section.reader, depth_or_tag).map(|found| found.value)
-}
-
 fn history(section: &Section<'_>) -> HistorySettings {
     let read = section.fill::<HistorySettings>();
     if section.is_given("initial_range") && read.initial_range > read.max_range {
@@ -170,7 +163,7 @@ fn history(section: &Section<'_>) -> HistorySettings {
 }
 
 fn audit(section: &Section<'_>) -> Option<AuditSettings> {
-    let (enabled, read) = (section.flag("enabled").unwrap_or(true), section.fill());
+    let (AuditSwitch { enabled }, read) = (section.fill(), section.fill());
     section.finish();
     enabled.then_some(read)
 }

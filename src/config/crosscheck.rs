@@ -112,12 +112,12 @@ fn chains_are_used(reader: &Reader<'_>, chains: &[ChainDraft], sources: &[Source
 
 /// A user's stake is one sum over all vaults, so all of them count in the same unit.
 fn decimals_agree(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
-    let mut stakes = sources.iter().filter_map(|source| source.decimals.as_ref());
+    let mut stakes = sources.iter().filter(|source| source.decimals.is_some());
     let Some(first) = stakes.next() else { return };
-    for other in stakes.filter(|other| other.value != first.value) {
-        let line = first.spot.at.map_or(0, |at| reader.line(at));
+    for other in stakes.filter(|other| other.decimals != first.decimals) {
+        let line = first.section.place("decimals").at.map_or(0, |at| reader.line(at));
         let what = format!("differ from those of the stake source on line {line}");
         let remedy = "give all stake sources the same: their amounts are summed for each user";
-        reader.report(&other.spot, Fault::new(what, remedy));
+        other.section.report("decimals", Fault::new(what, remedy));
     }
 }

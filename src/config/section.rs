@@ -129,7 +129,12 @@ impl<'a> Section<'a> {
         (read.len() == wanted).then_some(read)
     }
 
-    /// The string under `key`, read as something else.
+    /// The string under `key`, read as something else, with its place.
+    ///
+    /// Most keys are fields of a type that [`Section::fill`] reads. By this function are read those that it cannot:
+    /// - names, ids and chains, which are compared with other tables of the file, so that each problem names both places;
+    /// - URLs and secrets without which there is nothing: a default would be a server that was never configured;
+    /// - values whose meaning depends on another key of the table, as events depend on the ABI and the family.
     pub fn parsed<T>(
         &self,
         key: &'static str,
@@ -166,24 +171,6 @@ impl<'a> Section<'a> {
         self.table.into_iter().flatten().filter_map(text).collect()
     }
 
-    /// The boolean under `key`.
-    pub fn flag(&self, key: &'static str) -> Option<bool> {
-        match self.get(key)? {
-            (_, DeValue::Boolean(flag)) => Some(*flag),
-            (spot, value @ DeValue::String(raw)) if raw.contains("${") => {
-                let flag = |text: &str| {
-                    text.parse()
-                        .map_err(|_| Fault::new("is not a boolean", "set the variable to true or false"))
-                };
-                Some(self.reader.text(spot, value)?.parse(self.reader, flag)?.value)
-            }
-            (spot, other) => {
-                self.reader.report(&spot, wrong_type(other, Wanted::Flag));
-                None
-            }
-        }
-    }
-
     /// The path under `key`, relative to the file's folder.
     pub fn path_value(&self, key: &'static str) -> Option<PathBuf> {
         Some(self.reader.resolve(&self.text(key)?.value))
@@ -208,8 +195,13 @@ impl<'a> Section<'a> {
 
     /// Notes that something is wrong with `key`, at its place or else at the table's.
     pub fn report(&self, key: &str, fault: Fault) {
+        self.reader.report(&self.place(key), fault);
+    }
+
+    /// The place of `key`, or else the table's.
+    pub fn place(&self, key: &str) -> Spot {
         let at = self.table.and_then(|table| table.get(key)).map(|value| value.span().start);
-        self.reader.report(&Spot { key: self.path(key), at: at.or(self.spot.at) }, fault);
+        Spot { key: self.path(key), at: at.or(self.spot.at) }
     }
 
     fn path(&self, key: &str) -> String {

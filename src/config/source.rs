@@ -1,20 +1,19 @@
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use toml::de::DeValue;
+use serde::{Deserialize, Deserializer};
 
 use super::abi;
 use super::address::addresses;
 use super::filter;
-use super::problem::{Fault, Spot};
-use super::reader::{Found, Text};
+use super::problem::Fault;
+use super::reader::Text;
 use super::section::Section;
 use super::supply;
-use super::words::{name, word};
+use super::words::name;
 use chainflume_core::decode::{AbiEvent, RepeatedDeclaration};
-use chainflume_core::domain::{AddressSet, StartBlock};
+use chainflume_core::domain::{AddressSet, BlockRef, StartBlock};
 use chainflume_core::mapping::Family;
-use chainflume_settings::within;
+use chainflume_settings::number;
 use chainflume_store::PublishFrom;
 
 /// `[[source]]`
@@ -49,12 +48,32 @@ pub(super) struct SourceDraft<'a> {
     pub section: Section<'a>,
     pub name: Option<Text>,
     pub chain: Option<Text>,
-    pub decimals: Option<Found<u8>>,
+    pub decimals: Option<u8>,
     pub source: Option<Source>,
 }
 
-/// The public id of an event keeps 40 bits of its block's number.
-const MAX_BLOCK: u64 = (1 << 40) - 1;
+/// The keys of a source that mean something by themselves.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SourceKeys {
+    family: Option<Family>,
+    start_block: Option<StartBlock>,
+    #[serde(deserialize_with = "block")]
+    end_block: Option<u64>,
+    publish_from: PublishFrom,
+    #[serde(deserialize_with = "decimals")]
+    decimals: Option<u8>,
+    user: Option<String>,
+}
+
+fn block<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    number::<0, { BlockRef::HIGHEST }, _, _>(deserializer).map(Some)
+}
+
+/// 10 to the power of 77 is the largest in 256 bits.
+fn decimals<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    number::<0, 77, _, _>(deserializer).map(Some)
+}
 
 const REQUIRED: [(&str, &str); 5] = [
     ("name", "add name = \"…\", which its views and metrics are called after"),
@@ -68,17 +87,15 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     section.require(&REQUIRED);
     let name = section.parsed("name", |text| name(text, false));
     let chain = section.text("chain");
-    let family = section.parsed("family", |text| word(text, &families())).map(|family| family.value);
+    let SourceKeys { family, start_block, end_block, publish_from, decimals, user } = section.fill();
     let addresses = addresses(&section);
     let listened = abi::events(&section, family).and_then(|listened| {
         let marked = supply::marked(&section, family, listened.events);
         Some(abi::Listened { events: filter::filtered(&section, family, marked?)?, ..listened })
     });
-    let start_block = start_block(&section);
-    let end_block = end_block(&section, start_block);
-    let decimals = decimals(&section, family);
-    let publish_from = publish_from(&section).unwrap_or(PublishFrom::Head);
-    let user = user(&section, family);
+    check_end(&section, start_block, end_block);
+    let decimals = decimals_of(&section, family, decimals);
+    let user = user_of(&section, family, user);
     if addresses == Some(AddressSet::Any) && family == Some(Family::Stake) {
         let what = "\"any\" would let every contract of the chain credit stakes to users";
         section.report("address", Fault::new(what, "name the vault's address"));
@@ -95,7 +112,7 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
             repeated,
             start_block: start_block?,
             end_block,
-            decimals: decimals.as_ref().map(|decimals| decimals.value),
+            decimals,
             publish_from,
             user,
         })
@@ -105,81 +122,33 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
 }
 
 /// Of the stake family alone, 6 unless given.
-fn decimals(section: &Section<'_>, family: Option<Family>) -> Option<Found<u8>> {
-    // 77: the largest power of ten in 256 bits.
-    let given = section.number("decimals", 0..=77);
-    match family {
-        Some(Family::Stake) => {
-            let spot = || Spot { key: format!("{}.decimals", section.spot.key), at: section.spot.at };
-            let found = given.unwrap_or_else(|| Found { value: 6, spot: spot(), hidden: false });
-            let decimals = u8::try_from(found.value).ok()?;
-            Some(found.with(decimals))
-        }
-        Some(_) => {
-            if given.is_some() {
-                let what = "has a meaning for family = \"stake\" alone";
-                section.report("decimals", Fault::new(what, "remove it: amounts are kept in base units"));
-            }
-            None
-        }
-        None => None,
+fn decimals_of(section: &Section<'_>, family: Option<Family>, given: Option<u8>) -> Option<u8> {
+    if family == Some(Family::Stake) {
+        return Some(given.unwrap_or(6));
     }
+    if family.is_some() && given.is_some() {
+        let what = "has a meaning for family = \"stake\" alone";
+        section.report("decimals", Fault::new(what, "remove it: amounts are kept in base units"));
+    }
+    None
 }
 
-fn publish_from(section: &Section<'_>) -> Option<PublishFrom> {
-    let words = [("head", PublishFrom::Head), ("start", PublishFrom::Start)];
-    let remedy = "write \"head\", \"start\" or a block number";
-    block_or_word(section, "publish_from", PublishFrom::Block, (&words, remedy))
-}
-
-fn start_block(section: &Section<'_>) -> Option<StartBlock> {
-    let words = [("latest", StartBlock::Latest)];
-    let remedy = "write a block number or \"latest\"";
-    block_or_word(section, "start_block", StartBlock::Number, (&words, remedy))
-}
-
-fn end_block(section: &Section<'_>, start: Option<StartBlock>) -> Option<u64> {
-    let end = section.number("end_block", 0..=MAX_BLOCK)?.value;
-    if let Some(StartBlock::Number(start)) = start
+fn check_end(section: &Section<'_>, start: Option<StartBlock>, end: Option<u64>) {
+    if let (Some(StartBlock::Number(start)), Some(end)) = (start, end)
         && start > end
     {
         let remedy = format!("give {start} or more, or leave it out to follow the head");
         section
             .report("end_block", Fault::new("is below start_block, so that no block would be read", remedy));
     }
-    Some(end)
-}
-
-/// A block number, also as a string, or one of some words.
-fn block_or_word<T: Copy>(
-    section: &Section<'_>,
-    key: &'static str,
-    of_block: fn(u64) -> T,
-    (words, remedy): (&[(&'static str, T)], &str),
-) -> Option<T> {
-    const BLOCKS: RangeInclusive<u64> = 0..=MAX_BLOCK;
-    let (spot, value) = section.get(key)?;
-    if !matches!(value, DeValue::String(_)) {
-        return section.reader.number(spot, value, &BLOCKS).map(|block| of_block(block.value));
-    }
-    let parse = |text: &str| match text.parse::<u64>() {
-        Ok(block) => within(block, &BLOCKS, u64::to_string).map(of_block),
-        Err(_) => word(text, words).map_err(|fault| Fault::new(fault.what, remedy)),
-    };
-    section.reader.text(spot, value)?.parse(section.reader, parse).map(|found| found.value)
 }
 
 /// Of the generic family alone.
-fn user(section: &Section<'_>, family: Option<Family>) -> Option<String> {
-    let user = section.text("user")?;
-    if family.is_some_and(|family| family != Family::Generic) {
+fn user_of(section: &Section<'_>, family: Option<Family>, user: Option<String>) -> Option<String> {
+    if user.is_some() && family.is_some_and(|family| family != Family::Generic) {
         let what = "has a meaning for family = \"generic\" alone";
         section.report("user", Fault::new(what, "remove it: this family knows whom its events are about"));
         return None;
     }
-    Some(user.value)
-}
-
-fn families() -> [(&'static str, Family); 4] {
-    Family::ALL.map(|family| (family.as_str(), family))
+    user
 }

@@ -17,7 +17,7 @@ use super::problem::{Fault, Spot};
 use super::reader::{Text, Wanted, wrong_type};
 use super::section::Section;
 use super::words::unknown_word;
-use chainflume_settings::PATH;
+use chainflume_settings::{NUMBER_OR_WORD, PATH};
 
 impl Section<'_> {
     /// As [`Section::fill`], of a table that has no other keys.
@@ -276,11 +276,15 @@ impl<'de> Deserializer<'de> for TableValue<'_, '_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        if name != PATH {
-            return visitor.visit_newtype_struct(self);
+        match (name, &self.text) {
+            (PATH, _) => {
+                let path = self.table.section.reader.resolve(self.string()?);
+                visitor.visit_bytes(path.as_os_str().as_encoded_bytes())
+            }
+            (NUMBER_OR_WORD, Some(text)) => visitor.visit_str(&text.value),
+            (NUMBER_OR_WORD, None) => self.deserialize_i128(visitor),
+            _ => visitor.visit_newtype_struct(self),
         }
-        let path = self.table.section.reader.resolve(self.string()?);
-        visitor.visit_bytes(path.as_os_str().as_encoded_bytes())
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -90,5 +90,5 @@ pub(crate) fn start(loaded: &Loaded, database: &Database, loops: &Loops, tasks: 
 /// The head of a chain that this instance leads, once it is known.
 fn led_head(board: &Board, chain: &Chain) -> Option<u64> {
     let health = board.chains().remove(&chain.name)?;
-    health.head.filter(|_| !matches!(health.state, ChainState::Standby | ChainState::Stopped))
+    health.heads.latest.filter(|_| !matches!(health.state, ChainState::Standby | ChainState::Stopped))
 }

@@ -357,8 +357,8 @@ impl Drop for ChainPanic {
         if std::thread::panicking() {
             self.board.chain(&self.chain, |chain| {
                 chain.state = ChainState::Failing;
-                chain.consecutive_errors += 1;
-                chain.last_error = Some("its loop panicked; see the log".to_owned());
+                chain.errors.consecutive += 1;
+                chain.errors.last = Some("its loop panicked; see the log".to_owned());
             });
         }
     }

@@ -136,7 +136,7 @@ pub const PACKAGES: &[Package] = &[
     ),
     package(
         "trigger",
-        &["access", "api", "core", "db", "ops", "outbox", "publish"],
+        &["api", "core", "db", "ops", "outbox", "publish"],
         "it publishes by the clock, by stored balances and by answers, and knows neither chains nor sinks",
     ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),

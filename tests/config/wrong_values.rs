@@ -148,6 +148,23 @@ fn times_sizes_and_numbers_have_bounds() {
 }
 
 #[test]
+fn confirmations_are_a_number_of_blocks_or_a_known_tag() {
+    let unknown = "is not known here (write a number of blocks, \"safe\" or \"finalized\")";
+    let large = "`10001` is too large (give a value from 0 to 10000)";
+    for (value, problem) in [
+        ("\"soon\"", format!("`soon` {unknown}")),
+        ("\"\"", format!("`` {unknown}")),
+        ("10001", large.to_owned()),
+        ("\"10001\"", large.to_owned()),
+        ("-1", "`-1` is too small (give a value from 0 to 10000)".to_owned()),
+        ("[1]", "is an array, an integer is wanted (write a whole number without quotes)".to_owned()),
+    ] {
+        let lines = wrong(&after("http", &format!("confirmations = {value}")));
+        assert_eq!(lines[1..], [format!("chainflume.toml:6: chain[0].confirmations: {problem}")], "{value}");
+    }
+}
+
+#[test]
 fn values_that_contradict_each_other_are_told() {
     let text = after(
         "http",

@@ -100,9 +100,9 @@ impl House {
         let texts = async |sql| sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("reads");
         let events =
             texts("select block_number || ' ' || encode(account, 'hex') from events order by 1").await;
-        let told =
+        let published =
             "select state || ' ' || (message::jsonb #>> '{metadata,blockNumber}') from outbox order by seq";
-        (events, texts(told).await)
+        (events, texts(published).await)
     }
 }
 
@@ -139,8 +139,8 @@ async fn a_retry_after_the_abi_was_corrected_stores_each_log_once() {
     assert_eq!(right, (0, open.iter().map(|id| outcome(*id, "stored")).collect()));
     let stored = house.stored().await;
     let events = [1, 2, 3].map(|who| format!("{} {}", who.min(2), hex(who))).to_vec();
-    let told = ["confirmed 1", "confirmed 2", "confirmed 2"].map(str::to_owned).to_vec();
-    assert_eq!(stored, (events, told));
+    let published = ["confirmed 1", "confirmed 2", "confirmed 2"].map(str::to_owned).to_vec();
+    assert_eq!(stored, (events, published));
 
     let again = outcomes(house.command(&["retry", &open[0].to_string(), "4711"]).await);
     assert_eq!(again, (1, vec![outcome(open[0], "resolved"), outcome(4711, "gone")]));
@@ -162,10 +162,10 @@ async fn many_retries_at_once_store_each_log_once() {
     for (_, lines) in [&one, &two, &three] {
         assert!(lines.iter().all(|line| line["outcome"] != "failed"), "{lines:?}");
     }
-    let told: Vec<String> = (1..=20).map(|block| format!("confirmed {block}")).collect();
+    let published: Vec<String> = (1..=20).map(|block| format!("confirmed {block}")).collect();
     let mut sent = house.stored().await;
     sent.1.sort_by_key(|line| line.split(' ').nth(1).and_then(|block| block.parse::<u64>().ok()));
-    assert_eq!((sent.0.len(), sent.1), (20, told));
+    assert_eq!((sent.0.len(), sent.1), (20, published));
     assert_eq!(house.open().await, [] as [u64; 0]);
     flume.stop().await;
 }
@@ -236,8 +236,8 @@ async fn events_stored_before_their_reorg_was_seen_are_retracted() {
     assert_eq!(house.command(&["retry", "--all"]).await.0, 0);
     let flume = house.daemon().await;
     flume.until_tip("dev", 3).await;
-    let told = ["confirmed 1", "confirmed 2", "retracted 2"].map(str::to_owned).to_vec();
-    assert_eq!(house.stored().await, (vec![format!("1 {}", hex(1))], told));
+    let published = ["confirmed 1", "confirmed 2", "retracted 2"].map(str::to_owned).to_vec();
+    assert_eq!(house.stored().await, (vec![format!("1 {}", hex(1))], published));
     flume.stop().await;
 }
 

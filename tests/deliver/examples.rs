@@ -142,9 +142,9 @@ impl Crew<'_> {
     /// What the consumers hold to be so: ids and wallets that remain, and their count by aggregate type.
     async fn result(&self, server: &RedisServer) -> (BTreeSet<String>, BTreeMap<String, i64>) {
         let seen: BTreeMap<String, String> = server.run(&format!("HGETALL {{{}}}:seen", self.group)).await;
-        let standing = seen.into_iter().filter(|(_, seen)| seen.ends_with(" confirmed"));
+        let confirmed = seen.into_iter().filter(|(_, seen)| seen.ends_with(" confirmed"));
         let counts: BTreeMap<String, i64> = server.run(&format!("HGETALL {{{}}}:standing", self.group)).await;
-        (standing.map(|(thing, _)| thing).collect(), counts)
+        (confirmed.map(|(thing, _)| thing).collect(), counts)
     }
 }
 
@@ -275,9 +275,9 @@ async fn the_statement_in_the_guide_counts_each_once_in_any_order() {
             .await
             .expect("inserts");
     }
-    let standing: Vec<String> = sqlx::query_scalar("select thing from seen where state = 'confirmed'")
+    let confirmed: Vec<String> = sqlx::query_scalar("select thing from seen where state = 'confirmed'")
         .fetch_all(&pool)
         .await
         .expect("reads");
-    assert_eq!(standing.into_iter().collect::<BTreeSet<_>>(), truth(&pool).await.0);
+    assert_eq!(confirmed.into_iter().collect::<BTreeSet<_>>(), truth(&pool).await.0);
 }

@@ -142,7 +142,7 @@ async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
         assert!(std::time::Instant::now() < deadline, "{:#?}", sent(&flume).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    let told = sent(&flume).await;
+    let published = sent(&flume).await;
     chain.mine_empty(12);
     flume.until_tip("dev", 12).await;
     let all = sent(&flume).await;
@@ -154,7 +154,8 @@ async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
             schema.iter_errors(message).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert_eq!(problems, [] as [String; 0], "{message:#}");
     }
-    let depths: Vec<_> = told.iter().map(|message| message["metadata"]["confirmations"].clone()).collect();
+    let depths: Vec<_> =
+        published.iter().map(|message| message["metadata"]["confirmations"].clone()).collect();
     // The vault has no room for the stake of block 2.
     assert_eq!(depths, [11, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0].map(Value::from));
     let confirmed: Vec<Value> = all[11..]
@@ -168,7 +169,7 @@ async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
             message
         })
         .collect();
-    let pending: Vec<Value> = told
+    let pending: Vec<Value> = published
         .into_iter()
         .map(|mut message| {
             message["seq"] = Value::Null;

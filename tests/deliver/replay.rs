@@ -362,7 +362,7 @@ async fn facts_of_the_application_are_published_again_through_a_kill() {
     let found: Vec<Value> = house.replayed("few:").await.into_values().map(without_number).collect();
     assert_eq!(found, about);
 
-    // A line says where a replay would go on that is killed. What is published twice has the same id.
+    // A line names the place from which a killed replay would go on. What is published twice has the same id.
     let mut child = replay_facts(&house, &["--rate", "5", "--stream", "killed"]).spawn().expect("it runs");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let line = tokio::time::timeout(WAIT_LIMIT, lines.next_line()).await.expect("in time").expect("reads");

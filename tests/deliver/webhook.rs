@@ -41,7 +41,7 @@ impl Ground {
     }
 
     /// Commits a message of `type` for each of these things.
-    pub async fn say(&self, message_type: &str, about: &[&str]) {
+    pub async fn publish(&self, message_type: &str, about: &[&str]) {
         for about in about {
             let message = format!(
                 "'{{\"id\":\"00000000-0000-8000-8000-000000000000\",\"seq\":' || h.seq || ',\"type\":\"{message_type}\",\
@@ -58,7 +58,7 @@ impl Ground {
     }
 
     /// Commits a message of `message_type` about a token for each of these accounts.
-    pub async fn say_of_token(&self, message_type: &str, accounts: &[&str]) {
+    pub async fn publish_of_token(&self, message_type: &str, accounts: &[&str]) {
         for account in accounts {
             sqlx::query(
                 r#"with h as (update outbox_head set seq = seq + 1 returning seq)

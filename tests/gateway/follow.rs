@@ -57,8 +57,8 @@ impl Followed {
         parsed(made).await["eventId"].as_str().expect("an id").to_owned()
     }
 
-    /// What the messages about activities say, in order.
-    async fn told(&self) -> String {
+    /// Types and statuses of the messages about activities, in order.
+    async fn activity_messages(&self) -> String {
         let sql = "select string_agg(type || ' ' || (message::jsonb #>> '{payload,status}'), ', ' order by seq) from outbox \
             where type like 'activity.%'";
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("messages")
@@ -183,7 +183,7 @@ async fn an_activity_ends_and_reopens_as_its_transaction_does() {
     followed.chain.mine_empty(2);
     followed.until_status(&id, "completed", "succeeded").await;
     assert_eq!(
-        followed.told().await,
+        followed.activity_messages().await,
         "activity.created pending, activity.updated in_progress, activity.completed completed, \
          activity.updated in_progress, activity.updated in_progress, activity.completed completed"
     );

@@ -188,7 +188,7 @@ async fn a_delivery_gets_the_exact_answer_and_stores_nothing_unsigned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_moves_the_activity_of_its_transaction() {
     let hooked = Hooked::start(903).await;
-    // It waits: the chain has not mined it, whatever the provider says.
+    // It waits: the chain has not mined it, whatever the provider reports.
     let tx = hooked.chain.submit(Action::Erc20Mint { to: wallet(0), amount: U256::from(7) }, None);
     let activity = json!({ "userId": "7", "type": "deposit", "title": "Deposit",
         "transaction": { "chainId": 31_337, "hash": tx.hash() } });

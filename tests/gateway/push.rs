@@ -173,7 +173,7 @@ fn request(port: u16, method: reqwest::Method, path: &str) -> reqwest::RequestBu
     client.request(method, format!("http://127.0.0.1:{port}{path}"))
 }
 
-/// A token for a user, who may do as `claims` say.
+/// A token for a user, with the rights of `claims`.
 fn token(claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let text = format!("{}.{}", part(&json!({ "alg": "HS256" })), part(claims));

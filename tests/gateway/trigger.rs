@@ -43,16 +43,16 @@ impl Triggers {
     }
 
     /// What was published beside the runs of schedules and the wallets of people, in order: type, state and balance.
-    async fn told(&self) -> Vec<String> {
+    async fn published(&self) -> Vec<String> {
         let sql = "select type || ' ' || state || ' ' || coalesce(message::jsonb #>> '{payload,balance}', '') \
             from outbox where chain_id is null and type not like 'service.%' and type <> 'user.updated' order by seq";
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("messages")
     }
 
-    async fn until_told(&self, expected: &[&str]) {
+    async fn until_published(&self, expected: &[&str]) {
         let (began, mut last) = (Instant::now(), Vec::new());
         while began.elapsed() < WAIT_LIMIT {
-            last = self.told().await;
+            last = self.published().await;
             if last == expected {
                 return;
             }
@@ -80,7 +80,7 @@ impl Triggers {
         panic!("{:?}", self.runs().await);
     }
 
-    /// As if nobody had led for so many minutes.
+    /// As if there had been no leader for so many minutes.
     async fn miss(&self, minutes: i32) {
         let sql = "update schedules set due_at = due_at - make_interval(mins => $1)";
         let missed = sqlx::query(sql).bind(minutes).execute(&self.pool).await.expect("updated");
@@ -88,7 +88,7 @@ impl Triggers {
     }
 }
 
-async fn until_leads(daemon: &Daemon, lease: &str) {
+async fn until_leader(daemon: &Daemon, lease: &str) {
     let is = |_, report: &Value| report["leases"][lease]["role"] == "leader";
     daemon.until(&format!("the leader of {lease}"), is).await;
 }
@@ -99,20 +99,20 @@ async fn each_run_is_there_once_through_two_takeovers() {
     let table = "[[schedule]]\nname = \"sync\"\ncron = \"* * * * *\"\ntype = \"service.sync.due\"\nmissed = \"all\"\n";
     let (one, two) = (triggers.home("one", free_port(), table), triggers.home("two", free_port(), table));
     let first = one.start();
-    until_leads(&first, "schedule").await;
+    until_leader(&first, "schedule").await;
     let second = two.start();
     second.until("a standby", |_, report| report["leases"]["schedule"]["role"] == "standby").await;
     first.kill_9().await;
     triggers.miss(30).await;
-    until_leads(&second, "schedule").await;
+    until_leader(&second, "schedule").await;
     let runs = triggers.until_runs(30).await;
     assert_eq!(runs[..30], (0..30).collect::<Vec<i64>>());
     let first = one.start();
     first.until("a standby", |_, report| report["leases"]["schedule"]["role"] == "standby").await;
     second.kill_9().await;
-    // What the killed one published is told to the next as not run: the ids are the same.
+    // For the next instance the runs that the killed one published are still due: the ids are the same.
     triggers.miss(10).await;
-    until_leads(&first, "schedule").await;
+    until_leader(&first, "schedule").await;
     let (began, mut due) = (Instant::now(), true);
     while due && began.elapsed() < WAIT_LIMIT {
         let sql = "select due_at < now() - interval '2 minutes' from schedules";
@@ -129,7 +129,7 @@ async fn each_run_is_there_once_through_two_takeovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_low_balance_is_told_once_through_a_reorg_and_a_kill() {
+async fn a_low_balance_is_published_once_through_a_reorg_and_a_kill() {
     let triggers = Triggers::new(942).await;
     let own = Address::repeat_byte(0xa7);
     let table = format!(
@@ -137,7 +137,7 @@ async fn a_low_balance_is_told_once_through_a_reorg_and_a_kill() {
     );
     let home = triggers.home("one", triggers.port, &table);
     let daemon = home.start();
-    until_leads(&daemon, "limits").await;
+    until_leader(&daemon, "limits").await;
     daemon.until_tip(triggers.chain.head().number - 2).await;
     assert_eq!(triggers.put("7", json!({ "wallets": [own] })).await, 201);
     let alert = json!([{ "token": DEMO_TOKEN, "chainId": 31_337, "above": "120" }]);
@@ -154,17 +154,17 @@ async fn a_low_balance_is_told_once_through_a_reorg_and_a_kill() {
     chain.mine_with(vec![vec![gain(100)], vec![lose(60)]]);
     chain.mine_empty(2);
     let low = "account.balance.low confirmed 40";
-    triggers.until_told(&[low]).await;
+    triggers.until_published(&[low]).await;
     daemon.kill_9().await;
     chain.mine_with(vec![vec![gain(90)], vec![lose(100)]]);
     chain.mine_empty(2);
     let daemon = home.start();
     let (high, again) = ("alert.triggered confirmed 130", "account.balance.low confirmed 30");
-    triggers.until_told(&[low, high, again]).await;
-    // The last four blocks go: both crossings in them are withdrawn, the first stands.
+    triggers.until_published(&[low, high, again]).await;
+    // The last four blocks go: both crossings in them are withdrawn, the first is kept.
     chain.reorg_with(4, &[vec![], vec![], vec![], vec![], vec![]]);
     let withdrawn = ["account.balance.low retracted 30", "alert.triggered retracted 130"];
-    triggers.until_told(&[low, high, again, withdrawn[0], withdrawn[1]]).await;
+    triggers.until_published(&[low, high, again, withdrawn[0], withdrawn[1]]).await;
     let counted = "chainflume_limit_crossings_total{threshold=\"low\",result=\"withdrawn\"}";
     assert_eq!(daemon.metric(counted).await, Some(1.0));
     daemon.stop_well().await;

@@ -36,7 +36,7 @@ async fn a_source_begun_where_nothing_is_held_respects_changed_blocks() {
         .until("dev", "reached 18", |dev| dev.sources.first().is_some_and(|vault| vault.tip == Some(18)))
         .await;
     chain.truncate(10);
-    flume.until("dev", "saw the head fall", |dev| dev.head == Some(10)).await;
+    flume.until("dev", "saw the head fall", |dev| dev.heads.latest == Some(10)).await;
     chain.mine(40);
     flume.until_tip("dev", 48).await;
     flume.stop().await;

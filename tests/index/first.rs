@@ -39,7 +39,7 @@ async fn told_of_heads(confirmations: u64) -> (Scene, Flume) {
     let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");
     let flume = scene.start(&keys).await;
     flume.until_tip("dev", 20 - confirmations).await;
-    while !flume.chain("dev").pushed {
+    while !flume.chain("dev").heads.pushed {
         scene.mine(1);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -333,7 +333,7 @@ impl Case {
                 let tips: Vec<_> = health.sources.iter().map(|source| source.tip).collect();
                 return Err(format!(
                     "{:?} at {tips:?} of {tip}, {:?}, {folded:?}",
-                    health.state, health.last_error
+                    health.state, health.errors.last
                 ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

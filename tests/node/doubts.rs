@@ -155,7 +155,7 @@ async fn answers_under_a_full_bloom_are_stored_at_once() {
     fuller(&scene, |_| Bloom::repeat_byte(0xff));
     scene.change(|chain| chain.mine(10));
     flume.until_tip("dev", 110).await;
-    assert_eq!(flume.chain("dev").consecutive_errors, 0);
+    assert_eq!(flume.chain("dev").errors.consecutive, 0);
     scene.ends_at(flume, 110).await;
 }
 
@@ -316,7 +316,7 @@ async fn logs_of_another_block_than_their_header_are_a_bad_answer() {
         let history = "[chain.history]\ninitial_range = 141\nmax_range = 141\n";
         let flume = scene.start_with(&format!("{BY_RANGE}{history}"), &from_ten()).await;
         let refuses = |chain: &ChainHealth| {
-            chain.last_error.as_ref().is_some_and(|error| error.contains("changed while its range was read"))
+            chain.errors.last.as_ref().is_some_and(|error| error.contains("changed while its range was read"))
         };
         flume.until("dev", "refuses the answer", refuses).await;
         lying.lift();

@@ -19,7 +19,7 @@ fn stake() -> Vec<Action> {
 }
 
 fn asked(chain: &ChainHealth, method: &str) -> u64 {
-    chain.rpc.iter().find(|usage| usage.method == method).map_or(0, |usage| usage.requests)
+    chain.node.rpc.iter().find(|usage| usage.method == method).map_or(0, |usage| usage.requests)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,8 @@ impl Two {
     }
 
     async fn leaves_the_first(&self) {
-        let left = |chain: &ChainHealth| chain.providers.iter().any(|one| one.live && one.name == "other");
+        let left =
+            |chain: &ChainHealth| chain.node.providers.iter().any(|one| one.live && one.name == "other");
         self.flume.until("dev", "leaves the first", left).await;
     }
 
@@ -191,7 +192,7 @@ async fn headers_the_only_providers_logs_miss_are_a_warning() {
         scene.mine(20);
         flume.until_tip("dev", 118).await;
         let well = |chain: &ChainHealth| {
-            chain.consecutive_errors == 0 && chain.providers.iter().all(|one| one.state == "well")
+            chain.errors.consecutive == 0 && chain.node.providers.iter().all(|one| one.state == "well")
         };
         flume.until("dev", "is well", well).await;
         scene.ends_at(flume, 118).await;

@@ -105,11 +105,11 @@ fn provider(chain: &ChainHealth, name: &str) -> ProviderHealth {
         last_error: None,
         rpc: Vec::new(),
     };
-    chain.providers.iter().find(|provider| provider.name == name).cloned().unwrap_or(unknown)
+    chain.node.providers.iter().find(|provider| provider.name == name).cloned().unwrap_or(unknown)
 }
 
 fn in_use(chain: &ChainHealth) -> String {
-    chain.providers.iter().find(|provider| provider.live).map(|p| p.name.clone()).unwrap_or_default()
+    chain.node.providers.iter().find(|provider| provider.live).map(|p| p.name.clone()).unwrap_or_default()
 }
 
 fn internal_error() -> Effect {
@@ -223,7 +223,7 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
     let address = one.server.address().to_string();
     one.server.stop().await;
     chain.mine(5);
-    flume.until("dev", "is without a node", |chain| chain.consecutive_errors > 5).await;
+    flume.until("dev", "is without a node", |chain| chain.errors.consecutive > 5).await;
     assert_eq!(in_use(&flume.chain("dev")), "one");
     let _server = chain.serve(&address).await.expect("the port is free again");
     flume.until_tip("dev", 104).await;
@@ -241,7 +241,7 @@ async fn providers_with_different_block_0_are_named_and_not_believed() {
     let flume = Flume::start(&config(&[one.provider("one", ""), other.provider("other", "")]), &url).await;
     let genesis = |chain: &DevChain| chain.block(0).expect("it is there").hash;
     let text = format!("one has {}, other has {}", genesis(&stranger), genesis(&chain));
-    let named = |chain: &ChainHealth| chain.last_error.as_ref().is_some_and(|error| error.contains(&text));
+    let named = |chain: &ChainHealth| chain.errors.last.as_ref().is_some_and(|error| error.contains(&text));
     flume.until("dev", "names both", named).await;
     let stored: i64 = sqlx::query_scalar("select count(*) from chains")
         .fetch_one(&connect(&url).await)

@@ -36,7 +36,7 @@ async fn scene(blocks: usize, tag: u64, blocks_per_timestamp: u64) -> Scene {
 }
 
 async fn has_seen(flume: &Flume, head: u64) {
-    flume.until("dev", &format!("saw block {head}"), |chain| chain.head == Some(head)).await;
+    flume.until("dev", &format!("saw block {head}"), |chain| chain.heads.latest == Some(head)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn catches_up(scene: Scene, keys: &str, lag: u64) {
     let lagging = scene.chain.faults().add(Rule::on(LOGS, Effect::Lag(lag)));
     let flume = scene.start(&format!("{DEFAULTS}{keys}")).await;
     until("a block it lacks is asked for", || lagging.fired() > 0).await;
-    let waits = |chain: &ChainHealth| chain.consecutive_errors > 1;
+    let waits = |chain: &ChainHealth| chain.errors.consecutive > 1;
     flume.until("dev", "waits for the backend", waits).await;
     lagging.lift();
     scene.ends_at(flume, head - 2).await;
@@ -122,7 +122,7 @@ async fn a_range_and_its_last_header_come_from_one_backend() {
     scene.chain.faults().decide(|request: &Request| (request.together >= 3).then_some(Effect::Lag(200)));
     let flume = scene.start(DEFAULTS).await;
     let lacks = |chain: &ChainHealth| {
-        chain.last_error.as_ref().is_some_and(|error| error.contains("it has no block"))
+        chain.errors.last.as_ref().is_some_and(|error| error.contains("it has no block"))
     };
     flume.until("dev", "learns that the end is not there", lacks).await;
     scene.chain.faults().clear();
@@ -185,7 +185,7 @@ async fn a_lagging_node_on_a_dead_branch_does_not_stop_a_chain() {
     let branch = scene.chain.branch();
     // Two blocks short of where block 18 is final to it, it has another one there.
     scene.reorg(3, 2);
-    let doubts = |chain: &ChainHealth| chain.consecutive_errors > 2;
+    let doubts = |chain: &ChainHealth| chain.errors.consecutive > 2;
     flume.until("dev", "doubts the node", doubts).await;
     assert_ne!(flume.chain("dev").state, ChainState::Stopped);
     scene.change(|chain| chain.restore(&branch));

@@ -69,7 +69,7 @@ async fn a_real_chain_is_stored_through_history_reorgs_and_restarts() {
     world.round(1).await;
     anvil.mine(2).await;
     story.goes_on(2).await;
-    assert!(flume.chain("dev").pushed);
+    assert!(flume.chain("dev").heads.pushed);
 
     // Shallower than the confirmations: nothing of it was stored, so nothing is undone.
     anvil.reorg(2, &[]).await;
@@ -140,7 +140,7 @@ async fn a_node_without_websocket_is_polled_and_new_sources_catch_up() {
     let top = anvil.head().await - 2;
     until_at(&world, &pool, top).await;
     compare(&world, &pool, top).await;
-    assert!(!flume.chain("dev").pushed);
+    assert!(!flume.chain("dev").heads.pushed);
     flume.stop().await;
 }
 
@@ -164,10 +164,10 @@ async fn only_blocks_between_finalized_and_safe_tags_are_undone() {
     assert_eq!(story.goes_back(3, 4).await, safe);
 
     let last = safe - 4;
-    flume.until("dev", "saw the finalized tag", |chain| chain.final_number == last).await;
+    flume.until("dev", "saw the finalized tag", |chain| chain.heads.final_number == last).await;
     anvil.reorg(9, &[]).await;
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
-    let error = flume.chain("dev").last_error.expect("it has a reason");
+    let error = flume.chain("dev").errors.last.expect("it has a reason");
     assert!(error.starts_with(&format!("the node contradicts final block {last}")), "{error}");
     flume.stop().await;
     story.is_told().await;
@@ -206,7 +206,7 @@ async fn receipts_of_a_real_node_have_the_root_of_its_headers() {
     }
     let head = anvil.head().await;
     let asked = |chain: &ChainHealth, method: &str| {
-        chain.rpc.iter().find(|usage| usage.method == method).map_or(0, |usage| usage.requests)
+        chain.node.rpc.iter().find(|usage| usage.method == method).map_or(0, |usage| usage.requests)
     };
     flume.until("dev", "reads receipts", |chain| asked(chain, "eth_getBlockReceipts") > 20).await;
     // Ranges of history alone. Had a root been another, the check would have been given up and each block be asked for logs.

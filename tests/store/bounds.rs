@@ -103,10 +103,10 @@ async fn a_source_waits_for_a_node_that_syncs_and_the_others_do_not() {
     let waits = |chain: &ChainHealth| {
         let [token, nft] = &chain.sources[..] else { return false };
         token.tip == Some(38)
-            && (nft.tip, nft.idle, nft.lag(chain.confirmed)) == (None, Some(SourceIdle::AwaitsHead), 0)
+            && (nft.tip, nft.idle, nft.lag(chain.heads.confirmed)) == (None, Some(SourceIdle::AwaitsHead), 0)
     };
     flume.until("dev", "waits with one source alone", waits).await;
-    let why = flume.chain("dev").unpublished.expect("it waits");
+    let why = flume.chain("dev").notices.unpublished.expect("it waits");
     assert!(why.contains("sources with start_block = \"latest\" do not begin"), "{why}");
     chain.faults().set(|node| node.lag = 0);
     chain.mine(1);

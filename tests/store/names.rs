@@ -132,7 +132,7 @@ async fn an_upgraded_event_of_the_same_name_stops_nothing() {
         house.chain.mine_empty(2);
         let flume = house.start(&declarations).await;
         flume.until_tip("dev", house.chain.head().number - 2).await;
-        assert_eq!(flume.chain("dev").view_troubles, [] as [String; 0], "{round}");
+        assert_eq!(flume.chain("dev").notices.views, [] as [String; 0], "{round}");
         flume.stop().await;
     }
     assert_eq!(house.texts("select kitty_id::text from report order by 1").await, ["1", "4"]);

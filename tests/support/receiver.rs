@@ -37,7 +37,7 @@ pub fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
     )
 }
 
-/// A `[[reaction]]` that calls this URL about orders, which nobody publishes.
+/// A `[[reaction]]` that calls this URL about orders, which no test publishes.
 pub fn reaction(url: &str) -> String {
     format!(
         "[[reaction]]\nname = \"ship\"\non = \"order.*\"\nurl = \"{url}\"\nallow_hosts = [\"127.0.0.1\"]\nsecret = \"{SECRET}\"\n"

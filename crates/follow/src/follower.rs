@@ -22,7 +22,7 @@ use chainflume_ops::health::Heartbeat;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 
-/// What a node says. Answers are in the order of the questions.
+/// What a node knows. Answers are in the order of the questions.
 pub trait ChainView: Send + Sync {
     /// Why it cannot be asked; a person reads it.
     type Error: Display + Send;
@@ -90,7 +90,7 @@ pub struct Follower<V, S> {
     lines: LogLimiter,
 }
 
-/// Transactions with what the node says of each.
+/// Transactions, each with the answers of the node.
 type Sighted = Vec<(TransactionWatch, TransactionSighting)>;
 
 impl<V: ChainView, S: Subject> Follower<V, S> {

@@ -1,4 +1,4 @@
-//! What becomes of a watched transaction, from what is stored of it and what the node says now. Pure.
+//! What becomes of a watched transaction, from what is stored of it and the answers of the node. Pure.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ pub struct TransactionWatch {
     pub unknown_for: Duration,
 }
 
-/// What the node says of a watched transaction now. What was not asked is `None`.
+/// The answers of the node about a watched transaction. What was not asked is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionSighting {
     /// Its receipt, where a canonical block has it.

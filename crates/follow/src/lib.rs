@@ -1,5 +1,5 @@
 //! Follows transactions on a chain. [`watch`] begins in the transaction of what it is about; [`Follower`] asks the node for a bounded
-//! batch of receipts a block, [`judge`] decides from what the node says, and each change reaches its [`Subject`] in the transaction
+//! batch of receipts a block, [`judge`] decides from the answers of the node, and each change reaches its [`Subject`] in the transaction
 //! that stores it. Nothing is kept in memory between two rounds, so a restart and a takeover change nothing.
 
 mod follower;

@@ -1,5 +1,5 @@
 //! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
-//! somebody listens, and kept for a bounded number of bytes. What is older is read in pages.
+//! a client listens, and kept for a bounded number of bytes. What is older is read in pages.
 
 mod balances;
 mod gap;
@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use gap::{Gap, Reason};
-pub use line::{Arrival, Delivery};
+pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
 pub use page::{Page, Start};
 pub use position::parse_position;
@@ -71,7 +71,7 @@ impl Feed {
     /// From the newest message on; nothing is read until [`Self::run`].
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The error of the database.
     pub async fn open(database: &Database, outbox: Outbox, settings: Settings) -> Result<Self, StoreError> {
         let newest = newest(&outbox).await?;
         Ok(Self {

@@ -12,5 +12,6 @@ pub mod push;
 pub mod server;
 /// Packets and clients of Socket.IO.
 pub mod socketio;
+mod tcp;
 /// Messages and clients of WebSocket.
 pub mod websocket;

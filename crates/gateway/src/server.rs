@@ -23,7 +23,6 @@ mod session;
 mod socket;
 mod socketio;
 mod sse;
-mod stall;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -87,7 +86,7 @@ pub struct ListenerSettings {
     /// Origins of web pages that may ask, exactly as browsers write them.
     #[serde(skip)]
     pub cors_origins: Vec<String>,
-    /// Rooms for everybody with a valid credential.
+    /// Rooms for every client with a valid credential.
     #[serde(skip)]
     pub public_rooms: PublicRooms,
     /// Connections at the same time.
@@ -130,7 +129,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Whether somebody else holds the address just now.
+    /// Whether another process holds the address just now.
     pub fn is_taken(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::AddrInUse
     }
@@ -184,7 +183,7 @@ impl PublicServer {
         self.address
     }
 
-    /// Answers until `stop`, and then until every client has been told to come again. May be called again when it has failed.
+    /// Answers until `stop`, and then until every client has been asked to come again. May be called again when it has failed.
     ///
     /// # Errors
     /// When the socket cannot be used.
@@ -320,7 +319,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A number that nobody can foresee, for names and for spreading clients; not for secrets.
+/// A number that cannot be foreseen, for names and for spreading clients; not for secrets.
 fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()

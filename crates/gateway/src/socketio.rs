@@ -6,6 +6,6 @@ mod packet;
 mod session;
 mod transport;
 
-pub use client::{EngineClient, Received, SendError};
+pub use client::{EngineClient, PacketSender, Received, SendError};
 pub use engine::{Engine, Settings};
 pub use packet::{ClientPacket, PacketEvent, ack, connected, disconnect, refused};

@@ -9,8 +9,8 @@ mod deflate;
 mod frame;
 mod handshake;
 
-pub use connection::{OutgoingText, WebSocketConnection, WebSocketError, WebSocketMessage};
-pub use deflate::deflate;
+pub use connection::{WebSocketConnection, WebSocketError, WebSocketMessage};
+pub use frame::text_frame;
 pub use handshake::{Handshake, NoHandshake, Upgrade};
 
 /// Texts that are ready are gathered up to about so many bytes into one write. No more: a writer waits ten seconds for each write, and a

@@ -1,4 +1,4 @@
-//! Hints against what our own node says: the events that the chain's loop stored. A hint is confirmed by a stored event of its
+//! Hints against the answers of our own node: the events that the chain's loop stored. A hint is confirmed by a stored event of its
 //! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one.
 
 mod follow;

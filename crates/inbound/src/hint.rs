@@ -1,5 +1,5 @@
-//! What a delivery says about a chain. Providers disagree about the shape of everything but a few names, so the body is searched:
-//! an object that names a transaction is a hint, and takes from the objects around it what it does not say itself.
+//! What a delivery reports about a chain. Providers disagree about the shape of everything but a few names, so the body is searched:
+//! an object that names a transaction is a hint, and takes from the objects around it what it does not have itself.
 
 use std::collections::HashSet;
 
@@ -57,7 +57,7 @@ pub struct HintLog {
     pub index: Option<u64>,
 }
 
-/// A transaction, or one log of it, that a provider says it saw.
+/// A transaction, or one log of it, that a provider reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryHint {
     /// What happened.
@@ -125,7 +125,7 @@ fn search(value: &Value, around: Surroundings, name: &str, found: &mut Vec<Deliv
 
 fn surroundings(fields: &Map<String, Value>, around: Surroundings, name: &str) -> Surroundings {
     let is_block = matches!(name, "block" | "blocks");
-    // A block, or a transaction, may stand beside the log as an object of its own.
+    // A block, or a transaction, may be beside the log as an object of its own.
     let beside = |object: &str, field: &str| fields.get(object).and_then(|object| object.get(field));
     let block = any(fields, &["blockNumber", "block_number", "blockNum"])
         .or_else(|| beside("block", "number"))
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn each_provider_says_the_same_in_its_own_shape() {
+    fn each_provider_reports_the_same_in_its_own_shape() {
         let topics = json!([TRANSFER, topic(1), topic(2)]);
         let alchemy = json!({ "webhookId": "wh_1", "id": "whevt_1", "type": "ADDRESS_ACTIVITY", "event": {
             "network": "ETH_MAINNET", "activity": [{ "fromAddress": TOKEN, "blockNum": "0x10", "hash": TX, "category": "token",
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(read(&alchemy), [transfer(Some(3), Some(B256::repeat_byte(0xbb)))]);
         assert_eq!(read(&custom), [transfer(Some(3), Some(B256::repeat_byte(0xbb)))]);
         assert_eq!(read(&quicknode), [transfer(Some(3), Some(B256::repeat_byte(0xbb)))]);
-        // The block of Moralis stands beside the logs, not around them.
+        // The block of Moralis is beside the logs, not around them.
         assert_eq!(read(&moralis), [transfer(Some(3), Some(B256::repeat_byte(0xbb)))]);
         let coinbase = json!({ "id": "evt", "eventType": "onchain.activity.detected", "data": { "network": "base-mainnet",
             "transaction_hash": TX, "block_number": 16, "contract_address": TOKEN } });

@@ -92,7 +92,7 @@ impl fmt::Debug for InboundDeliveries {
     }
 }
 
-/// What a delivery says that was stored just now.
+/// The content of a delivery that was stored just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewHints {
     /// Name of its endpoint.
@@ -105,7 +105,7 @@ pub struct NewHints {
     pub transactions: Vec<B256>,
 }
 
-/// Called with what a new delivery says; must not block.
+/// Called with the content of a new delivery; must not block.
 pub type WakeChain = Arc<dyn Fn(NewHints) + Send + Sync>;
 
 impl InboundDeliveries {

@@ -1,5 +1,5 @@
 //! Signed webhooks of providers. A delivery is verified over its raw bytes ([`verify`]), stored raw ([`InboundDeliveries`]), and read for what
-//! it says about a chain ([`hints`]). A hint proves nothing: it wakes the chain, and [`Comparison`] compares it with the events that
+//! it reports about a chain ([`hints`]). A hint proves nothing: it wakes the chain, and [`Comparison`] compares it with the events that
 //! our own node made the daemon store.
 
 mod compare;

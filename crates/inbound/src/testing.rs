@@ -53,7 +53,7 @@ pub fn delivery(id: &str, block: u64, transfers: u64) -> Vec<u8> {
     json!({ "id": id, "event": { "activity": logs } }).to_string().into_bytes()
 }
 
-/// Wakes nobody.
+/// Wakes no chain.
 pub fn quiet() -> WakeChain {
     Arc::new(|_| {})
 }

@@ -182,7 +182,7 @@ fn signed_by_any(
     parts: &[&[u8]],
     signature: &[u8],
 ) -> Result<(), SignatureRefusal> {
-    // Each secret is tried, whichever fits: how long it takes does not say which one does.
+    // Each secret is tried, whichever fits: the time does not show which one does.
     let fits = secrets.iter().filter(|secret| secret.has_signed(parts, signature)).count();
     if fits > 0 { Ok(()) } else { Err(SignatureRefusal::Mismatch) }
 }
@@ -223,7 +223,7 @@ fn hashed(body: &[u8]) -> VerifiedDelivery<'_> {
     VerifiedDelivery { id: digest_of(body), body: Cow::Borrowed(body) }
 }
 
-/// Whether it can stand for a delivery: 1 to 255 printable characters of ASCII.
+/// Whether it can identify a delivery: 1 to 255 printable characters of ASCII.
 fn is_id(id: &str) -> bool {
     (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -130,7 +130,7 @@ impl Auditor {
     /// The provider that gave the first look, as far as that is known: the one in use now.
     fn live_provider(&self) -> Option<String> {
         let chain = self.board.chains().remove(self.chain())?;
-        chain.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
+        chain.node.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
     }
 
     /// The source's final blocks that were not compared yet, below those that are still to be read themselves.

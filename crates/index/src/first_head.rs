@@ -41,7 +41,7 @@ impl IndexSession<'_> {
                 tracing::warn!(chain = %self.chain.settings.name, host = self.node.host(), "{waits}");
             }
         }
-        self.chain.board.chain(&self.chain.settings.name, |chain| chain.unpublished = waits);
+        self.chain.board.chain(&self.chain.settings.name, |chain| chain.notices.unpublished = waits);
         Ok(decided.is_some() && awaited.start)
     }
 }

@@ -42,7 +42,7 @@ impl IndexSession<'_> {
         self.followed_sources.comparison = comparison;
         self.followed_sources.decisions_checked_at = Some(Instant::now());
         let gone = self.followed_sources.comparison.gone.iter().map(ToString::to_string).collect();
-        self.chain.board.chain(&self.chain.settings.name, |chain| chain.notes = gone);
+        self.chain.board.chain(&self.chain.settings.name, |chain| chain.notices.past_sources = gone);
     }
 
     /// Sets a source aside that follows what another source holds. Returns whether that was the error; other sources continue.

@@ -85,9 +85,9 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
         metrics::step_error(&chain, error.kind());
         let mut errors = 0;
         board.chain(&chain, |health| {
-            health.consecutive_errors += 1;
-            errors = health.consecutive_errors;
-            health.last_error = Some(error.to_string());
+            health.errors.consecutive += 1;
+            errors = health.errors.consecutive;
+            health.errors.last = Some(error.to_string());
         });
         if let Some(suppressed) = troubles.failed(error.kind().as_str(), errors, false) {
             let suppressed = suppressed.field();

@@ -37,7 +37,7 @@ impl IndexSession<'_> {
             self.wake = HeadNotifier::new(&self.chain.settings, self.chain.pool.live_settings());
             self.node = live;
             let host = self.node.host().to_owned();
-            self.chain.board.chain(&self.chain.settings.name, |chain| chain.provider = Some(host));
+            self.chain.board.chain(&self.chain.settings.name, |chain| chain.node.provider = Some(host));
             // The errors of the last provider with its newest blocks do not count against the new one.
             (self.observed.tags_at, self.pending) = (None, PendingProgress::default());
             self.forget();

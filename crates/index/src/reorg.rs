@@ -187,7 +187,7 @@ impl IndexSession<'_> {
     fn report_reorg(&self, to: BlockId, undone: u64) {
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             let depth =
-                chain.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
+                chain.heads.confirmed.map_or(0, |confirmed| confirmed.saturating_sub(to.number)).min(undone);
             if depth > 0 {
                 chain.deep_reorg = Some(DeepReorg { depth, at: Instant::now() });
             }

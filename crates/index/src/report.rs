@@ -10,7 +10,7 @@ use super::snapshot::ChainSnapshot;
 use chainflume_core::canon::Heads;
 use chainflume_core::domain::causes;
 use chainflume_node::HeadSource;
-use chainflume_ops::health::{ChainState, SourceHealth, SourceIdle};
+use chainflume_ops::health::{ChainHeads, ChainState, SourceHealth, SourceIdle};
 use chainflume_ops::metrics;
 
 impl IndexSession<'_> {
@@ -81,16 +81,19 @@ impl IndexSession<'_> {
     pub(super) fn report_heads(&self, heads: &Heads) {
         let (confirmed, final_number) = (self.chain.policy.confirmed(heads), self.final_number());
         let pushed = self.wake.state() == HeadSource::Pushed;
-        let head_time = self.observed.newest.map(|head| head.timestamp);
+        let latest_time = self.observed.newest.map(|head| head.timestamp);
         let node_behind = self.node_behind(heads);
         self.chain.board.chain(&self.chain.settings.name, |chain| {
-            if chain.head != Some(heads.latest) {
-                chain.head_moved_at = Instant::now();
-            }
-            (chain.head, chain.confirmed, chain.final_number, chain.pushed) =
-                (Some(heads.latest), confirmed, final_number, pushed);
-            chain.head_time = head_time;
-            chain.node_behind = node_behind;
+            let has_moved = chain.heads.latest != Some(heads.latest);
+            chain.heads = ChainHeads {
+                latest: Some(heads.latest),
+                latest_time,
+                moved_at: if has_moved { Instant::now() } else { chain.heads.moved_at },
+                confirmed,
+                final_number,
+                node_behind,
+                pushed,
+            };
         });
     }
 
@@ -113,12 +116,12 @@ impl IndexSession<'_> {
             // While live blocks are read the state stays: a start near the head is not history.
             if chain.state != state
                 && !(live && chain.state == ChainState::Syncing)
-                && chain.consecutive_errors == 0
+                && chain.errors.consecutive == 0
             {
                 chain.state = state;
                 // After an error the state is the old one, and "recovered" was logged.
                 if logged.replace(state) != Some(state) {
-                    tracing::info!(chain = %self.chain.settings.name, head = chain.head, "chain is {}", state.as_str());
+                    tracing::info!(chain = %self.chain.settings.name, head = chain.heads.latest, "chain is {}", state.as_str());
                 }
             }
         });
@@ -128,7 +131,7 @@ impl IndexSession<'_> {
         let (usage, providers) = (usage(&self.chain.pool), provider_health(&self.chain.pool));
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             chain.alive_at = Instant::now();
-            (chain.rpc, chain.providers) = (usage, providers);
+            (chain.node.rpc, chain.node.providers) = (usage, providers);
         });
     }
 
@@ -136,9 +139,9 @@ impl IndexSession<'_> {
     pub(super) fn report_success(&self) -> bool {
         let mut ended = false;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
-            ended = std::mem::take(&mut chain.consecutive_errors) > 0;
+            ended = std::mem::take(&mut chain.errors.consecutive) > 0;
             if ended {
-                (chain.last_error, chain.last_error_kind) = (None, None);
+                (chain.errors.last, chain.errors.last_kind) = (None, None);
             }
         });
         if ended && self.chain.troubles.ended() {
@@ -157,11 +160,11 @@ impl IndexSession<'_> {
         let text = causes(error);
         let (mut errors, mut news) = (0, false);
         self.chain.board.chain(&self.chain.settings.name, |chain| {
-            chain.consecutive_errors += 1;
-            errors = chain.consecutive_errors;
-            news = chain.last_error.as_ref() != Some(&text);
+            chain.errors.consecutive += 1;
+            errors = chain.errors.consecutive;
+            news = chain.errors.last.as_ref() != Some(&text);
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
-            (chain.last_error, chain.last_error_kind) = (Some(text.clone()), Some(error.kind()));
+            (chain.errors.last, chain.errors.last_kind) = (Some(text.clone()), Some(error.kind()));
         });
         if let Some(suppressed) = self.chain.troubles.failed(error.kind().as_str(), errors, news) {
             let (chain, suppressed) = (&self.chain.settings.name, suppressed.field());

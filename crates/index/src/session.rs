@@ -131,7 +131,7 @@ impl<'a> IndexSession<'a> {
         let (node, past) = (chain.pool.live(), chain.pool.history());
         let wake = HeadNotifier::new(&chain.settings, chain.pool.live_settings());
         let host = node.host().to_owned();
-        chain.board.chain(&chain.settings.name, |health| health.provider = Some(host));
+        chain.board.chain(&chain.settings.name, |health| health.node.provider = Some(host));
         Self {
             chain,
             epoch,

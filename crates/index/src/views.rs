@@ -36,7 +36,7 @@ impl IndexSession<'_> {
                 tracing::warn!(%chain, "{trouble}; events are stored all the same");
             }
             metrics::views_missing(&chain, troubles.len() as u64);
-            board.chain(&chain, |health| health.view_troubles = troubles);
+            board.chain(&chain, |health| health.notices.views = troubles);
         });
         // What takes longer is looked at with each step.
         let _made_in_time = tokio::time::timeout(MOMENT, making.ended()).await;

@@ -55,7 +55,7 @@ impl ChainIndexer {
         let IndexerParts { settings, policy, record, translator, store, board } = parts;
         let pool = Pool::new(&settings)?;
         let host = pool.live().host().to_owned();
-        board.chain(&settings.name, |chain| chain.provider = Some(host));
+        board.chain(&settings.name, |chain| chain.node.provider = Some(host));
         Ok(Self {
             settings,
             policy,

@@ -2,6 +2,7 @@
 //! write it, every part reads it. Ages are computed when they are read, so that they grow during a stall.
 
 mod audits;
+mod chain;
 mod contracts;
 mod database;
 mod heartbeat;
@@ -15,10 +16,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::Notify;
 
 pub use audits::AuditHealth;
+pub use chain::{
+    ChainHeads, ChainHealth, ChainNotices, ChainState, DeepReorg, ErrorRun, MethodHealth, NodeUse,
+    ProviderHealth,
+};
 pub use contracts::ContractHealth;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::wait_beating;
@@ -30,191 +34,8 @@ pub use throughput::{Rate, Throughput};
 /// A loop of a chain or a sink hangs if it has not turned for this long: each request and each pause in it is shorter.
 pub const HUNG_AFTER: Duration = Duration::from_secs(60);
 
-/// The state of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChainState {
-    /// Has not yet called its node or its database.
-    Starting,
-    /// Reads history.
-    Syncing,
-    /// All sources follow the head.
-    Live,
-    /// The last step failed; it is retried.
-    Failing,
-    /// Stopped for good: operator action required.
-    Stopped,
-    /// Another instance leads; this one waits for the lease.
-    Standby,
-}
-
-impl ChainState {
-    /// All states, for metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Syncing, Self::Live, Self::Failing, Self::Stopped, Self::Standby];
-
-    /// The word in metrics and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Syncing => "syncing",
-            Self::Live => "live",
-            Self::Failing => "failing",
-            Self::Stopped => "stopped",
-            Self::Standby => "standby",
-        }
-    }
-}
-
-/// A reorg deeper than the confirmations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeepReorg {
-    /// Confirmed blocks undone.
-    pub depth: u64,
-    /// When it was detected.
-    pub at: Instant,
-}
-
-/// One chain, as the spine last reported it.
-#[derive(Clone, Debug)]
-pub struct ChainHealth {
-    /// When this process started the chain.
-    pub since: Instant,
-    /// Its state.
-    pub state: ChainState,
-    /// Host of the present node; no other part of its URL.
-    pub provider: Option<String>,
-    /// Newest block the node knows.
-    pub head: Option<u64>,
-    /// Timestamp of the head, in seconds since the Unix epoch.
-    pub head_time: Option<u64>,
-    /// Highest confirmed block.
-    pub confirmed: Option<u64>,
-    /// Number of blocks by which its node is below the stored blocks; 0 within the accepted lag of a backend.
-    pub node_behind: u64,
-    /// Why new sources publish nothing yet, if they wait for their node to sync.
-    pub unpublished: Option<String>,
-    /// Highest final block.
-    pub final_number: u64,
-    /// When the head last moved.
-    pub head_moved_at: Instant,
-    /// Whether the WebSocket announces heads; otherwise the daemon polls.
-    pub pushed: bool,
-    /// When the loop last turned. It turns even while node and database are unreachable.
-    pub alive_at: Instant,
-    /// Errors since the last success.
-    pub consecutive_errors: u64,
-    /// The last error, until a step succeeds.
-    pub last_error: Option<String>,
-    /// The kind of that error, as in metrics.
-    pub last_error_kind: Option<crate::metrics::StepErrorKind>,
-    /// The last reorg in this process that retracted published events.
-    pub deep_reorg: Option<DeepReorg>,
-    /// Typed views that could not be made, each with its remedy; no other part depends on them.
-    pub view_troubles: Vec<String>,
-    /// Its sources.
-    pub sources: Vec<SourceHealth>,
-    /// Differences of sources that are stored and no longer configured.
-    pub notes: Vec<String>,
-    /// Name of its lease, if it has one.
-    pub lease: Option<String>,
-    /// Use of the JSON-RPC methods.
-    pub rpc: Vec<MethodHealth>,
-    /// Its providers, in the order of the configuration.
-    pub providers: Vec<ProviderHealth>,
-}
-
-/// The state of a provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderHealth {
-    /// Its name, or its host.
-    pub name: String,
-    /// `any`, `live`, `history` or `audit`.
-    pub role: &'static str,
-    /// Whether the newest blocks are read from it.
-    pub live: bool,
-    /// Whether old blocks are read from it.
-    pub history: bool,
-    /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
-    pub state: &'static str,
-    /// Its newest block at the last probe; `None` if the chain has only one provider.
-    pub head: Option<u64>,
-    /// Number of blocks that the other providers have and this one lacks.
-    pub behind: u64,
-    /// Usual time of an answer.
-    pub latency: Option<std::time::Duration>,
-    /// Failed requests since the start.
-    pub failures: u64,
-    /// The last failure, until a request succeeds.
-    pub last_error: Option<String>,
-    /// Use of the JSON-RPC methods.
-    pub rpc: Vec<MethodHealth>,
-}
-
-/// Use of one JSON-RPC method since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MethodHealth {
-    /// Its name.
-    pub method: &'static str,
-    /// Calls.
-    pub requests: u64,
-    /// Calls without a usable answer.
-    pub failed: u64,
-    /// Compute units by the configured table.
-    pub compute_units: u64,
-}
-
-impl ChainHealth {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            since: now,
-            state: ChainState::Starting,
-            provider: None,
-            head: None,
-            head_time: None,
-            confirmed: None,
-            node_behind: 0,
-            unpublished: None,
-            final_number: 0,
-            head_moved_at: now,
-            pushed: false,
-            alive_at: now,
-            consecutive_errors: 0,
-            last_error: None,
-            last_error_kind: None,
-            deep_reorg: None,
-            view_troubles: Vec::new(),
-            sources: Vec::new(),
-            notes: Vec::new(),
-            lease: None,
-            rpc: Vec::new(),
-            providers: Vec::new(),
-        }
-    }
-
-    /// A lease turn begins, of this instance or (as [`ChainState::Standby`]) of another one: resets the state of the
-    /// last turn.
-    pub fn turn(&mut self, state: ChainState) {
-        let sources = std::mem::take(&mut self.sources);
-        *self = Self {
-            state,
-            provider: self.provider.take(),
-            rpc: std::mem::take(&mut self.rpc),
-            lease: self.lease.take(),
-            sources: sources.into_iter().map(SourceHealth::anew).collect(),
-            ..Self::new()
-        };
-    }
-
-    /// The largest lag of its sources.
-    pub fn lag(&self) -> u64 {
-        self.sources.iter().map(|source| source.lag(self.confirmed)).max().unwrap_or(0)
-    }
-}
-
 /// The database, at the last probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatabaseHealth {
     /// Whether a write succeeded.
     pub writable: bool,

@@ -37,7 +37,7 @@ pub enum TlsFault {
     ClientCertificate,
 }
 
-/// Parts of what rustls says. The first that fits counts.
+/// Parts of the errors of rustls. The first that fits counts.
 const FAULTS: [(&str, TlsFault); 8] = [
     ("No CA certificates", TlsFault::NoAuthorities),
     ("UnknownIssuer", TlsFault::UnknownAuthority),

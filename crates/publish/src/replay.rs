@@ -42,8 +42,8 @@ pub struct FactReplay {
 /// Bytes of payloads read at once, so that a few enormous ones cannot fill the memory.
 const PAGE_BYTES: i64 = 8 << 20;
 
-/// The events of a query, `$1` to `$7`. What a reorg took away is not so, and what a reorg may still take away would not be retracted
-/// on streams of a replay's own.
+/// The events of a query, `$1` to `$7`. What a reorg took away is left out. So is what a reorg may still take
+/// away: on streams of a replay's own it would not be retracted.
 fn events() -> String {
     format!(
         "domain_events e where e.seq > $1 and ($2::text[] = '{{}}' or e.type = any($2)) \

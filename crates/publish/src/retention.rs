@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use chainflume_db::transaction::begin_brief;
 use chainflume_db::{Database, StoreError};
 
-/// Whether a reorg may still take away what an event `e` says: it is of a block that is not final. A condition in SQL.
+/// Whether a reorg may still take away the fact of an event `e`: it is of a block that is not final. A condition in SQL.
 pub(crate) const UNDECIDED: &str = "exists (select from limit_crossings l join chains h on h.chain_id = l.chain_id \
      where l.event_id = e.id and l.block_number > coalesce(h.final_number, -1))";
 

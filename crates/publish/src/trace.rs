@@ -12,7 +12,7 @@ use chainflume_core::domain::MessageState;
 use chainflume_db::StoreError;
 use chainflume_db::convert::unsigned;
 
-/// Messages of one tree at most; the answer says when there are more.
+/// Messages of one tree at most; the answer shows when there are more.
 const MAX_NODES: usize = 1_000;
 /// Steps from a message to what is related to it, and on from there: a loop of reactions ends long before.
 const MAX_STEPS: usize = 32;
@@ -30,7 +30,7 @@ struct TraceNode {
     timestamp: String,
     /// Its number; `None` of a change of an activity.
     seq: Option<u64>,
-    /// Whether a reorg took away what it says.
+    /// Whether a reorg took its fact away.
     is_withdrawn: bool,
 }
 

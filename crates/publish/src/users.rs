@@ -125,7 +125,7 @@ impl Publisher {
         Ok(WrittenUser { is_new: inserted.rows_affected() == 1 && own == id, id: own, position })
     }
 
-    /// A person as JSON, with what the chain says of the wallets.
+    /// A person as JSON, with the wallets as the chain has them.
     ///
     /// # Errors
     /// A database error.

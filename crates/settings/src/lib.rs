@@ -28,6 +28,6 @@ mod secret;
 mod units;
 
 pub use fault::Fault;
-pub use read::{PATH, duration, limit, number, path, size, text, texts};
+pub use read::{NUMBER_OR_WORD, PATH, duration, limit, number, number_or_word, path, size, text, texts};
 pub use secret::Secret;
 pub use units::{GIB, KIB, MIB, parse_duration, parse_size, within};

@@ -1,6 +1,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use super::units::{parse_duration, parse_size, within};
 
 /// The name by which [`path`] asks for a path: `config` takes it relative to the folder of its file.
 pub const PATH: &str = "Path";
+
+/// The name by which [`number_or_word`] asks for a value: `config` gives it each string, also an empty one, or a number.
+pub const NUMBER_OR_WORD: &str = "NumberOrWord";
 
 /// A whole number from `LOW` to `HIGH`.
 ///
@@ -27,6 +31,23 @@ where
     let number = within(number, &(i128::from(LOW)..=i128::from(HIGH)), |number| number.to_string());
     let number = number.map(|number| u64::try_from(number).unwrap_or(HIGH)).map_err(D::Error::custom)?;
     T::try_from(number).map_err(|_| D::Error::custom("does not fit this machine"))
+}
+
+/// A whole number from `LOW` to `HIGH`, also as a string, or one of some words.
+///
+/// # Errors
+/// As [`number`]. For a string that is neither, `remedy` is what to do.
+pub fn number_or_word<'de, const LOW: u64, const HIGH: u64, D, T>(
+    deserializer: D,
+    of_number: fn(u64) -> T,
+    (words, remedy): (&[(&str, T)], &str),
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Copy,
+{
+    let visitor = NumberOrWord { bounds: LOW..=HIGH, of_number, words, remedy };
+    deserializer.deserialize_newtype_struct(NUMBER_OR_WORD, visitor)
 }
 
 /// A whole number up to `HIGH`, where 0 is no limit.
@@ -101,6 +122,35 @@ impl Visitor<'_> for Whole {
 
     fn visit_i128<E: Error>(self, number: i128) -> Result<i128, E> {
         Ok(number)
+    }
+}
+
+struct NumberOrWord<'w, T> {
+    bounds: RangeInclusive<u64>,
+    of_number: fn(u64) -> T,
+    words: &'w [(&'w str, T)],
+    remedy: &'w str,
+}
+
+impl<T: Copy> Visitor<'_> for NumberOrWord<'_, T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number or a word")
+    }
+
+    fn visit_i128<E: Error>(self, number: i128) -> Result<T, E> {
+        let wide = i128::from(*self.bounds.start())..=i128::from(*self.bounds.end());
+        let number = within(number, &wide, |number| number.to_string()).map_err(E::custom)?;
+        Ok((self.of_number)(u64::try_from(number).unwrap_or(*self.bounds.end())))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        if let Ok(number) = text.parse() {
+            return within(number, &self.bounds, u64::to_string).map(self.of_number).map_err(E::custom);
+        }
+        let known = self.words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        known.ok_or_else(|| E::custom(Fault::new("is not known here", self.remedy)))
     }
 }
 

@@ -2,12 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer};
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use chainflume_core::domain::{
-    AddressSet, B256, ChainComparison, ConfiguredSource, EventKind, FollowedEvent, KindIndex, Projection,
-    StartBlock,
+    AddressSet, B256, BlockRef, ChainComparison, ConfiguredSource, EventKind, FollowedEvent, KindIndex,
+    Projection, StartBlock,
 };
 
 use super::Store;
@@ -17,6 +18,7 @@ use chainflume_db::Epoch;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
 use chainflume_db::transaction::Tx;
+use chainflume_settings::number_or_word;
 
 /// A chain as configured.
 #[derive(Clone, Debug)]
@@ -53,14 +55,23 @@ pub struct SourceRecord {
 }
 
 /// From where on a source's events are announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishFrom {
     /// What comes after the head that is seen first: no consumer wants a notification about last year.
+    #[default]
     Head,
     /// Everything.
     Start,
     /// This block and what comes after.
     Block(u64),
+}
+
+impl<'de> Deserialize<'de> for PublishFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = [("head", Self::Head), ("start", Self::Start)];
+        let remedy = "write \"head\", \"start\" or a block number";
+        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Block, (&words, remedy))
+    }
 }
 
 /// One chain of the store, opened for writing. Cheap to clone.

@@ -98,7 +98,7 @@ impl DemoWatch {
             let new = events.saturating_sub(self.last_events);
             print_line!(
                 "  head {}  stored {}  events {} (+{new})",
-                HumanCount(chain.head.unwrap_or(0)),
+                HumanCount(chain.heads.latest.unwrap_or(0)),
                 HumanCount(tip.unwrap_or(0)),
                 HumanCount(events)
             );
@@ -112,7 +112,7 @@ impl DemoWatch {
         let until = Instant::now() + limit;
         while Instant::now() < until {
             if self.chain().is_some_and(|chain| {
-                !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.consecutive_errors == 0
+                !chain.sources.is_empty() && tip(&chain) == Some(number) && chain.errors.consecutive == 0
             }) {
                 return Ok(());
             }

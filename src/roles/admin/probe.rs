@@ -106,7 +106,7 @@ fn note_clock(board: &Board, ahead: f64) {
 /// The probe's row fits into a page that is there. Where the disk is full, the writer that needs another page reports it.
 fn disk_full(board: &Board) -> Option<String> {
     const WORDS: &str = "No space left on device";
-    let mut errors = board.chains().into_values().filter_map(|chain| chain.last_error);
+    let mut errors = board.chains().into_values().filter_map(|chain| chain.errors.last);
     errors.find(|error| error.contains(WORDS))
 }
 
@@ -134,10 +134,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_database_that_takes_no_writes() {
         let board = Board::default();
-        board.chain("dev", |chain| chain.last_error = Some("the node is away".to_owned()));
+        board.chain("dev", |chain| chain.errors.last = Some("the node is away".to_owned()));
         assert_eq!(disk_full(&board), None);
         let full = "database: could not extend file \"base/1/2\": No space left on device";
-        board.chain("other", |chain| chain.last_error = Some(full.to_owned()));
+        board.chain("other", |chain| chain.errors.last = Some(full.to_owned()));
         assert_eq!(disk_full(&board).as_deref(), Some(full));
         report(&board, disk_full(&board), 0, &OpenLetters::default());
         let database = board.database().expect("it was reported");

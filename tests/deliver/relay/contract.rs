@@ -31,7 +31,7 @@ pub trait Fixture {
     async fn refuse(&mut self) -> bool;
     async fn mend(&mut self);
     /// Whether the sink learns which messages had been there; a receiver of webhooks keeps that to itself.
-    fn tells_repeats(&self) -> bool {
+    fn returns_repeats(&self) -> bool {
         true
     }
 }
@@ -89,7 +89,7 @@ async fn keeps_the_contract(mut fixture: impl Fixture) {
     assert_eq!(fixture.there().await, by_type(1..=20), "each once and in order");
 
     let delivered = sink.deliver(&envelopes(15..=30)).await.expect("takes the new ones");
-    let repeats = if fixture.tells_repeats() { (15..=20).collect() } else { vec![] };
+    let repeats = if fixture.returns_repeats() { (15..=20).collect() } else { vec![] };
     assert_eq!(delivered, Delivered { upto: 30, repeats }, "repeats count as delivered");
     assert_eq!(fixture.there().await, by_type(1..=30), "repeats are refused");
     assert_eq!(resume(&mut sink, 30).await.expect("answers"), 30, "nothing is lost");
@@ -155,7 +155,7 @@ async fn the_in_process_sink_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_slow_listener_holds_up_nobody_and_is_told_what_it_missed() {
+async fn a_slow_listener_delays_no_other_and_learns_what_it_missed() {
     let bus = Bus::default();
     let mut slow = bus.subscribe();
     let mut sink = InProcess::new(bus.clone());
@@ -236,7 +236,7 @@ impl Fixture for Receiver {
         self.answers(204);
     }
 
-    fn tells_repeats(&self) -> bool {
+    fn returns_repeats(&self) -> bool {
         false
     }
 }

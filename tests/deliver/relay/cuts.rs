@@ -48,11 +48,11 @@ impl House {
         let messages = published(&self.server).await;
         assert_eq!(fold(&messages), canonical(&self.pool).await);
         assert_eq!(fold_users(&messages), Ok(users(&self.pool).await));
-        let told: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
+        let published: Vec<String> = sqlx::query_scalar("select message from outbox order by seq")
             .fetch_all(&self.pool)
             .await
             .expect("reads");
-        assert_eq!(messages, told, "each message once, as it was committed");
+        assert_eq!(messages, published, "each message once, as it was committed");
     }
 
     async fn stop(self) {

@@ -34,7 +34,7 @@ async fn one(daemon: &Daemon, sample: &str) -> f64 {
 }
 
 /// How many messages there are by type and state, as the counter names them.
-async fn told(pool: &PgPool) -> BTreeMap<String, f64> {
+async fn counts(pool: &PgPool) -> BTreeMap<String, f64> {
     let rows: Vec<(String, f64)> = sqlx::query_as(
         "select '{sink=\"redis\",type=\"' || type || '\",state=\"' || state || '\"}', count(*)::float8 \
          from outbox group by 1",
@@ -48,7 +48,7 @@ async fn told(pool: &PgPool) -> BTreeMap<String, f64> {
 const PUBLISHED: &str = "chainflume_messages_published_total";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_tell_what_was_sent_refused_kept_and_put_aside() {
+async fn metrics_count_what_was_sent_refused_kept_and_put_aside() {
     let (url, server) = (postgres::database().await, RedisServer::start());
     let pool = connect(&url).await;
     let (chain, node) = devchain(17, 20).await;
@@ -68,7 +68,7 @@ async fn metrics_tell_what_was_sent_refused_kept_and_put_aside() {
     while samples(&daemon, PUBLISHED).await.values().sum::<f64>() < all {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let expected = told(&pool).await;
+    let expected = counts(&pool).await;
     assert!(expected.keys().any(|labels| labels.contains("retracted")), "{expected:?}");
     assert_eq!(samples(&daemon, PUBLISHED).await, expected);
     assert_eq!(one(&daemon, "chainflume_commit_to_publish_seconds_count{sink=\"redis\"}").await, all);

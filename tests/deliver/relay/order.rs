@@ -168,7 +168,7 @@ type Place = (u64, u64, String);
 
 /// Of each aggregate: what is confirmed lies above all that remains, and what is retracted is the topmost that does.
 fn in_order(messages: &[String]) {
-    let mut standing: BTreeMap<(String, String), Vec<Place>> = BTreeMap::new();
+    let mut current: BTreeMap<(String, String), Vec<Place>> = BTreeMap::new();
     for message in messages {
         let message: Value = serde_json::from_str(message).expect("json");
         let word = |key: &str| message[key].as_str().expect("text").to_owned();
@@ -177,7 +177,7 @@ fn in_order(messages: &[String]) {
         }
         let number = |key: &str| message["metadata"][key].as_u64().expect("a number");
         let place = (number("blockNumber"), number("logIndex"), word("id"));
-        let stack = standing.entry((word("aggregateType"), word("aggregateId"))).or_default();
+        let stack = current.entry((word("aggregateType"), word("aggregateId"))).or_default();
         match word("state").as_str() {
             "confirmed" => {
                 assert!(stack.last().is_none_or(|top| top < &place), "confirmed out of order: {message}");

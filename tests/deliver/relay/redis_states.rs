@@ -123,7 +123,7 @@ async fn a_server_that_loads_its_data_is_not_taken_for_empty() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_right_is_told_where_they_are_listed() {
+async fn a_missing_right_is_an_error_that_names_the_list_of_rights() {
     let server = RedisServer::start();
     server.run::<()>("ACL SETUSER weak on >word ~* &* -@all +eval +xinfo|stream +xrange +publish").await;
     let mut sink = RedisSink::new(settings(server.url().replace("://", "://weak:word@"))).expect("a url");

@@ -42,7 +42,7 @@ async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
     let ground = Ground::new(&webhook("crm", &receiver, &format!("{FAST}retry_attempts = 1\n"))).await;
     let desk = Desk::new(&ground);
     receiver.rule(|got| Reply::status(if got.seq() == 1 { 400 } else { 200 }));
-    ground.say("user.updated", &["a", "a", "b"]).await;
+    ground.publish("user.updated", &["a", "a", "b"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 2).await;
     ground.until_count("dead_letters where resolved_at is null", 1).await;
@@ -58,7 +58,7 @@ async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
     receiver.answers(200);
     let retry = ["dead-letters", "retry", &id, "--json"];
     let (one, two, three) = tokio::join!(desk.json(&retry), desk.json(&retry), desk.json(&retry));
-    let words = [&one, &two, &three].map(|said| said["outcome"].as_str().unwrap_or_default());
+    let words = [&one, &two, &three].map(|message| message["outcome"].as_str().unwrap_or_default());
     assert_eq!(words.iter().filter(|word| **word == "queued").count(), 1, "{words:?}");
     ground.until_taken(&receiver, 3).await;
     ground.until_count("deliveries", 0).await;
@@ -76,7 +76,7 @@ async fn a_delivery_that_dies_again_is_the_same_letter_open_again() {
     let ground = Ground::new(&webhook("crm", &receiver, &format!("{FAST}retry_attempts = 1\n"))).await;
     let desk = Desk::new(&ground);
     receiver.answers(400);
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     let relays = ground.start().await;
     ground.until_count("dead_letters where resolved_at is null and attempts = 1", 1).await;
     let (code, out, _) = desk.run(&["dead-letters", "retry", "--all"]).await;
@@ -103,7 +103,7 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
     assert_eq!((receiver.looks(), receiver.got().len()), (1, 0));
 
     receiver.answers(410);
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     let relays = ground.start().await;
     relays.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
     let listed = desk.json(&["webhooks", "list", "--json"]).await;
@@ -140,7 +140,7 @@ async fn what_waits_for_an_endpoint_is_retried_at_once_by_a_command() {
     let ground = Ground::new(&webhook("crm", &receiver, "retry_schedule = [\"1h\"]\n")).await;
     let desk = Desk::new(&ground);
     receiver.answers(500);
-    ground.say("user.updated", &["a", "a"]).await;
+    ground.publish("user.updated", &["a", "a"]).await;
     let relays = ground.start().await;
     ground.until_count("deliveries where attempts = 1", 1).await;
     ground.until_count("sink_states where paused_until > now() + interval '4 minutes'", 1).await;

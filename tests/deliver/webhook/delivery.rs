@@ -14,7 +14,7 @@ async fn deliveries_are_signed_by_each_secret_with_an_id_each() {
     let receiver = Receiver::start().await;
     let secrets = format!("secret = [\"{NEW_SECRET}\", \"{SECRET}\"]\n");
     let ground = Ground::new(&webhook("crm", &receiver, &secrets)).await;
-    ground.say("user.updated", &["a", "b", "a", "c"]).await;
+    ground.publish("user.updated", &["a", "b", "a", "c"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 4).await;
     let got = receiver.got();
@@ -31,7 +31,7 @@ async fn an_undeliverable_message_holds_its_kind_and_gives_way() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
-    ground.say("user.updated", &["a", "sick", "b", "sick", "c", "sick"]).await;
+    ground.publish("user.updated", &["a", "sick", "b", "sick", "c", "sick"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 5).await;
     let taken = receiver.taken();
@@ -62,7 +62,7 @@ async fn where_a_delivery_is_on_the_schedule_outlives_restarts() {
     let schedule = "retry_schedule = [\"300ms\", \"300ms\", \"300ms\"]\n";
     let ground = Ground::new(&webhook("crm", &receiver, schedule)).await;
     receiver.answers(500);
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     for tries in 1..=4 {
         let relays = ground.start().await;
         until("it is tried", || receiver.got().len() >= tries).await;
@@ -88,7 +88,7 @@ async fn a_refused_message_is_tried_as_often_as_configured() {
         1 => Reply { body: "no such field: canary-in-path".to_owned(), ..Reply::status(422) },
         _ => Reply::status(201),
     });
-    ground.say("user.updated", &["a", "b"]).await;
+    ground.publish("user.updated", &["a", "b"]).await;
     let relays = ground.start().await;
     ground.until_count("dead_letters", 1).await;
     ground.until_taken(&receiver, 1).await;
@@ -107,13 +107,13 @@ async fn an_absent_endpoint_is_tried_now_and_then_and_gets_all_later() {
     let ground = Ground::new(&webhook("crm", &receiver, schedule)).await;
     receiver.answers(503);
     let relays = ground.start().await;
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     // The pause of the endpoint is five minutes by now, in place of an hour; the test does not wait for it.
     ground
         .until_count("sink_states where failures = 2 and paused_until > now() + interval '4 minutes'", 1)
         .await;
     let things: Vec<String> = (0..50).map(|n| format!("t{n}")).collect();
-    ground.say("user.updated", &things.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    ground.publish("user.updated", &things.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let before = receiver.got().len();
     relays.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 2).await;
     receiver.answers(200);
@@ -137,7 +137,7 @@ async fn an_endpoint_that_asks_for_a_pause_gets_it() {
         true => Reply::status(429).with("retry-after", "1"),
         false => Reply::status(200),
     });
-    ground.say("user.updated", &["a", "a", "a"]).await;
+    ground.publish("user.updated", &["a", "a", "a"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 3).await;
     let got = receiver.got();
@@ -154,7 +154,7 @@ async fn an_endpoint_gets_the_types_it_asks_for() {
     let tables = webhook("mail", &receiver, &filtered) + &webhook("all", &other, FAST);
     let ground = Ground::new(&tables).await;
     for message_type in ["user.activated", "user.updated", "stake.staked", "erc20.mint"] {
-        ground.say(message_type, &["a"]).await;
+        ground.publish(message_type, &["a"]).await;
     }
     let relays = ground.start().await;
     relays.until_all("webhook:mail").await;
@@ -170,7 +170,7 @@ async fn an_endpoint_that_hangs_holds_up_no_other_and_no_stop() {
     let ground = Ground::new(&tables).await;
     stuck.rule(|_| Reply { hang: true, ..Reply::status(200) });
     // Before anybody reads: what is read with the first is asked beside it.
-    ground.say("user.updated", &["a", "b", "a"]).await;
+    ground.publish("user.updated", &["a", "b", "a"]).await;
     let relays = ground.start().await;
     relays.until_all("webhook:well").await;
     assert_eq!(well.taken().len(), 3);

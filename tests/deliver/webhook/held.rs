@@ -11,7 +11,7 @@ async fn a_failed_message_holds_up_its_account_and_token_alone() {
     let receiver = Receiver::start().await;
     let ground = Ground::new(&webhook("crm", &receiver, PATIENT)).await;
     receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
-    ground.say_of_token("erc20.transfer", &["a", "sick", "b", "sick", "c", "a"]).await;
+    ground.publish_of_token("erc20.transfer", &["a", "sick", "b", "sick", "c", "a"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 4).await;
     ground.until_count("deliveries", 2).await;
@@ -33,8 +33,8 @@ async fn by_setting_a_failed_message_holds_up_its_token_or_nothing() {
         receiver.rule(|got| Reply::status(if got.seq() == 2 { 500 } else { 200 }));
     }
     // A receiver that takes nothing at all is left alone for minutes.
-    ground.say("user.activated", &["u"]).await;
-    ground.say_of_token("erc20.transfer", &["sick", "b", "sick"]).await;
+    ground.publish("user.activated", &["u"]).await;
+    ground.publish_of_token("erc20.transfer", &["sick", "b", "sick"]).await;
     let relays = ground.start().await;
     ground.until_count("deliveries where sink = 'webhook:token'", 3).await;
     ground.until_taken(&nothing, 3).await;
@@ -53,9 +53,9 @@ async fn a_refused_type_ends_in_dead_letters_and_delays_no_other() {
         _ => Reply::status(200),
     });
     for account in ["a", "b", "c", "d", "e", "f"] {
-        ground.say_of_token("erc20.approval", &[account]).await;
+        ground.publish_of_token("erc20.approval", &[account]).await;
     }
-    ground.say_of_token("erc20.transfer", &["u", "v", "w"]).await;
+    ground.publish_of_token("erc20.transfer", &["u", "v", "w"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 3).await;
     ground.until_count("dead_letters where attempts = 3", 6).await;
@@ -73,8 +73,8 @@ async fn so_many_messages_are_held_and_the_rest_stays_in_the_outbox() {
         true => Reply::status(500),
         false => Reply::status(200),
     });
-    ground.say_of_token("erc20.transfer", &["well"]).await;
-    ground.say_of_token("erc20.transfer", &["sick"; 350]).await;
+    ground.publish_of_token("erc20.transfer", &["well"]).await;
+    ground.publish_of_token("erc20.transfer", &["sick"; 350]).await;
     let relays = ground.start().await;
     relays.until("webhook:crm", "is full", |sink| sink.held_full).await;
     let held = relays.sink("webhook:crm").held;
@@ -102,21 +102,21 @@ async fn the_last_error_lasts_over_a_restart_until_a_delivery() {
     let filtered = format!("{FAST}types = [\"erc20.transfer\"]\n");
     let ground = Ground::new(&webhook("crm", &receiver, &filtered)).await;
     receiver.answers(500);
-    ground.say_of_token("erc20.transfer", &["a"]).await;
+    ground.publish_of_token("erc20.transfer", &["a"]).await;
     let relays = ground.start().await;
     ground.until_count("dead_letters", 1).await;
     relays.until("webhook:crm", "fails", |sink| sink.consecutive_errors >= 5).await;
     relays.stop().await;
 
     // Nothing waits any more, and nothing was delivered.
-    ground.say_of_token("erc20.approval", &["a"]).await;
+    ground.publish_of_token("erc20.approval", &["a"]).await;
     let relays = ground.start().await;
     relays.until_all("webhook:crm").await;
     let sink = relays.sink("webhook:crm");
     assert!(sink.last_error.is_some_and(|error| error.ends_with("answered 500")), "it is remembered");
     assert!(sink.consecutive_errors >= 5, "{}", sink.consecutive_errors);
     receiver.answers(200);
-    ground.say_of_token("erc20.transfer", &["a"]).await;
+    ground.publish_of_token("erc20.transfer", &["a"]).await;
     relays.until("webhook:crm", "is well", |sink| sink.last_error.is_none()).await;
     assert_eq!(relays.sink("webhook:crm").consecutive_errors, 0);
     ground.until_count("sink_states where last_error is null and failures = 0", 1).await;

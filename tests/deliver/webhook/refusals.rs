@@ -19,17 +19,17 @@ async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
     let mut ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     ground.config = format!("{retention}{}", ground.config);
     let relays = ground.start().await;
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     ground.until_taken(&receiver, 1).await;
     receiver.answers(410);
-    ground.say("user.updated", &["a", "b"]).await;
+    ground.publish("user.updated", &["a", "b"]).await;
     relays.until("webhook:crm", "is disabled", |sink| sink.disabled.is_some()).await;
     let asked = receiver.got().len();
     relays.stop().await;
 
     // A message without a receiver does not fill the disk.
     let relays = ground.start().await;
-    ground.say("user.updated", &["c"]).await;
+    ground.publish("user.updated", &["c"]).await;
     relays.until("webhook:crm", "is disabled still", |sink| sink.disabled.is_some()).await;
     ground.until_count("outbox", 0).await;
     assert_eq!(receiver.got().len(), asked, "nothing is sent");
@@ -38,7 +38,7 @@ async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
     assert!(store.outbox().enable_sink("webhook:crm").await.expect("writes"));
     assert!(!store.outbox().enable_sink("webhook:crm").await.expect("writes"));
     store.close().await;
-    ground.say("user.updated", &["d"]).await;
+    ground.publish("user.updated", &["d"]).await;
     // What it had been asked to take, and what came after; in between it wanted nothing, and little is kept here.
     until("it gets messages again", || receiver.seqs().contains(&5)).await;
     ground.until_count("deliveries", 0).await;
@@ -50,12 +50,12 @@ async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_is_a_failure_and_leads_nowhere() {
+async fn a_redirect_is_a_failure_and_is_not_followed() {
     let (receiver, elsewhere) = (Receiver::start().await, Receiver::start().await);
     let ground = Ground::new(&webhook("crm", &receiver, FAST)).await;
     let target = elsewhere.url();
     receiver.rule(move |_| Reply::status(307).with("location", target.clone()));
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     let relays = ground.start().await;
     ground.until_count("dead_letters where reason like '%answered 307'", 1).await;
     assert_eq!((receiver.got().len(), elsewhere.got().len()), (5, 0));
@@ -63,11 +63,11 @@ async fn a_redirect_is_a_failure_and_leads_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_leads_inside_is_refused_after_it_was_resolved() {
+async fn a_name_of_an_inner_address_is_refused_after_it_is_resolved() {
     let receiver = Receiver::start().await;
     let inside = webhook("crm", &receiver, FAST).replace("//127.0.0.1", "//localhost");
     let ground = Ground::new(&inside).await;
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     let relays = ground.start().await;
     let refused = |sink: &chainflume_ops::health::SinkHealth| {
         sink.last_error.as_deref().is_some_and(|error| error.contains("a loopback address"))
@@ -77,7 +77,7 @@ async fn a_name_that_leads_inside_is_refused_after_it_was_resolved() {
     assert_eq!(receiver.got().len(), 0, "no receiver was called");
     let allowed = inside.replace("\"127.0.0.1\"", "\"LocalHost\"");
     let ground = Ground::new(&allowed).await;
-    ground.say("user.updated", &["a"]).await;
+    ground.publish("user.updated", &["a"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 1).await;
     relays.stop().await;
@@ -110,7 +110,7 @@ async fn an_oversized_message_is_not_sent_nor_an_endless_answer_read() {
         Ground::new(&webhook("crm", &receiver, &format!("{FAST}max_message_bytes = \"1KiB\"\n"))).await;
     receiver.rule(|_| Reply { body: "x".repeat(50 << 20), ..Reply::status(500) });
     let long = "a".repeat(2_000);
-    ground.say("user.updated", &[&long, "b"]).await;
+    ground.publish("user.updated", &[&long, "b"]).await;
     let relays = ground.start().await;
     ground.until_count("dead_letters", 2).await;
     let reasons: Vec<String> = sqlx::query_scalar("select reason from dead_letters order by seq")

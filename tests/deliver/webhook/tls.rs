@@ -35,7 +35,7 @@ async fn an_endpoint_of_an_own_authority_gets_messages() {
     let certificates = Certificates::new(NAME);
     let receiver = Receiver::start_tls(acceptor(&certificates)).await;
     let ground = Ground::new(&table(&receiver, &certificates)).await;
-    ground.say("user.updated", &["a", "b"]).await;
+    ground.publish("user.updated", &["a", "b"]).await;
     let relays = ground.start().await;
     ground.until_taken(&receiver, 2).await;
     relays.stop().await;
@@ -46,7 +46,7 @@ async fn a_wrong_authority_is_named_and_its_correction_delivers_all() {
     let (certificates, other) = (Certificates::new(NAME), Certificates::new(NAME));
     let receiver = Receiver::start_tls(acceptor(&certificates)).await;
     let ground = Ground::new(&table(&receiver, &other)).await;
-    ground.say("user.updated", &["a", "b", "a"]).await;
+    ground.publish("user.updated", &["a", "b", "a"]).await;
     let relays = ground.start().await;
     fails(&relays, &receiver, ["UnknownIssuer", "name the file of that one in ca_file"]).await;
     relays.stop().await;
@@ -64,7 +64,7 @@ async fn an_endpoint_with_a_renewed_certificate_is_served_at_once() {
     let accepts = acceptor(&certificates);
     let receiver = Receiver::start_tls(accepts.clone()).await;
     let ground = Ground::new(&table(&receiver, &certificates)).await;
-    ground.say("user.updated", &["a", "b"]).await;
+    ground.publish("user.updated", &["a", "b"]).await;
     let relays = ground.start().await;
     fails(&relays, &receiver, ["another.example", "write that name into the url"]).await;
     certificates.renew(NAME);

@@ -111,7 +111,7 @@ async fn a_flood_of_frames_is_refused_and_paced() {
     let mut socket = Socket::open(gate.port, &[("authorization", &other)]).await.expect("it opens");
     socket.join(&[ROOM]).await;
 
-    // Over Socket.IO one connection carries many tries of a credential.
+    // Over Socket.IO one connection has many tries of a credential.
     let mut stranger =
         Socket::try_open_at(gate.port, "/socket.io/?EIO=4&transport=websocket").await.expect("it opens");
     stranger.send_texts(&["40{\"token\":\"a.b.c\"}".to_owned()]).await;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A service key of `keys new`, and its hash as it stands in a configuration.
+/// A service key of `keys new`, and its hash as it is written in a configuration.
 pub async fn new_key() -> (String, String) {
     let made = Home::bare().run(&["keys", "new"]).await;
     let line = |begin: &str| {

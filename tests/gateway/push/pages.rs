@@ -9,7 +9,7 @@ use super::*;
 
 /// A script of `tests/browser` and the browser that it drives.
 struct Browser {
-    said: Client,
+    output: Client,
     stdin: ChildStdin,
 }
 
@@ -18,17 +18,17 @@ impl Browser {
         let root = env!("CARGO_MANIFEST_DIR");
         let mut command = Command::new("node");
         command.arg(format!("{root}/tests/browser/{script}")).args(arguments).stdin(Stdio::piped());
-        let mut said = Client::start(&mut command);
-        let stdin = said.child.stdin.take().expect("it is piped");
-        Self { said, stdin }
+        let mut output = Client::start(&mut command);
+        let stdin = output.child.stdin.take().expect("it is piped");
+        Self { output, stdin }
     }
 
-    /// Waits until the script says this. A script that fails ends, with the reason in the output of the test.
+    /// Waits until the script prints this. A script that fails ends, with the reason in the output of the test.
     async fn until(&mut self, key: &str, value: Value) {
-        assert_eq!(self.said.next().await, json!({ key: value }));
+        assert_eq!(self.output.next().await, json!({ key: value }));
     }
 
-    async fn tell(&mut self, value: &Value) {
+    async fn send(&mut self, value: &Value) {
         self.stdin.write_all(format!("{value}\n").as_bytes()).await.expect("the script listens");
     }
 }
@@ -41,7 +41,7 @@ fn url(gate: &Gate) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_shows_what_happens_and_everybody_can_use_it() {
+async fn the_dashboard_shows_what_happens_and_is_accessible() {
     let gate = Gate::new(71, "[server.auth]\nmode = \"none\"\n").await;
     let daemon = gate.start().await;
     gate.mine(&daemon, 3).await;
@@ -50,10 +50,10 @@ async fn the_dashboard_shows_what_happens_and_everybody_can_use_it() {
     gate.mine(&daemon, 4).await;
     gate.chain.reorg(5, 6);
     daemon.until_tip(gate.chain.head().number - 2).await;
-    browser.tell(&json!(true)).await;
+    browser.send(&json!(true)).await;
     browser.until("ready", json!("mine")).await;
     gate.mine(&daemon, 3).await;
-    browser.tell(&json!(true)).await;
+    browser.send(&json!(true)).await;
     browser.until("done", json!(true)).await;
     daemon.stop_well().await;
 }
@@ -104,8 +104,8 @@ async fn the_example_page_shows_events_and_their_retractions() {
     serve.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/page/serve.mjs"));
     serve.args([&*url(&gate), &*page_port.to_string()]).stdout(Stdio::piped()).kill_on_drop(true);
     let mut serving = serve.spawn().expect("node is installed (apt-get install nodejs)");
-    let mut said = BufReader::new(serving.stdout.take().expect("it is piped")).lines();
-    assert_eq!(said.next_line().await.expect("it says"), Some(format!("open {page}/")));
+    let mut output = BufReader::new(serving.stdout.take().expect("it is piped")).lines();
+    assert_eq!(output.next_line().await.expect("it says"), Some(format!("open {page}/")));
 
     let before = gate.outbox().await.len();
     let mut browser = Browser::start("example.mjs", &[&page, &url(&gate), PICTURES]);
@@ -113,17 +113,17 @@ async fn the_example_page_shows_events_and_their_retractions() {
     gate.mine(&daemon, 6).await;
     gate.chain.reorg(5, 6);
     daemon.until_tip(gate.chain.head().number - 2).await;
-    let (mut standing, mut gone) = (BTreeSet::new(), 0);
+    let (mut left, mut gone) = (BTreeSet::new(), 0);
     for (_, message) in gate.outbox().await.split_off(before) {
         let id = message["id"].as_str().expect("an id").to_owned();
         match (message["type"] == "erc20.transfer", message["state"] == "retracted") {
-            (true, true) => (gone, _) = (gone + 1, standing.remove(&id)),
-            (true, false) => drop(standing.insert(id)),
+            (true, true) => (gone, _) = (gone + 1, left.remove(&id)),
+            (true, false) => drop(left.insert(id)),
             (false, _) => {}
         }
     }
-    assert!(gone > 0 && !standing.is_empty(), "the reorg took transfers back, and some stand");
-    browser.tell(&json!({ "standing": standing.len(), "gone": gone })).await;
+    assert!(gone > 0 && !left.is_empty(), "the reorg took transfers back, and some are left");
+    browser.send(&json!({ "standing": left.len(), "gone": gone })).await;
     browser.until("done", json!(true)).await;
     daemon.stop_well().await;
 }

@@ -185,7 +185,7 @@ async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "a table of the frames that are refused")]
-async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
+async fn each_bad_frame_has_its_code_and_harms_no_other_client() {
     let gate = Gate::new(68, &strict()).await;
     let daemon = gate.start().await;
     gate.mine(&daemon, 3).await;
@@ -241,7 +241,7 @@ async fn each_bad_frame_has_its_code_and_harms_nobody_else() {
         let end = socket.next().await;
         assert!(matches!(&end, Frame::Close(found, _) if *found == code), "{code}: {end:?}");
     }
-    // A frame that says it is enormous is not waited for.
+    // A frame that announces an enormous length is not waited for.
     let mut socket = open().await;
     socket.send(1, &vec![b' '; 2 << 20]).await;
     assert!(matches!(socket.next().await, Frame::Close(1009, _) | Frame::End));

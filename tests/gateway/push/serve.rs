@@ -131,7 +131,7 @@ async fn a_server_without_chains_is_ready_with_a_database_and_drains() {
     shut(true).await;
     served.daemon.until("ready again", |status, _| status == 200).await;
 
-    // At the end everybody is told when to come again, and who comes too late is refused.
+    // At the end each client learns when to connect again, and a client that is late is refused.
     let mut stream = request(served.port, reqwest::Method::GET, &format!("/v1/stream?rooms={ROOM}"))
         .header("authorization", &bearer)
         .send()
@@ -294,7 +294,7 @@ async fn a_read_waits_for_the_position_of_a_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serve_says_what_it_lacks() {
+async fn serve_logs_what_it_lacks() {
     let gate = Gate::new(78, "[server.auth]\nmode = \"none\"\n").await;
     let home = Home::bare();
     home.write(&gate.tables, Some(&gate.url));
@@ -399,7 +399,7 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     *set.lock().expect("no panic") = Some(json!({ "keys": [rsa] }));
     until("", 200).await;
 
-    // Made-up keys have nothing fetched more often than every ten seconds, and nobody is let in or out by an issuer that is away.
+    // Made-up keys have nothing fetched more often than every ten seconds, and an issuer that is away changes no client.
     *set.lock().expect("no panic") = None;
     let (before, since) = (fetched.load(std::sync::atomic::Ordering::SeqCst), Instant::now());
     let made_up = format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode("{\"alg\":\"EdDSA\",\"kid\":\"x\"}"));

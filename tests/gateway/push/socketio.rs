@@ -199,7 +199,7 @@ async fn a_refused_or_expired_client_learns_the_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_socket_io_ends_the_connection_and_harms_nobody() {
+async fn what_is_no_socket_io_ends_its_connection_and_no_other() {
     let gate = Gate::new(70, "[server.auth]\nmode = \"none\"\n").await;
     let daemon = gate.start().await;
     let mut bystander = gate.stock("node", "websocket", None);

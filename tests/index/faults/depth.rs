@@ -88,10 +88,10 @@ async fn a_tag_the_chain_lacks_confirms_nothing_and_is_reported() {
     for tag in ["safe", "finalized"] {
         let scene = Scene::new(100).await;
         let flume = scene.start(&format!("confirmations = \"{tag}\"\n{POLLED}")).await;
-        flume.until("dev", "saw the head", |chain| chain.head == Some(100)).await;
+        flume.until("dev", "saw the head", |chain| chain.heads.latest == Some(100)).await;
         flume
             .until("dev", "reports why it waits", |chain| {
-                chain.last_error.as_ref().is_some_and(|error| error.contains(&format!("no `{tag}` block")))
+                chain.errors.last.as_ref().is_some_and(|error| error.contains(&format!("no `{tag}` block")))
             })
             .await;
         let polls = scene.chain.calls("eth_getBlockByNumber");
@@ -105,10 +105,10 @@ async fn a_tag_the_chain_lacks_confirms_nothing_and_is_reported() {
 async fn a_chain_lower_than_its_confirmations_waits() {
     let scene = Scene::new(0).await;
     let flume = scene.start("confirmations = 3\n").await;
-    flume.until("dev", "saw the head", |chain| chain.head == Some(0)).await;
+    flume.until("dev", "saw the head", |chain| chain.heads.latest == Some(0)).await;
     scene.mine(2);
-    flume.until("dev", "saw the head", |chain| chain.head == Some(2)).await;
-    assert_eq!((flume.chain("dev").confirmed, scene.story().await.len()), (None, 0));
+    flume.until("dev", "saw the head", |chain| chain.heads.latest == Some(2)).await;
+    assert_eq!((flume.chain("dev").heads.confirmed, scene.story().await.len()), (None, 0));
     scene.mine(1);
     flume.until_tip("dev", 0).await;
     scene.mine(3);

@@ -47,7 +47,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
     let before = tables::of_chain(&scene.pool, 31_337).await;
     scene.reorg(17, 18);
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
-    let error = flume.chain("dev").last_error.expect("it has a reason");
+    let error = flume.chain("dev").errors.last.expect("it has a reason");
     let (ours, theirs) = (before_hash(&scene).await, scene.chain.block(84).expect("mined").hash);
     for words in
         ["final block 84", &ours, &theirs.to_string(), "nothing was undone", "restart", "chainflume rewind"]
@@ -55,13 +55,7 @@ async fn a_final_block_that_changes_stops_its_chain_and_no_other() {
         assert!(error.contains(words), "`{words}` is not in `{error}`");
     }
     // Readiness is red, for that chain alone.
-    let database = DatabaseHealth {
-        writable: true,
-        error: None,
-        negative_balances: 0,
-        open_dead_letters: 0,
-        letters_rose_at: None,
-    };
+    let database = DatabaseHealth { writable: true, ..DatabaseHealth::default() };
     flume.board.set_database(database);
     let limits = Limits {
         max_lag: 100,
@@ -143,7 +137,7 @@ async fn blocks_a_lagging_node_could_not_judge_are_judged_in_time() {
     scene.reorg(4, 204);
     scene.chain.faults().set(|node| node.lag = 210);
     let flume = scene.start_with("ws = none\npoll_interval = \"50ms\"\n", &with_a_late_one()).await;
-    flume.until("dev", "saw the lower head", |chain| chain.head == Some(90)).await;
+    flume.until("dev", "saw the lower head", |chain| chain.heads.latest == Some(90)).await;
     scene.chain.faults().set(|node| node.lag = 0);
     flume.until_tip("dev", 298).await;
     flume.stop().await;

@@ -75,10 +75,10 @@ async fn a_node_that_falls_behind_is_waited_for() {
     let flume = scene.start("poll_interval = \"50ms\"\nws = none\n").await;
     flume.until_tip("dev", 98).await;
     scene.chain.faults().set(|node| node.lag = 6);
-    flume.until("dev", "saw the lower head", |chain| chain.head == Some(94)).await;
+    flume.until("dev", "saw the lower head", |chain| chain.heads.latest == Some(94)).await;
     scene.mine(3);
-    flume.until("dev", "saw it rise", |chain| chain.head == Some(97)).await;
-    assert_eq!((flume.chain("dev").consecutive_errors, scene.story().await.len()), (0, 2));
+    flume.until("dev", "saw it rise", |chain| chain.heads.latest == Some(97)).await;
+    assert_eq!((flume.chain("dev").errors.consecutive, scene.story().await.len()), (0, 2));
     scene.chain.faults().set(|node| node.lag = 0);
     flume.until_tip("dev", 101).await;
     scene.ends_at(flume, 101).await;

@@ -44,7 +44,7 @@ async fn near_the_head_every_failure_is_asked_again() {
         story.push(format!("all: a{} to a{block}", block - 1));
     }
     flume
-        .until("dev", "recovered", |chain| chain.consecutive_errors == 0 && chain.last_error.is_none())
+        .until("dev", "recovered", |chain| chain.errors.consecutive == 0 && chain.errors.last.is_none())
         .await;
     scene.ends_at(flume, 106).await;
     assert_eq!(scene.story().await, story);
@@ -61,7 +61,7 @@ async fn a_node_restarted_on_its_port_is_used_from_where_it_was_left() {
         std::mem::replace(&mut scene.server, chain.serve("127.0.0.1:0").await.expect("a free port"));
     stopped.stop().await;
     scene.mine(3);
-    flume.until("dev", "missed its node", |chain| chain.consecutive_errors > 0).await;
+    flume.until("dev", "missed its node", |chain| chain.errors.consecutive > 0).await;
     scene.server = chain.serve(&address).await.expect("the port is free again");
     flume.until_tip("dev", 101).await;
     let subscribed = chain.calls("eth_subscribe");

@@ -132,7 +132,7 @@ async fn a_chain_that_gets_shorter_is_followed_down() {
 async fn blocks_that_are_gone_are_undone_when_others_take_their_place() {
     let (scene, flume) = following("poll_interval = \"50ms\"\nws = none\n").await;
     scene.change(|chain| chain.truncate(6));
-    flume.until("dev", "saw the lower head", |chain| chain.head == Some(94)).await;
+    flume.until("dev", "saw the lower head", |chain| chain.heads.latest == Some(94)).await;
     // Nothing proves that they are gone for good.
     assert_eq!(scene.story().await, then(&[]));
     scene.mine(2);
@@ -170,12 +170,12 @@ async fn a_lower_head_is_not_a_reorg() {
     let (scene, flume) = following("poll_interval = \"50ms\"\nws = none\n").await;
     for lag in [3, 10, 40] {
         scene.chain.faults().set(|node| node.lag = lag);
-        flume.until("dev", "saw the lower head", |chain| chain.head == Some(100 - lag)).await;
+        flume.until("dev", "saw the lower head", |chain| chain.heads.latest == Some(100 - lag)).await;
         // Two looks at least.
         let polls = scene.chain.calls(BLOCK);
         crate::scene::until("it looks", || scene.chain.calls(BLOCK) > polls + 6).await;
     }
-    assert_eq!((scene.story().await, flume.chain("dev").consecutive_errors), (then(&[]), 0));
+    assert_eq!((scene.story().await, flume.chain("dev").errors.consecutive), (then(&[]), 0));
     scene.chain.faults().set(|node| node.lag = 0);
     scene.mine(1);
     scene.ends_at(flume, 99).await;

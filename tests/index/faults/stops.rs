@@ -51,7 +51,7 @@ async fn a_chain_stopped_by_its_database_goes_on_when_that_is_mended() {
     }
     chain.reorg(8, 9);
     flume.until("dev", "stopped", |chain| chain.state == ChainState::Stopped).await;
-    let error = flume.chain("dev").last_error.expect("it has a reason");
+    let error = flume.chain("dev").errors.last.expect("it has a reason");
     assert!(error.contains("table token_balances does not agree"), "{error}");
     let columns = "chain_id, token, account, balance, events";
     let back = format!("insert into token_balances ({columns}) select {columns} from saved");

@@ -37,7 +37,7 @@ async fn meets_at(scene: Scene, keys: &str, stranger: DevChain) {
     let before = scene.story().await;
     let wrong = scene.chain.faults().add(Rule::any(Effect::Stranger(stranger)));
     scene.mine(3);
-    let notices = |chain: &ChainHealth| chain.last_error_kind == Some(StepErrorKind::WrongChain);
+    let notices = |chain: &ChainHealth| chain.errors.last_kind == Some(StepErrorKind::WrongChain);
     flume.until("dev", "notices that it is another chain", notices).await;
     let asked = wrong.fired();
     until("it is asked again and again", || wrong.fired() > asked + 4).await;
@@ -143,7 +143,7 @@ async fn takes_nothing_back(history: u64, wrong: impl Fn(&Request) -> Option<Eff
         })
     });
     scene.mine(3);
-    let doubts = |chain: &ChainHealth| chain.consecutive_errors > 4;
+    let doubts = |chain: &ChainHealth| chain.errors.consecutive > 4;
     flume.until("dev", "doubts its node", doubts).await;
     assert!(asked.load(Ordering::Relaxed) > 8);
     assert_eq!(flume.chain("dev").state, ChainState::Failing, "the trouble is the node's");
@@ -217,7 +217,8 @@ async fn one_provider_of_two_for_another_chain_is_left_alone() {
         let wrong = one.faults().add(Rule::any(Effect::Stranger(stranger)));
         one.mine(3);
         flume.until_tip("dev", 101).await;
-        let state = |chain: &ChainHealth| chain.providers.iter().find(|p| p.name == "one").map(|p| p.state);
+        let state =
+            |chain: &ChainHealth| chain.node.providers.iter().find(|p| p.name == "one").map(|p| p.state);
         flume.until("dev", "names the stranger", |chain| state(chain) == Some("wrong_chain")).await;
         wrong.lift();
         flume.until("dev", "sees it well again", |chain| state(chain) == Some("well")).await;

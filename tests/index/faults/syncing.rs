@@ -20,13 +20,7 @@ const UNDECIDED: &str = "select count(*) from sources where publish_from is null
 
 /// Why the chain is not ready.
 fn reasons(flume: &Flume) -> Vec<String> {
-    flume.board.set_database(DatabaseHealth {
-        writable: true,
-        error: None,
-        negative_balances: 0,
-        open_dead_letters: 0,
-        letters_rose_at: None,
-    });
+    flume.board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
     let limits = Limits { max_lag: 1_000, ..Limits::default() };
     Report::of(&flume.board, &limits).chains["dev"].not_ready.clone()
 }
@@ -40,7 +34,7 @@ async fn a_first_start_against_a_syncing_node_publishes_no_history() {
     let syncing = chain.faults().add(Rule::on("eth_syncing", syncs));
     chain.faults().set(|node| node.lag = 100);
     let flume = Flume::start(&config(&server, POLLED, &all_sources()), &url).await;
-    flume.until("dev", "waits for its node", |chain| chain.unpublished.is_some()).await;
+    flume.until("dev", "waits for its node", |chain| chain.notices.unpublished.is_some()).await;
     // The node imports some blocks, and these are stored.
     chain.faults().set(|node| node.lag = 50);
     flume.until_tip("dev", 48).await;
@@ -49,7 +43,7 @@ async fn a_first_start_against_a_syncing_node_publishes_no_history() {
     let reasons_now = reasons(&flume);
     assert!(reasons_now.iter().any(|reason| reason.contains("its node still syncs")), "{reasons_now:?}");
     syncing.lift();
-    flume.until("dev", "has decided", |chain| chain.unpublished.is_none()).await;
+    flume.until("dev", "has decided", |chain| chain.notices.unpublished.is_none()).await;
     chain.faults().set(|node| node.lag = 0);
     chain.mine(3);
     flume.until_tip("dev", 101).await;
@@ -64,7 +58,7 @@ async fn a_first_start_against_a_syncing_node_publishes_no_history() {
     let keys = format!("max_head_age = \"1h\"\n{POLLED}");
     let flume = Flume::start(&config(&server, &keys, &all_sources()), &old).await;
     flume.until_tip("dev", 101).await;
-    let waits = flume.chain("dev").unpublished.expect("the blocks of this chain are years old");
+    let waits = flume.chain("dev").notices.unpublished.expect("the blocks of this chain are years old");
     assert!(waits.contains("h old") && waits.contains("max_head_age"), "{waits}");
     flume.stop().await;
     assert_eq!(number(&connect(&old).await, MESSAGES).await, 0);
@@ -80,14 +74,16 @@ async fn a_node_far_below_what_is_stored_is_neither_live_nor_ready() {
     flume.stop().await;
     chain.faults().set(|node| node.lag = 60);
     let flume = Flume::start(&config, &url).await;
-    flume.until("dev", "sees the lower node", |chain| chain.node_behind == 58).await;
+    flume.until("dev", "sees the lower node", |chain| chain.heads.node_behind == 58).await;
     flume.until("dev", "is not live", |chain| chain.state == ChainState::Syncing).await;
     let reason = "its node is 58 blocks below what is stored: it still syncs, or was replaced by an old copy";
     assert_eq!(reasons(&flume), [reason]);
     chain.faults().set(|node| node.lag = 0);
     chain.mine(1);
     flume.until_tip("dev", 99).await;
-    flume.until("dev", "is live", |chain| chain.state == ChainState::Live && chain.node_behind == 0).await;
+    flume
+        .until("dev", "is live", |chain| chain.state == ChainState::Live && chain.heads.node_behind == 0)
+        .await;
     assert_eq!(reasons(&flume), [""; 0]);
     flume.stop().await;
 }

@@ -13,7 +13,7 @@ const NO_POLL: &str = "poll_interval = \"5m\"\nws_silence = \"5m\"\n";
 const IMPATIENT: &str = "ws_silence = \"2s\"\nrequest_timeout = \"3s\"\npoll_interval = \"100ms\"\n";
 
 fn pushed(chain: &ChainHealth) -> bool {
-    chain.pushed
+    chain.heads.pushed
 }
 
 /// A daemon at block 98 of 100 that listens to the node's WebSocket.
@@ -43,7 +43,7 @@ async fn a_head_on_the_websocket_wakes_at_once() {
         flume.until_tip("dev", block).await;
         assert!(mined.elapsed() < Duration::from_secs(5), "block {block} took {:?}", mined.elapsed());
     }
-    assert!(flume.chain("dev").pushed);
+    assert!(flume.chain("dev").heads.pushed);
     scene.ends_at(flume, 103).await;
     assert_eq!(scene.story().await, steps(&[99, 100, 101, 102, 103]));
 }
@@ -56,7 +56,7 @@ async fn heads_that_were_missed_are_read_with_the_next_one() {
     flume.until_tip("dev", 99).await;
     scene.chain.faults().set(|node| node.ws_silent = true);
     scene.mine(5);
-    assert_eq!(flume.chain("dev").head, Some(101));
+    assert_eq!(flume.chain("dev").heads.latest, Some(101));
     scene.chain.faults().set(|node| node.ws_silent = false);
     // The socket still has the heads of the time without a reader; what it lost is seen with the next head.
     scene.mine(1);
@@ -82,7 +82,7 @@ async fn a_silent_socket_is_replaced_by_polling_and_taken_back() {
         scene.mine(1);
         flume.until_tip("dev", block).await;
     }
-    assert!(!flume.chain("dev").pushed);
+    assert!(!flume.chain("dev").heads.pushed);
     scene.chain.faults().set(|node| node.ws_silent = false);
     let again = scene.chain.calls("eth_subscribe");
     until("it subscribes again", || scene.chain.calls("eth_subscribe") > again).await;
@@ -104,7 +104,7 @@ async fn a_socket_that_closes_is_opened_again() {
         scene.mine(1);
         flume.until_tip("dev", block).await;
     }
-    assert!(flume.chain("dev").pushed);
+    assert!(flume.chain("dev").heads.pushed);
     scene.ends_at(flume, 101).await;
     assert_eq!(scene.story().await, steps(&[99, 100, 101]));
 }
@@ -117,7 +117,7 @@ async fn blocks_mined_while_no_socket_is_open_are_polled_for() {
     flume.until_tip("dev", 98).await;
     scene.mine(1);
     flume.until_tip("dev", 99).await;
-    assert!(!flume.chain("dev").pushed);
+    assert!(!flume.chain("dev").heads.pushed);
     scene.chain.faults().set(|node| node.ws_refuse = false);
     until("it subscribes", || scene.chain.calls("eth_subscribe") >= 1).await;
     scene.mine(1);
@@ -135,7 +135,7 @@ async fn without_a_websocket_the_head_is_polled_for() {
         scene.mine(1);
         flume.until_tip("dev", block).await;
     }
-    assert!(!flume.chain("dev").pushed);
+    assert!(!flume.chain("dev").heads.pushed);
     assert_eq!(scene.chain.calls("eth_subscribe"), 0);
     scene.ends_at(flume, 101).await;
     assert_eq!(scene.story().await, steps(&[99, 100, 101]));
@@ -150,7 +150,7 @@ async fn a_node_without_new_heads_is_polled() {
     let flume = listening(&scene, IMPATIENT).await;
     scene.mine(1);
     flume.until_tip("dev", 99).await;
-    assert!(!flume.chain("dev").pushed);
+    assert!(!flume.chain("dev").heads.pushed);
     scene.ends_at(flume, 99).await;
     assert_eq!(scene.story().await, steps(&[99]));
 }

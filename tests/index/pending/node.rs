@@ -18,7 +18,7 @@ async fn a_node_that_fails_on_its_newest_block_delays_no_other() {
     mine(&scene, 2);
     flume.until_tip("dev", 101).await;
     let health = flume.chain("dev");
-    assert_eq!((health.consecutive_errors, health.last_error), (0, None));
+    assert_eq!((health.errors.consecutive, health.errors.last), (0, None));
     assert!(!super::tale(&scene).await.contains(&"pending a103".to_owned()));
     lacks.lift();
     other.lift();

@@ -104,9 +104,9 @@ async fn a_lower_head_retracts_nothing_and_another_branch_does() {
     mine(&scene, 2);
     published(&scene, &["pending a101", "pending a102"]).await;
     scene.change(|chain| chain.truncate(1));
-    flume.until("dev", "sees the lower head", |chain| chain.head == Some(101)).await;
+    flume.until("dev", "sees the lower head", |chain| chain.heads.latest == Some(101)).await;
     scene.change(|chain| chain.truncate(1));
-    flume.until("dev", "sees the lower head", |chain| chain.head == Some(100)).await;
+    flume.until("dev", "sees the lower head", |chain| chain.heads.latest == Some(100)).await;
     published(&scene, &["pending a101", "pending a102"]).await;
     reorg(&scene, 0, 2);
     let tale =

@@ -145,7 +145,7 @@ async fn no_more_is_asked_in_a_second_than_the_config_allows() {
     let most = 40.0 * (took.as_secs_f64() + 1.5);
     assert!(requests > 120, "only {requests} requests: nothing to be slow about");
     assert!((requests as f64) <= most, "{requests} requests in {took:?}");
-    let spent = flume.chain("dev").rpc;
+    let spent = flume.chain("dev").node.rpc;
     let counted: u64 = spent.iter().map(|method| method.requests).sum();
     let logs = spent.iter().find(|method| method.method == LOGS).expect("it was asked");
     assert!(counted >= requests as u64 / 2, "{spent:?}");

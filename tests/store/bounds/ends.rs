@@ -41,13 +41,7 @@ async fn blocks_above(scene: &Scene, block: i64) -> i64 {
 }
 
 fn report(flume: &Flume) -> Report {
-    flume.board.set_database(DatabaseHealth {
-        writable: true,
-        error: None,
-        negative_balances: 0,
-        open_dead_letters: 0,
-        letters_rose_at: None,
-    });
+    flume.board.set_database(DatabaseHealth { writable: true, ..DatabaseHealth::default() });
     Report::of(&flume.board, &Limits { max_lag: 5, ..Limits::default() })
 }
 
@@ -112,13 +106,13 @@ async fn a_chain_that_is_complete_is_asked_for_its_head_alone() {
     scene.mine(30);
     until_complete(&flume, 59).await;
     let head = scene.chain.head().number;
-    flume.until("dev", "saw the head", |chain| chain.head == Some(head)).await;
+    flume.until("dev", "saw the head", |chain| chain.heads.latest == Some(head)).await;
     // What was asked before does not count.
     requests(&scene);
     for _ in 0..5 {
         scene.mine(1);
         let head = scene.chain.head().number;
-        flume.until("dev", "saw the head", |chain| chain.head == Some(head)).await;
+        flume.until("dev", "saw the head", |chain| chain.heads.latest == Some(head)).await;
     }
     let asked = requests(&scene);
     let others =

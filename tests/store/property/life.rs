@@ -158,7 +158,7 @@ impl Life<'_> {
         if let Some(flume) = &self.flume {
             let health = flume.chain("dev");
             if health.state == ChainState::Stopped {
-                return Err(format!("the chain has stopped: {}", health.last_error.unwrap_or_default()));
+                return Err(format!("the chain has stopped: {}", health.errors.last.unwrap_or_default()));
             }
         }
         look(&self.bench.lived.pool, &self.ground, self.world()).await
@@ -209,7 +209,7 @@ impl Life<'_> {
     async fn finish(&mut self) -> Result<(), String> {
         self.heal().await;
         let sources = self.case.sources();
-        let errors = self.flume.as_ref().map_or(0, |flume| flume.chain("dev").consecutive_errors);
+        let errors = self.flume.as_ref().map_or(0, |flume| flume.chain("dev").errors.consecutive);
         if self.fused {
             self.kill();
         }
@@ -276,11 +276,8 @@ impl Life<'_> {
 
 fn words(health: &ChainHealth) -> String {
     let tips: Vec<_> = health.sources.iter().map(|source| (source.name.as_str(), source.tip)).collect();
-    let ChainHealth { state, head, confirmed, final_number, consecutive_errors, last_error, .. } = health;
-    format!(
-        "{state:?}, head {head:?}, confirmed {confirmed:?}, final {final_number}, {consecutive_errors} errors, the last \
-         {last_error:?}, {tips:?}"
-    )
+    let ChainHealth { state, heads, errors, .. } = health;
+    format!("{state:?}, {heads:?}, {errors:?}, {tips:?}")
 }
 
 fn change(chain: &DevChain, most: u64, act: &Act) {

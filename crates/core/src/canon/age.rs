@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_chain_is_old_where_its_block_times_say_so() {
+    fn a_fast_chain_is_old_where_its_block_times_show_it() {
         for block_time in [10, 20, 50, 100, 250, 400] {
             let (old, looks) = found(MINUTE, 100_000, block_time);
             let exact = 60_000 / block_time;

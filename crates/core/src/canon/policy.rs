@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::heads::Heads;
 use super::plan::DepthZones;
@@ -14,6 +14,14 @@ pub enum Confirmations {
     Safe,
     /// At or below the block the node tags `finalized`.
     Finalized,
+}
+
+impl<'de> Deserialize<'de> for Confirmations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tags = [("safe", Self::Safe), ("finalized", Self::Finalized)];
+        let remedy = "write a number of blocks, \"safe\" or \"finalized\"";
+        chainflume_settings::number_or_word::<0, 10_000, _, _>(deserializer, Self::Blocks, (&tags, remedy))
+    }
 }
 
 /// What is published about an event, and when.
@@ -32,7 +40,6 @@ pub enum PublishMode {
 #[serde(default)]
 pub struct DepthPolicy {
     /// When a block counts as confirmed.
-    #[serde(skip)]
     pub confirmations: Confirmations,
     /// Number of blocks below the head that may still change, if the chain has no `finalized` tag. Each of them is read
     /// singly.

@@ -41,9 +41,9 @@ pub struct AbiEvent {
     pub anonymous: bool,
     /// Arguments in the order of the ABI.
     pub params: Vec<Param>,
-    /// Which of its logs are meant, as the configuration says.
+    /// Which of its logs are meant, from the configuration.
     pub filter: TopicFilter,
-    /// Whether it mints or burns, as the configuration says.
+    /// Whether it mints or burns, from the configuration.
     pub supply: Option<SupplyChange>,
     topic_count: usize,
     data_words: usize,

@@ -7,8 +7,10 @@ mod ranges;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, keccak256};
+use serde::{Deserialize, Deserializer};
 
-use super::{AddressSet, BlockRange, TopicFilter};
+use super::{AddressSet, BlockRange, BlockRef, TopicFilter};
+use chainflume_settings::number_or_word;
 
 pub use compare::{ChainComparison, SourceCourse, compare};
 pub use difference::{SourceDifference, UnreadRange};
@@ -69,6 +71,14 @@ pub enum StartBlock {
     Number(u64),
     /// The first head of a node that has synced. It is stored and never decided again.
     Latest,
+}
+
+impl<'de> Deserialize<'de> for StartBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = [("latest", Self::Latest)];
+        let remedy = "write a block number or \"latest\"";
+        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Number, (&words, remedy))
+    }
 }
 
 /// A source as it is configured.

@@ -44,8 +44,8 @@ pub enum TemplateError {
 }
 
 impl<P> Template<P> {
-    /// Reads a template. `place` makes something of the names of a place, of which there is at least one and none is empty, or returns
-    /// what to write instead.
+    /// Reads a template. `place` makes something of the names of a place, or returns what to write instead. There is at least one
+    /// name, and none is empty.
     ///
     /// # Errors
     /// [`TemplateError`]

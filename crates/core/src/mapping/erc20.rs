@@ -65,7 +65,7 @@ pub fn check_supply(event: &AbiEvent, change: SupplyChange) -> Result<(), Supply
 }
 
 /// One address holds what is minted or burned, and one number is the amount; all else is kept by its name. As a transfer from
-/// nobody, or to nobody.
+/// the zero address, or to it.
 fn supply(event: &AbiEvent, change: SupplyChange) -> Result<Recipe, SupplyProblem> {
     let count = |is: fn(&AbiType) -> bool| event.params.iter().filter(|param| is(&param.ty)).count();
     let (addresses, numbers) =

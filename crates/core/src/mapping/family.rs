@@ -1,7 +1,10 @@
 use std::fmt;
 
+use serde::Deserialize;
+
 /// The kind of a source's contracts. It decides the meaning of their events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Family {
     /// A vault: who staked how much.
     Stake,

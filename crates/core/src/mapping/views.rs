@@ -1,3 +1,7 @@
+//! Names and columns of typed views. They are decided here and not with the tables in `store`: a name depends on all events of its
+//! source, and the columns are the layout by which facts are stored and payloads are written. Two sources that would share a view are
+//! a fault of the configuration, which is reported before there is a database.
+
 use std::collections::BTreeSet;
 
 use alloy_primitives::{B256, hex, keccak256};

@@ -193,7 +193,7 @@ fn a_raw_log_is_emitted_as_it_is_and_moves_nothing() {
     assert_eq!(chain.ledger(1), Ledger::default());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_miner_mines_and_reorgs_each_depth_in_turn_until_dropped() {
     let chain = chain(20);
     let mut heads = chain.heads();

@@ -118,23 +118,23 @@ impl ChainView for Model {
     }
 }
 
-/// Keeps what it is told.
+/// Keeps the changes that a follower reports.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<TransactionChange>>>);
+struct Reported(Arc<Mutex<Vec<TransactionChange>>>);
 
-impl Subject for Told {
+impl Subject for Reported {
     fn changed<'a>(&'a self, _: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a> {
-        let told = self.clone();
-        let count = move || told.0.lock().unwrap().extend(changes);
+        let reported = self.clone();
+        let count = move || reported.0.lock().unwrap().extend(changes);
         Box::pin(async { Ok(AfterCommit::from([Box::new(count) as Box<dyn FnOnce() + Send>])) })
     }
 }
 
-impl Told {
+impl Reported {
     /// The states that a transaction has come to, in order.
     fn states(&self, transaction: u8) -> Vec<WatchState> {
-        let told = self.0.lock().unwrap();
-        let own = told.iter().filter(|change| change.transaction == hash_of(transaction));
+        let reported = self.0.lock().unwrap();
+        let own = reported.iter().filter(|change| change.transaction == hash_of(transaction));
         own.map(|change| change.to).collect()
     }
 }
@@ -153,9 +153,9 @@ fn settings(batch: u32, timeout: Duration) -> FollowSettings {
     FollowSettings { chain: "dev".to_owned(), chain_id: 1, every, batch, most: 10_000, limits }
 }
 
-fn follower(database: &Database, model: &Model, told: &Told) -> Follower<Model, Told> {
+fn follower(database: &Database, model: &Model, reported: &Reported) -> Follower<Model, Reported> {
     let settings = settings(100, Duration::from_secs(600));
-    Follower::new(database, settings, model.clone(), told.clone())
+    Follower::new(database, settings, model.clone(), reported.clone())
 }
 
 async fn follow(database: &Database, transaction: u8) {
@@ -172,11 +172,11 @@ async fn watched(database: &Database) -> i64 {
 
 #[tokio::test]
 async fn a_transaction_is_followed_through_a_reorg_and_restarts() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     follow(&database, 1).await;
     // A new follower each time: nothing is kept in memory.
-    let look = async || follower(&database, &model, &told).round().await.expect("a round");
+    let look = async || follower(&database, &model, &reported).round().await.expect("a round");
     assert_eq!(look().await, 0, "no node knows it yet");
     model.submit(1);
     assert_eq!(look().await, 0);
@@ -196,17 +196,17 @@ async fn a_transaction_is_followed_through_a_reorg_and_restarts() {
         look().await;
     }
     use WatchState::{Mined, Reverted, Succeeded, Waiting};
-    assert_eq!(told.states(1), [Mined, Succeeded, Waiting, Mined, Reverted]);
+    assert_eq!(reported.states(1), [Mined, Succeeded, Waiting, Mined, Reverted]);
     assert_eq!(watched(&database).await, 0, "it is final");
 }
 
 #[tokio::test]
 async fn a_replaced_transaction_comes_back_with_a_reorg() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     model.submit(1);
     follow(&database, 1).await;
-    let look = async || follower(&database, &model, &told).round().await.expect("a round");
+    let look = async || follower(&database, &model, &reported).round().await.expect("a round");
     look().await;
     model.forget(1);
     model.mine(0, &[(101, true)]);
@@ -219,15 +219,15 @@ async fn a_replaced_transaction_comes_back_with_a_reorg() {
     model.mine(1, &[]);
     model.mine(1, &[]);
     look().await;
-    assert_eq!(told.states(1), [WatchState::Replaced, WatchState::Succeeded]);
+    assert_eq!(reported.states(1), [WatchState::Replaced, WatchState::Succeeded]);
 }
 
 #[tokio::test]
 async fn a_transaction_no_node_knows_times_out_and_completes_late() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     follow(&database, 1).await;
-    let look = async || follower(&database, &model, &told).round().await.expect("a round");
+    let look = async || follower(&database, &model, &reported).round().await.expect("a round");
     look().await;
     let sql = "update watched_transactions set known_at = now() - interval '601 seconds'";
     sqlx::query(sql).execute(database.pool()).await.expect("a row");
@@ -239,12 +239,12 @@ async fn a_transaction_no_node_knows_times_out_and_completes_late() {
     let sql = "update watched_transactions set checked_at = now() - interval '61 seconds'";
     sqlx::query(sql).execute(database.pool()).await.expect("a row");
     assert_eq!(look().await, 1);
-    assert_eq!(told.states(1), [WatchState::TimedOut, WatchState::Succeeded]);
+    assert_eq!(reported.states(1), [WatchState::TimedOut, WatchState::Succeeded]);
 }
 
 #[tokio::test]
 async fn an_open_activity_with_a_transaction_is_followed_from_its_row() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     for (transaction, closed) in [(1, "null"), (2, "'caller'")] {
         let status = if closed == "null" { "pending" } else { "completed" };
@@ -256,14 +256,14 @@ async fn an_open_activity_with_a_transaction_is_followed_from_its_row() {
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database.pool()).await.expect("a row");
     }
     model.mine(0, &[(1, true), (2, true)]);
-    let look = async || follower(&database, &model, &told).round().await.expect("a round");
+    let look = async || follower(&database, &model, &reported).round().await.expect("a round");
     assert_eq!((look().await, look().await), (1, 0));
-    assert_eq!((told.states(1), told.states(2)), (vec![WatchState::Mined], vec![]));
+    assert_eq!((reported.states(1), reported.states(2)), (vec![WatchState::Mined], vec![]));
 }
 
 #[tokio::test]
 async fn a_change_that_is_not_committed_is_not_counted() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     follow(&database, 1).await;
     model.mine(0, &[(1, true)]);
@@ -273,19 +273,19 @@ async fn a_change_that_is_not_committed_is_not_counted() {
             for each row execute function refuse()
     ";
     sqlx::raw_sql(refuse).execute(database.pool()).await.expect("a trigger");
-    assert!(follower(&database, &model, &told).round().await.is_err());
-    assert_eq!(told.states(1), []);
+    assert!(follower(&database, &model, &reported).round().await.is_err());
+    assert_eq!(reported.states(1), []);
     sqlx::raw_sql("drop trigger refuse on watched_transactions")
         .execute(database.pool())
         .await
         .expect("gone");
-    assert_eq!(follower(&database, &model, &told).round().await, Ok(1));
-    assert_eq!(told.states(1), [WatchState::Mined]);
+    assert_eq!(follower(&database, &model, &reported).round().await, Ok(1));
+    assert_eq!(reported.states(1), [WatchState::Mined]);
 }
 
 #[tokio::test]
 async fn many_transactions_take_one_batch_each_round() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     for transaction in 1..=30 {
         follow(&database, transaction).await;
@@ -293,7 +293,7 @@ async fn many_transactions_take_one_batch_each_round() {
     let all: Vec<(u8, bool)> = (1..=30).map(|transaction| (transaction, true)).collect();
     model.mine(0, &all);
     let settings = settings(10, Duration::from_secs(600));
-    let follower = Follower::new(&database, settings, model.clone(), told.clone());
+    let follower = Follower::new(&database, settings, model.clone(), reported.clone());
     for _ in 0..3 {
         assert_eq!(follower.round().await, Ok(10));
     }
@@ -306,8 +306,8 @@ async fn many_transactions_take_one_batch_each_round() {
 }
 
 #[tokio::test]
-async fn two_followers_at_once_tell_each_change_once() {
-    let (database, model, told) = (migrated().await, Model::default(), Told::default());
+async fn two_followers_at_once_report_each_change_once() {
+    let (database, model, reported) = (migrated().await, Model::default(), Reported::default());
     model.mine(0, &[]);
     for transaction in 1..=20 {
         follow(&database, transaction).await;
@@ -315,14 +315,14 @@ async fn two_followers_at_once_tell_each_change_once() {
     let all: Vec<(u8, bool)> = (1..=20).map(|transaction| (transaction, transaction % 2 == 0)).collect();
     model.mine(0, &all);
     for _ in 0..4 {
-        let (one, other) = (follower(&database, &model, &told), follower(&database, &model, &told));
+        let (one, other) = (follower(&database, &model, &reported), follower(&database, &model, &reported));
         let (one, other) = tokio::join!(one.round(), other.round());
         assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
         model.mine(0, &[]);
     }
     for transaction in 1..=20 {
         let end = if transaction % 2 == 0 { WatchState::Succeeded } else { WatchState::Reverted };
-        assert_eq!(told.states(transaction), [WatchState::Mined, end], "{transaction}");
+        assert_eq!(reported.states(transaction), [WatchState::Mined, end], "{transaction}");
     }
 }
 
@@ -362,7 +362,7 @@ fn valid(model: &Model, block: &[(u8, bool)]) -> Vec<(u8, bool)> {
 }
 
 #[test]
-fn random_reorgs_end_as_the_surviving_chain_says() {
+fn random_reorgs_end_with_states_of_the_surviving_chain() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let database = runtime.block_on(migrated());
     let mut runner =
@@ -376,12 +376,12 @@ fn random_reorgs_end_as_the_surviving_chain_says() {
 
 async fn random_life(database: &Database, happenings: Vec<Happening>) {
     sqlx::query("delete from watched_transactions").execute(database.pool()).await.expect("rows");
-    let (model, told) = (Model::default(), Told::default());
+    let (model, reported) = (Model::default(), Reported::default());
     model.mine(0, &[]);
     for transaction in 1..4 {
         follow(database, transaction).await;
     }
-    let look = async || follower(database, &model, &told).round().await.expect("a round");
+    let look = async || follower(database, &model, &reported).round().await.expect("a round");
     let mut branch = 0;
     for happening in happenings {
         match happening {
@@ -412,14 +412,17 @@ async fn random_life(database: &Database, happenings: Vec<Happening>) {
             Some(SeenReceipt { succeeded: false, .. }) => WatchState::Reverted,
             None => WatchState::Waiting,
         };
-        let told = told.states(transaction);
-        let last = told.last().copied().unwrap_or(WatchState::Waiting);
-        // Whether the node ever knew it decides if a replacement can be told from a transaction that never was.
+        let reported = reported.states(transaction);
+        let last = reported.last().copied().unwrap_or(WatchState::Waiting);
+        // Of a transaction that no node ever knew, a replacement cannot be seen.
         let is_replaced = last == WatchState::Replaced && model.has(transaction + 100);
         assert!(
             last == expected || (is_replaced && expected == WatchState::Waiting),
-            "{transaction}: {told:?}"
+            "{transaction}: {reported:?}"
         );
-        assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "each change is told once: {told:?}");
+        assert!(
+            reported.windows(2).all(|pair| pair[0] != pair[1]),
+            "each change is reported once: {reported:?}"
+        );
     }
 }

@@ -20,7 +20,7 @@ impl Feed {
         for row in &rows {
             let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
-            // A fact that is not on a chain reaches nobody through a wallet.
+            // A fact that is not on a chain reaches no user through a wallet.
             if message["metadata"]["chainId"].is_null() {
                 users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
             } else {

@@ -39,7 +39,7 @@ pub(super) enum Hot {
     Elsewhere(Reason),
 }
 
-/// Messages that one look goes through, since everybody waits for it.
+/// Messages that one look goes through, since every client waits for it.
 const LOOK: usize = 2_000;
 
 /// Names a line while it lives.
@@ -117,11 +117,12 @@ impl Hub {
         self.state().forget(key(line));
     }
 
-    /// Hands out messages that follow the newest, in order.
-    pub fn publish(&self, entries: Vec<Arc<Entry>>) {
-        let mut state = self.state();
+    /// Adds messages that follow the newest, in order, to the lines of their rooms. These lines are to be flushed.
+    #[must_use]
+    pub fn publish(&self, entries: impl IntoIterator<Item = Arc<Entry>>) -> Vec<Arc<Line>> {
+        let (mut state, mut reached) = (self.state(), Vec::new());
         for entry in entries {
-            state.hand_out(&entry);
+            state.hand_out(&entry, &mut reached);
             state.newest = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
             state.hot_bytes += entry.bytes();
             state.hot.push_back(entry);
@@ -131,10 +132,11 @@ impl Hub {
             state.hot_bytes -= oldest.bytes();
             state.floor = oldest.seq;
         }
+        reached
     }
 
-    /// Goes on after `to`, of the same history: the messages before are deleted, and everybody is told. A client that resumes meets the
-    /// gap where it reads.
+    /// Goes on after `to`, of the same history: the messages before are deleted, and every client gets a gap. A client that resumes
+    /// meets the gap where it reads.
     pub fn skip(&self, to: Position) {
         let mut state = self.state();
         let gap = Gap { from: state.newest.clone(), to: to.clone(), reason: Reason::Retention };
@@ -143,7 +145,7 @@ impl Hub {
         (state.hot_bytes, state.floor, state.newest) = (0, to.seq, to);
     }
 
-    /// Goes on after `newest`, of which nobody has the messages before; everybody is told.
+    /// Goes on after `newest`, when no messages before it are there; every client gets a gap.
     pub fn reset(&self, newest: Position, reason: Reason) {
         let mut state = self.state();
         let gap = Gap { from: state.newest.clone(), to: newest.clone(), reason };
@@ -217,16 +219,17 @@ impl State {
         self.hot.get(index).filter(|entry| position.epoch.as_deref() == Some(&entry.epoch))
     }
 
-    fn hand_out(&self, entry: &Arc<Entry>) {
+    /// Adds a message to the lines of its rooms, and to `unflushed` those that are to be flushed for it.
+    fn hand_out(&self, entry: &Arc<Entry>, unflushed: &mut Vec<Arc<Line>>) {
         let followed: Vec<_> = entry
             .rooms
             .iter()
             .enumerate()
             .filter_map(|(index, there)| Some((index, self.rooms.get(&there.room)?)))
             .collect();
-        let deliver = |line: &Arc<Line>, rooms: Vec<usize>| {
-            if !line.is_over() {
-                line.push(Delivery { entry: entry.clone(), rooms, is_live: true });
+        let mut deliver = |line: &Arc<Line>, rooms: Vec<usize>| {
+            if !line.is_over() && line.push(Delivery { entry: entry.clone(), rooms, is_live: true }) {
+                unflushed.push(line.clone());
             }
         };
         // Most messages have clients in one of their rooms alone: no client can get them twice.

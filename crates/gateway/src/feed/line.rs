@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -26,8 +27,28 @@ pub enum Arrival {
     Message(Delivery),
     /// Messages that cannot be handed out: the history of the database changed.
     Gap(Gap),
+    /// The [`DirectSink`] has taken messages, and the client not all their bytes: they are to be flushed.
+    Unflushed,
     /// More gathered than may wait: the client has to come again and resume.
     TooSlow,
+}
+
+/// Writes live messages to a client while the task of its connection only waits: to wake a task for each message of each client costs
+/// as much as to write it.
+pub trait DirectSink: Send + Sync {
+    /// Writes these messages, in order, as far as the client takes them at once.
+    fn send(&self, deliveries: &[Delivery]) -> Sent;
+}
+
+/// What a sink has done with messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It needs nothing more.
+    All,
+    /// It has kept some bytes, for the client's task to flush.
+    Unflushed,
+    /// It has taken so many of them. The client's task has to send the others.
+    Only(usize),
 }
 
 /// The waiting line of an outlet, which the hub fills.
@@ -36,13 +57,31 @@ pub(super) struct Line {
     wake: Notify,
     /// Cancelled when more gathered than may wait.
     overflow: CancellationToken,
+    /// The same, for the price of a look.
+    is_over: AtomicBool,
     limit: usize,
+    sink: OnceLock<Box<dyn DirectSink>>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// Whether a flush is to come for what was added.
+    is_announced: bool,
+    /// Whether the client's task only waits for messages: others may write to the client meanwhile.
+    is_idle: bool,
+    /// Whether the sink has kept bytes.
+    is_unflushed: bool,
+}
+
+/// While the task of a client waits in [`Line::next`].
+struct Idle<'a>(&'a Line);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.queue().is_idle = false;
+    }
 }
 
 enum Waiting {
@@ -65,15 +104,31 @@ impl Delivery {
 impl Line {
     /// Empty. `overflow` is cancelled when more than `limit` bytes gathered.
     pub fn new(limit: usize, overflow: CancellationToken) -> Self {
-        Self { queue: Mutex::default(), wake: Notify::new(), overflow, limit }
+        let (queue, wake, is_over) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Self { queue, wake, overflow, is_over, limit, sink: OnceLock::new() }
+    }
+
+    /// From now on messages are written by `sink` while the client's task waits in [`Self::next`].
+    pub fn write_by(&self, sink: Box<dyn DirectSink>) {
+        let _first = self.sink.set(sink);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next that waits; `None` where nothing does.
     pub fn try_next(&self) -> Option<Arrival> {
-        if self.overflow.is_cancelled() {
+        self.take(&mut self.queue())
+    }
+
+    fn take(&self, queue: &mut Queue) -> Option<Arrival> {
+        if self.is_over() {
             return Some(Arrival::TooSlow);
         }
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut queue.is_unflushed) {
+            return Some(Arrival::Unflushed);
+        }
         match queue.waiting.pop_front()? {
             Waiting::Gap(gap) => Some(Arrival::Gap(gap)),
             Waiting::Message(delivery) => {
@@ -83,37 +138,84 @@ impl Line {
         }
     }
 
-    /// The next, waited for. A call that is dropped takes nothing.
+    /// The next, waited for. A call that is dropped takes nothing. Meanwhile the sink may write to the client.
     pub async fn next(&self) -> Arrival {
         loop {
             let woken = self.wake.notified();
-            if let Some(arrival) = self.try_next() {
-                return arrival;
-            }
+            let idle = {
+                let mut queue = self.queue();
+                if let Some(arrival) = self.take(&mut queue) {
+                    return arrival;
+                }
+                queue.is_idle = true;
+                Idle(self)
+            };
             woken.await;
+            drop(idle);
         }
     }
 
-    pub fn push(&self, delivery: Delivery) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds a message; whether the line is to be flushed for it, and is not to be already.
+    pub fn push(&self, delivery: Delivery) -> bool {
+        let mut queue = self.queue();
         queue.bytes += delivery.bytes();
         // One message alone always fits, however large: its receiver could never get beyond it.
         if queue.bytes > self.limit && !queue.waiting.is_empty() {
-            *queue = Queue::default();
+            *queue = Queue { is_announced: queue.is_announced, ..Queue::default() };
+            self.is_over.store(true, Ordering::Release);
             self.overflow.cancel();
-        } else if !self.overflow.is_cancelled() {
+        } else if !self.is_over() {
             queue.waiting.push_back(Waiting::Message(delivery));
+        }
+        !std::mem::replace(&mut queue.is_announced, true)
+    }
+
+    /// Has the client get what was added: by its sink where its task waits, and otherwise by waking the task.
+    pub fn flush(&self) {
+        let mut queue = self.queue();
+        queue.is_announced = false;
+        if let Some(sink) = self.sink.get().filter(|_| queue.is_idle && !self.is_over()) {
+            let is_message = |waiting: &Waiting| matches!(waiting, Waiting::Message(_));
+            if queue.waiting.iter().all(is_message) {
+                let mut messages = queue.take_messages();
+                match sink.send(&messages) {
+                    Sent::All => return,
+                    Sent::Unflushed => queue.is_unflushed = true,
+                    Sent::Only(taken) => queue.put_back(messages.split_off(taken)),
+                }
+                // More waits here, where it is bounded, until the task has sent what is left.
+                queue.is_idle = false;
+            }
         }
         drop(queue);
         self.wake.notify_one();
     }
 
     pub fn push_gap(&self, gap: Gap) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back(Waiting::Gap(gap));
+        self.queue().waiting.push_back(Waiting::Gap(gap));
         self.wake.notify_one();
     }
 
     pub fn is_over(&self) -> bool {
-        self.overflow.is_cancelled()
+        self.is_over.load(Ordering::Acquire)
     }
 }
+
+impl Queue {
+    fn take_messages(&mut self) -> Vec<Delivery> {
+        self.bytes = 0;
+        let message = |waiting| match waiting {
+            Waiting::Message(delivery) => Some(delivery),
+            Waiting::Gap(_) => None,
+        };
+        self.waiting.drain(..).filter_map(message).collect()
+    }
+
+    fn put_back(&mut self, messages: Vec<Delivery>) {
+        self.bytes += messages.iter().map(Delivery::bytes).sum::<usize>();
+        self.waiting.extend(messages.into_iter().map(Waiting::Message));
+    }
+}
+
+#[cfg(test)]
+mod tests;

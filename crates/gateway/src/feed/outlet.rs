@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
-use super::line::{Arrival, Line};
+use super::line::{Arrival, DirectSink, Line};
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 
@@ -16,6 +16,11 @@ pub struct Outlet {
 impl Outlet {
     pub(super) fn new(hub: Arc<Hub>, limit: usize, overflow: CancellationToken) -> Self {
         Self { hub, line: Arc::new(Line::new(limit, overflow)) }
+    }
+
+    /// Has live messages written by `sink` while [`Self::next`] waits. For a connection whose task writes at no such time.
+    pub fn write_by(&self, sink: Box<dyn DirectSink>) {
+        self.line.write_by(sink);
     }
 
     /// The next that waits; `None` where nothing does.

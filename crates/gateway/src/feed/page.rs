@@ -88,7 +88,7 @@ impl Feed {
     /// Where a client begins that had everything up to `since`.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The error of the database.
     pub async fn start(&self, since: Position) -> Result<Start, StoreError> {
         if self.hub.knows(&since) {
             return Ok(Start::After(since));
@@ -113,7 +113,7 @@ impl Feed {
     /// The message at a position; `None` where there is none any more, or the position is of another history.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The error of the database.
     pub async fn message_at(&self, position: &Position) -> Result<Option<Arc<Entry>>, StoreError> {
         if let Some(entry) = self.hub.message_at(position) {
             return Ok(Some(entry));
@@ -132,7 +132,7 @@ impl Feed {
     /// next messages are looked through, of which few may be theirs.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The error of the database.
     pub async fn after(&self, page: &Page, wanted: &[Room]) -> Result<Page, StoreError> {
         let (from, history) = (&page.next, page.history);
         let rooms = |entry: &Entry| entry.rooms_where(|room| wanted.contains(room));

@@ -1,9 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::gap::Reason;
+use super::line::Line;
 use super::{Feed, POLL};
+use crate::push::Entry;
 use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
 use chainflume_ops::backoff::Backoff;
@@ -12,6 +16,8 @@ use chainflume_ops::telemetry::LogLimiter;
 
 /// Messages read at once.
 const BATCH: u32 = 500;
+/// Lines that one task flushes, some ten microseconds each: a thread that flushes has nothing else run meanwhile.
+const LINES: usize = 64;
 /// The first pause between two tries of a database that does not answer.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries of a database that does not answer: clients wait.
@@ -71,8 +77,22 @@ impl Feed {
             }
             return Ok(true);
         }
-        self.hub.publish(self.entries(rows).await?);
+        self.publish(self.entries(rows).await?).await;
         Ok(true)
+    }
+
+    /// Hands out messages in order. A client gets those that were read together by one write, up to a part of what may wait for it.
+    async fn publish(&self, entries: Vec<Arc<Entry>>) {
+        let (mut together, mut bytes) = (Vec::new(), 0);
+        for entry in entries {
+            bytes += entry.json.len();
+            together.push(entry);
+            if bytes >= self.settings.queue_bytes / 4 {
+                flush(self.hub.publish(together.drain(..))).await;
+                bytes = 0;
+            }
+        }
+        flush(self.hub.publish(together)).await;
     }
 
     /// Listens for commits until `stop`, on one connection, which is opened again whenever it is lost. Without it messages are
@@ -98,9 +118,22 @@ impl Feed {
         let mut listener = self.outbox.listen().await?;
         connected();
         loop {
-            // What was committed before the connection was there was announced to nobody, so this comes first.
+            // What was committed before the connection was there was not announced to it, so this comes first.
             self.wake.send_replace(());
             listener.changed().await?;
         }
     }
+}
+
+/// Has the clients of these lines get what was added. Many lines are shared out among the threads.
+async fn flush(lines: Vec<Arc<Line>>) {
+    if lines.len() <= LINES {
+        return lines.iter().for_each(|line| line.flush());
+    }
+    let mut parts = JoinSet::new();
+    for part in lines.chunks(LINES) {
+        let part = part.to_vec();
+        parts.spawn(async move { part.iter().for_each(|line| line.flush()) });
+    }
+    while parts.join_next().await.is_some() {}
 }

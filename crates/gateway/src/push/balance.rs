@@ -50,7 +50,7 @@ pub fn changed_balances(message: &Value) -> Vec<BalanceKey> {
     let is_known = changes_balances(text("type"), text("state")) && is_address(token);
     let Some(chain_id) = chain_id.filter(|_| is_known) else { return Vec::new() };
     let accounts = addresses(None, message["payload"].as_object()).into_iter();
-    // The wallet of nobody mints and burns.
+    // The zero address mints and burns.
     let accounts =
         accounts.filter(|account| is_address(account) && account[2..].bytes().any(|digit| digit != b'0'));
     let key = |account: &str| BalanceKey { chain_id, token: token.to_owned(), account: account.to_owned() };

@@ -22,7 +22,7 @@ pub struct Row {
     pub json: String,
 }
 
-/// A message with its rooms: parsed once, and encoded once for each room in which somebody listens.
+/// A message with its rooms: parsed once, and encoded once for each room in which a client listens.
 #[derive(Debug)]
 pub struct Entry {
     /// Its number.
@@ -55,7 +55,8 @@ pub struct Addressed {
     /// Which of the entry's events it is there; `None` for the whole message.
     event: Option<usize>,
     frame: OnceLock<Bytes>,
-    compressed: OnceLock<Option<Bytes>>,
+    /// What clients of a WebSocket get, and what those get that take compressed messages.
+    sent: [OnceLock<Bytes>; 2],
     /// For a client of Socket.IO that is in no other room of the event.
     packet: OnceLock<Bytes>,
 }
@@ -84,14 +85,14 @@ struct Meta<'a> {
     replay: bool,
 }
 
-/// The event that a message is in rooms of users where no rule of the application says otherwise.
+/// The event that a message is in rooms of users where no rule of the application names another.
 fn built_in(message: &Value) -> Option<(&'static str, String)> {
     let is_activity = message["type"].as_str()?.starts_with("activity.");
     is_activity.then(|| ("activity", message["payload"].to_string()))
 }
 
 impl Entry {
-    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches nobody by room;
+    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches no client by room;
     /// none is ever stored.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
         Self::with_lookups(row, rules, &Lookups::default())
@@ -105,9 +106,8 @@ impl Entry {
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
             if !addressed.iter().any(|there| there.room == *room) {
-                let (room, frame, compressed, packet) =
-                    (room.clone(), OnceLock::new(), OnceLock::new(), OnceLock::new());
-                addressed.push(Addressed { room, event, frame, compressed, packet });
+                let (room, frame, packet) = (room.clone(), OnceLock::new(), OnceLock::new());
+                addressed.push(Addressed { room, event, frame, sent: Default::default(), packet });
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(&message)) {
@@ -168,9 +168,14 @@ impl Entry {
         there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
     }
 
-    /// The frame at `index` as `compress` makes it, once for all clients that take such; `None` where it gets no shorter.
-    pub fn compressed(&self, index: usize, compress: impl FnOnce(&[u8]) -> Option<Bytes>) -> Option<Bytes> {
-        self.rooms.get(index)?.compressed.get_or_init(|| compress(&self.frame(index))).clone()
+    /// What a client of a WebSocket gets in the room at `index`: `encode` makes it of JSON once for all clients that take compressed
+    /// messages, and once for the others.
+    pub fn sent(&self, index: usize, is_compressed: bool, encode: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        let Some(there) = self.rooms.get(index) else { return Bytes::new() };
+        let sent = &there.sent[usize::from(is_compressed)];
+        // The JSON alone is kept only where a client gets it as it is.
+        let json = || there.frame.get().cloned().unwrap_or_else(|| self.encode(there, self.event(index)));
+        sent.get_or_init(|| encode(&json())).clone()
     }
 
     /// Whether it has one event in some rooms and another in others.

@@ -49,7 +49,7 @@ fn off_chain(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Roo
 }
 
 /// Whether rooms of this kind are about users or facts of the chain. The application cannot name such an aggregate; were one stored
-/// all the same, it would reach nobody by that name.
+/// all the same, it would reach no client by that name.
 fn is_of_chain(kind: &str) -> bool {
     matches!(kind, "user" | "address" | "contract" | "chain" | "type")
 }

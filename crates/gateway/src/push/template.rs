@@ -122,7 +122,7 @@ impl MessagePlace {
     }
 }
 
-/// The fields of the payload that differ from those before; none where the message says nothing of before.
+/// The fields of the payload that differ from those before; none where the message has no fields before.
 pub(super) fn changed(message: &Value) -> Map<String, Value> {
     let payload = &message["payload"];
     let (Some(now), Some(before)) = (payload.as_object(), payload["previous"].as_object()) else {

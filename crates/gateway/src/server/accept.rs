@@ -16,8 +16,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
-use super::stall::{FULL, Stall, StallGuard, is_stalled};
 use super::tls::Tls;
+use crate::tcp::{FULL, Stall, StallGuard, is_stalled};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -169,7 +169,7 @@ fn explain(ended: hyper::Result<()>, peer: IpAddr) {
     tracing::debug!(client = %peer, reason, "a connection sent no request that can be read, or did not read its answer");
 }
 
-/// There is no place: the client is told to come again, if it can be told at once.
+/// There is no place: the client is asked to come again, if that can be sent at once.
 async fn refuse(mut stream: TcpStream, status: &str) {
     let answer =
         format!("HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

@@ -181,7 +181,7 @@ fn openapi(offered: &[Api]) -> Value {
     })
 }
 
-/// What the document says of a route.
+/// A route in the document.
 struct DescribedRoute {
     path: &'static str,
     method: &'static str,
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_nobody_else() {
+    fn the_page_loads_nothing_from_other_hosts() {
         let page = include_str!("docs.html");
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("innerHTML"));
     }

@@ -60,7 +60,7 @@ pub(super) struct Client {
 
 impl Client {
     /// The header `X-Forwarded-For` counts only from a proxy that is trusted. Each proxy appends whom it heard from, so the list is read
-    /// from its end: the first address that is no trusted proxy is the client, and what stands before it is the client's own word.
+    /// from its end: the first address that is no trusted proxy is the client, and the addresses before it are the client's own word.
     pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.has(address));
         let peer = peer.to_canonical();

@@ -25,7 +25,7 @@ pub(super) async fn reached(shared: &Shared, query: &Query) -> Result<(), HttpPr
     let detail = "this server is not at min_position yet; try again";
     let timed_out = |_| HttpProblem::new(503, "position_timeout", detail);
     tokio::time::timeout(POSITION_TIMEOUT, waited).await.map_err(timed_out)?;
-    // A number alone says nothing about another history.
+    // A number alone has no meaning in another history.
     match shared.feed.start(wanted).await.map_err(|error| HttpProblem::of_store(&error))? {
         Start::Gap(gap) if gap.reason == crate::feed::Reason::Epoch => Err(mismatch()),
         Start::Ahead => Err(ahead()),

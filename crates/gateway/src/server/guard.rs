@@ -69,7 +69,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
     response
 }
 
-/// Who asks, where a valid credential says so, unless the caller or the address has asked too much. An invalid credential is for the
+/// The caller that a valid credential names, unless the caller or the address has asked too much. An invalid credential is for the
 /// route to refuse: some need none.
 async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<Option<String>, HttpProblem> {
     let auth = &shared.settings.auth;

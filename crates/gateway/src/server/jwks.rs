@@ -13,7 +13,7 @@ use chainflume_ops::telemetry::LogLimiter;
 
 /// Bytes of a set of keys.
 const MAX_BYTES: usize = 256 << 10;
-/// From one fetch for an unknown key to the next: whoever makes up names of keys must not have us flood the issuer.
+/// From one fetch for an unknown key to the next: a client that makes up names of keys must not have us flood the issuer.
 const PAUSE: Duration = Duration::from_secs(10);
 /// After a fetch that failed; twice as long each time, up to [`PAUSE`].
 const RETRY: Duration = Duration::from_secs(1);

@@ -96,7 +96,7 @@ impl Bucket {
         (self.tokens + since * per_second).min(per_second * BURST_SECONDS)
     }
 
-    /// Takes one request, or says how long to wait for the next.
+    /// Takes one request, or returns how long to wait for the next.
     pub fn take(&mut self, per_second: u32, now: Instant) -> Result<(), Duration> {
         let per_second = f64::from(per_second);
         (self.tokens, self.at) = (self.filled(per_second, now), now);
@@ -113,7 +113,7 @@ impl Buckets {
         Self { per_second, callers: Mutex::default() }
     }
 
-    /// Takes one request of `caller`, or says how long to wait for the next.
+    /// Takes one request of `caller`, or returns how long to wait for the next.
     pub fn take(&self, caller: String, now: Instant) -> Result<(), Duration> {
         let rate = f64::from(self.per_second);
         let is_missing = |bucket: &Bucket| bucket.filled(rate, now) < rate * BURST_SECONDS;

@@ -13,11 +13,11 @@ use crate::push::TypePattern;
 use chainflume_access::{Principal, Room};
 use chainflume_outbox::Position;
 
-/// Every answer says how new it is.
+/// Every answer has the position at which it was read.
 pub(super) const POSITION: HeaderName = HeaderName::from_static("chainflume-position");
 /// Messages of one answer.
 const MAX_LIMIT: usize = 500;
-/// Pages that one request reads: a filter that fits nothing must not read the whole outbox. The answer says where to go on.
+/// Pages that one request reads: a filter that fits nothing must not read the whole outbox. The answer has the position to go on from.
 const MAX_PAGES: usize = 20;
 /// Bytes of messages in one answer.
 const MAX_BYTES: usize = 2 << 20;
@@ -141,7 +141,7 @@ impl MessagesQuery {
     }
 }
 
-/// The part of a message that says what it is about.
+/// The part of a message that names its subject.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AggregateOf {

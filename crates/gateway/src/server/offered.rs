@@ -73,7 +73,7 @@ async fn answer(
         RouteAccess::Open => BTreeMap::new(),
     };
     query.remove(MIN_POSITION);
-    // Before the read, so that the answer is no older than it says.
+    // Before the read, so that the answer is no older than its position.
     let newest = shared.feed.newest();
     let body = match route.access {
         _ if is_read => Vec::new(),

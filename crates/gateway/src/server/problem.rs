@@ -70,12 +70,12 @@ impl HttpProblem {
         matches!(self.status, 401 | 403 | 429)
     }
 
-    /// Whether a room exists is not told.
+    /// The answer does not show whether a room exists.
     pub fn forbidden() -> Self {
         Self::new(403, "forbidden", "this credential does not open what was asked for")
     }
 
-    /// What the database says is for the log; the feed warns of it already, and thousands of clients may ask.
+    /// The error of the database is for the log; the feed warns of it already, and thousands of clients may ask.
     pub fn of_store(error: &StoreError) -> Self {
         tracing::debug!(%error, "messages cannot be read for a client");
         Self::new(503, "unavailable", "messages cannot be read just now; try again")

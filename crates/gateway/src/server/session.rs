@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Arrival, Feed, Gap, Outlet, Page, Reason, Start};
+use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
 use chainflume_access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +14,8 @@ const BEHIND: Duration = Duration::from_millis(5);
 /// The rooms of one connection, whatever it speaks, and what comes out of them in order.
 ///
 /// While the past of any room is read, no room is live: all are read, the one that is furthest behind first, and those that meet at a
-/// position go on together. So after each join the messages of all rooms come in one order, and the last position that a client was
-/// given is true of all of them, whenever its connection breaks.
+/// position go on together. So after each join the messages of all rooms come in one order. Whenever the connection breaks, the last
+/// position that the client got is true of all rooms.
 pub(super) struct Session {
     feed: Feed,
     outlet: Outlet,
@@ -169,6 +169,11 @@ impl Session {
             resume.rooms.retain(|room| !rooms.contains(room));
             !resume.rooms.is_empty()
         });
+    }
+
+    /// Has live messages written by `sink` while [`Self::live`] waits.
+    pub fn write_by(&self, sink: Box<dyn DirectSink>) {
+        self.outlet.write_by(sink);
     }
 
     /// The rooms that are joined.

@@ -4,13 +4,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -24,7 +21,8 @@ use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage};
+use crate::tcp::ClientStream;
+use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_access::{Principal, Room};
 
@@ -46,7 +44,7 @@ const PING: Duration = Duration::from_secs(30);
 /// A client that has sent nothing for so long, not even an answer to a ping, is gone.
 const SILENT: Duration = Duration::from_secs(75);
 
-/// Why a connection ends, as its close frame says.
+/// Why a connection ends, as its close frame reports.
 #[derive(Clone, Copy)]
 enum End {
     /// By the server, whatever the client does.
@@ -117,14 +115,19 @@ pub(super) async fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(io) = upgraded.await else { return };
-        let socket = WebSocketConnection::new(TokioIo::new(io), upgrade.is_compressed, READ_BYTES);
+        let (stream, read) = ClientStream::new(io);
+        let writer = stream.writer();
+        let socket = WebSocketConnection::new((stream, read), upgrade.is_compressed, READ_BYTES);
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
+        let batch = FrameBatch::new(upgrade.is_compressed);
+        if let Some(writer) = writer {
+            session.write_by(Box::new(batch.direct(writer)));
+        }
         let seen = Instant::now();
         let open = Open::new(PROTOCOL_LABEL, place);
-        // This connection has bounds of its own, and says why it is closed.
+        // This connection has bounds of its own, and reports why it is closed.
         seat.unguard();
         let quota = shared.quota();
-        let batch = FrameBatch::new();
         let held = (seat, open);
         Connection { shared, socket, session, principal, quota, seen, batch, _held: held }.run().await;
     });
@@ -135,7 +138,7 @@ pub(super) async fn upgrade(
     Ok(answer)
 }
 
-type ClientSocket = WebSocketConnection<TokioIo<Upgraded>>;
+type ClientSocket = WebSocketConnection<ClientStream>;
 
 struct Connection {
     shared: Shared,
@@ -335,8 +338,9 @@ async fn hand_out(
     while let Some(arrival) = next {
         match arrival {
             Arrival::TooSlow => return Err(End::TooSlow),
-            Arrival::Gap(gap) => batch.add(Bytes::from(gap_frame(&gap))),
-            Arrival::Message(delivery) => batch.add_message(delivery, socket.is_compressed()),
+            Arrival::Gap(gap) => batch.add(text_frame(gap_frame(&gap).as_bytes(), false)),
+            Arrival::Message(delivery) => batch.add_message(delivery),
+            Arrival::Unflushed => in_time(socket.flush()).await?,
         }
         if batch.is_full() {
             batch.send(socket).await?;

@@ -20,8 +20,10 @@ use super::problem::HttpProblem;
 use super::query::{self, MAX_ROOMS};
 use super::session::{Known, Session};
 use super::{Open, Shared, now};
-use crate::feed::Arrival;
-use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
+use crate::feed::{Arrival, Delivery, DirectSink, Sent};
+use crate::socketio::{
+    ClientPacket, Engine, EngineClient, PacketEvent, PacketSender, Received, SendError, Settings,
+};
 use crate::socketio::{ack, connected, disconnect, refused};
 use chainflume_access::{Principal, Room, random_name};
 use chainflume_ops::metrics::{self, DeliveryMeter};
@@ -60,7 +62,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/socket.io/", any(async move |request: Request| answer(&engine, request, limit).await))
 }
 
-/// A body may take so long as `limit`.
+/// A body may take as long as `limit`.
 async fn answer(engine: &Engine, request: Request, limit: Duration) -> Response {
     // As everywhere: a token in an address ends in logs.
     let text = request.uri().query().unwrap_or_default();
@@ -162,6 +164,7 @@ impl<'a> Peer<'a> {
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());
         let (shared, quota, meter) = (shared.clone(), shared.quota(), DeliveryMeter::new(PROTOCOL_LABEL));
+        session.write_by(Box::new(DirectPackets { sender: client.sender(), meter: meter.clone() }));
         Self { shared, client, session, principal, quota, since, cut, meter, _open: open }
     }
 
@@ -286,9 +289,31 @@ impl<'a> Peer<'a> {
     }
 }
 
+/// Sends live messages while the task of the client waits.
+struct DirectPackets {
+    sender: PacketSender,
+    meter: DeliveryMeter,
+}
+
+impl DirectSink for DirectPackets {
+    fn send(&self, deliveries: &[Delivery]) -> Sent {
+        for (index, delivery) in deliveries.iter().enumerate() {
+            let packets = delivery.entry.packets(&delivery.rooms);
+            if !self.sender.try_send(&packets) {
+                return Sent::Only(index);
+            }
+            let bytes = packets.iter().map(Bytes::len).sum();
+            delivered(&self.meter, delivery, (packets.len(), bytes));
+        }
+        Sent::All
+    }
+}
+
 async fn hand_out(client: &EngineClient, meter: &DeliveryMeter, arrival: Arrival) -> Result<(), SocketIoEnd> {
     match arrival {
         Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
+        // The transport flushes by itself.
+        Arrival::Unflushed => Ok(()),
         Arrival::Gap(gap) => {
             let position = gap.to.to_string();
             let meta =
@@ -341,7 +366,7 @@ async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, 
 fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, HttpProblem> {
     let known = &shared.settings.auth;
     let address = client.extension::<Client>().ok_or_else(HttpProblem::forbidden)?;
-    // One connection may carry many tries: they count as requests without a credential do.
+    // One connection may have many tries: they count as requests without a credential do.
     shared.take_stranger(address)?;
     let principal = match auth["token"].as_str() {
         Some(token) => known.of_credential(Some(token), now())?,

@@ -123,6 +123,8 @@ fn write(text: &mut String, arrival: Arrival, meter: &DeliveryMeter) -> Option<(
             metrics::push_dropped("slow");
             return None;
         }
+        // Nothing else writes to a client.
+        Arrival::Unflushed => {}
         Arrival::Gap(gap) => {
             write!(text, "id: {}\nevent: gap\ndata: {}\n\n", gap.to, gap.to_json()).ok()?;
         }

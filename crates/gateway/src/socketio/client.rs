@@ -19,6 +19,16 @@ pub struct EngineClient {
     packets: mpsc::Receiver<String>,
 }
 
+/// Sends packets to a client without waiting for it.
+pub struct PacketSender(Arc<EngineSession>);
+
+impl PacketSender {
+    /// Sends packets that go together: all, or none where as much waits for the client as may, or it is gone. Whether it did.
+    pub fn try_send(&self, packets: &[Bytes]) -> bool {
+        self.0.push(packets).is_ok()
+    }
+}
+
 /// What comes from a client.
 #[derive(Debug, PartialEq)]
 pub enum Received {
@@ -81,7 +91,7 @@ impl EngineClient {
     pub async fn send(&self, packet: impl Into<Bytes>) -> Result<(), SendError> {
         let (packet, deadline) = (packet.into(), Instant::now() + FULL);
         loop {
-            match self.session.push(&packet) {
+            match self.session.push(std::slice::from_ref(&packet)) {
                 Ok(()) => return Ok(()),
                 Err(NotPushed::Closed) => return Err(SendError::Gone),
                 Err(NotPushed::Full) => {}
@@ -93,6 +103,11 @@ impl EngineClient {
                 () = self.session.closed.cancelled() => return Err(SendError::Gone),
             }
         }
+    }
+
+    /// What sends packets beside the task that has this client, while that task sends none.
+    pub fn sender(&self) -> PacketSender {
+        PacketSender(self.session.clone())
     }
 
     /// Waits until the client has taken everything, for as long as [`FULL`]. One that polls takes it with its next request, and what

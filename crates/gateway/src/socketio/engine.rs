@@ -6,13 +6,13 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::EngineClient;
 use super::session::{CLOSE, EngineSession, EngineTransport};
 use super::transport::{self, EngineSocket, PINGS};
+use crate::tcp::ClientStream;
 use crate::websocket::{Handshake, WebSocketConnection};
 
 /// How clients are served. What a client may send at once bounds what it can make this server keep.
@@ -133,12 +133,11 @@ fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadReques
 }
 
 async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
-    let io = upgrade.await.ok()?;
-    Some(WebSocketConnection::new(TokioIo::new(io), false, max))
+    Some(WebSocketConnection::new(ClientStream::new(upgrade.await.ok()?), false, max))
 }
 
 impl Engine {
-    /// Calls `accept` with each client that opens a session; it must not wait. `name` gives names that nobody can guess.
+    /// Calls `accept` with each client that opens a session; it must not wait. `name` gives names that cannot be guessed.
     pub fn new(
         settings: Settings,
         name: fn() -> Option<String>,
@@ -206,7 +205,7 @@ impl Engine {
         tokio::spawn(async move {
             let Some(mut socket) = upgraded(upgrade, max).await else { return session.close(CLOSE) };
             if socket.text(open).await.is_ok() {
-                transport::carry(&session, socket).await;
+                transport::run(&session, socket).await;
             }
             session.close(CLOSE);
         });

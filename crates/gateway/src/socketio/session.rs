@@ -1,13 +1,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use hyper::http::request::Parts;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::websocket::OutgoingText;
+use crate::tcp::DirectWriter;
+use crate::websocket::text_frame;
 
 /// Packets that may wait for one client. They are shared with all clients that get the same; beyond this [`super::EngineClient::send`]
 /// waits for the client.
@@ -26,6 +27,8 @@ pub(super) struct EngineSession {
     /// The request that opened it.
     pub head: Parts,
     state: Mutex<EngineState>,
+    /// Writes to the WebSocket while the task of the transport waits.
+    writer: OnceLock<DirectWriter>,
     /// Something waits for the client, or its transport changes.
     pub changed: Notify,
     /// The client has taken something.
@@ -43,6 +46,17 @@ struct EngineState {
     packets: VecDeque<Bytes>,
     transport: EngineTransport,
     is_polled: bool,
+    /// Whether the task of the WebSocket only waits. No packet waits then.
+    is_idle: bool,
+}
+
+/// While the task of a WebSocket only waits.
+pub(super) struct IdleTransport<'a>(&'a EngineSession);
+
+impl Drop for IdleTransport<'_> {
+    fn drop(&mut self) {
+        self.0.state().is_idle = false;
+    }
 }
 
 /// What brings packets to the client.
@@ -83,7 +97,13 @@ impl EngineSession {
     ) -> Self {
         Self {
             head,
-            state: Mutex::new(EngineState { packets: VecDeque::new(), transport, is_polled: false }),
+            state: Mutex::new(EngineState {
+                packets: VecDeque::new(),
+                transport,
+                is_polled: false,
+                is_idle: false,
+            }),
+            writer: OnceLock::new(),
             changed: Notify::new(),
             taken: Notify::new(),
             pong: Notify::new(),
@@ -98,19 +118,40 @@ impl EngineSession {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a packet of the application.
-    pub fn push(&self, packet: &Bytes) -> Result<(), NotPushed> {
+    /// Adds packets of the application, which go together: all or none.
+    pub fn push(&self, packets: &[Bytes]) -> Result<(), NotPushed> {
         let mut state = self.state();
         if self.closed.is_cancelled() {
             return Err(NotPushed::Closed);
         }
-        if state.packets.len() >= MAX_PACKETS {
+        if !state.packets.is_empty() && state.packets.len() + packets.len() > MAX_PACKETS {
             return Err(NotPushed::Full);
         }
-        state.packets.push_back(packet.clone());
+        if let Some(writer) = self.writer.get().filter(|_| state.is_idle) {
+            let frames: Vec<Bytes> = packets.iter().map(|packet| text_frame(packet, false)).collect();
+            // What is left is for the task to flush.
+            state.is_idle = writer.write(&frames.concat());
+            if state.is_idle {
+                return Ok(());
+            }
+        } else {
+            state.packets.extend(packets.iter().cloned());
+        }
         drop(state);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// From now on packets are written by `writer` while the task of the WebSocket is [`Self::idle`].
+    pub fn write_by(&self, writer: DirectWriter) {
+        let _first = self.writer.set(writer);
+    }
+
+    /// From now on the task of the WebSocket writes nothing, as long as the answer lives; `None` where a packet waits for it.
+    pub fn idle(&self) -> Option<IdleTransport<'_>> {
+        let mut state = self.state();
+        state.is_idle = state.packets.is_empty();
+        state.is_idle.then(|| IdleTransport(self))
     }
 
     /// Adds a packet of the engine, for which there is always room.
@@ -120,13 +161,13 @@ impl EngineSession {
     }
 
     /// Adds the next packets to `texts`, for a WebSocket: about so many bytes. Returns whether there was one.
-    pub fn next(&self, max_bytes: usize, texts: &mut Vec<OutgoingText>) -> bool {
+    pub fn next(&self, max_bytes: usize, texts: &mut Vec<Bytes>) -> bool {
         let (mut state, mut bytes) = (self.state(), 0);
         while bytes < max_bytes
             && let Some(packet) = state.packets.pop_front()
         {
             bytes += packet.len();
-            texts.push(packet.into());
+            texts.push(packet);
         }
         drop(state);
         if bytes > 0 {
@@ -233,7 +274,7 @@ mod tests {
     fn a_payload_has_packets_up_to_its_bounds() {
         let (session, _inbox) = session(EngineTransport::Polling);
         for n in 0..20 {
-            session.push(&Bytes::from(format!("4{n}"))).expect("there is room");
+            session.push(&[Bytes::from(format!("4{n}"))]).expect("there is room");
         }
         let first = text(session.payload(1_000)).expect("packets");
         assert_eq!((first.split(SEPARATOR).count(), first.ends_with("415")), (MAX_POLLED, true));
@@ -246,7 +287,7 @@ mod tests {
     #[test]
     fn a_full_session_takes_pings_alone_and_a_closed_one_nothing() {
         let (session, _inbox) = session(EngineTransport::Polling);
-        let packet = Bytes::from_static(b"4");
+        let packet = [Bytes::from_static(b"4")];
         while session.push(&packet).is_ok() {}
         assert_eq!(session.push(&packet), Err(NotPushed::Full));
         session.push_own(PING);

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::client::FULL;
 use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
+use crate::tcp::ClientStream;
 use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSocketMessage};
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
@@ -21,7 +20,7 @@ const MOVE: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A WebSocket after its handshake.
-pub(super) type EngineSocket = WebSocketConnection<TokioIo<Upgraded>>;
+pub(super) type EngineSocket = WebSocketConnection<ClientStream>;
 
 /// Answers a poll: what waits, or the first that comes. `None` where the session is over, or another poll waits, which ends it.
 pub(super) async fn poll(session: &EngineSession, max_bytes: usize) -> Option<Bytes> {
@@ -87,7 +86,7 @@ pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSoc
     };
     let has_moved = timeout(MOVE, moving).await.unwrap_or(false);
     if has_moved && session.turn(EngineTransport::Moving, EngineTransport::WebSocket) {
-        return carry(&session, socket).await;
+        return run(&session, socket).await;
     }
     if is_moving {
         session.turn(EngineTransport::Moving, EngineTransport::Polling);
@@ -96,7 +95,10 @@ pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSoc
 }
 
 /// Sends and receives packets until either side ends the session.
-pub(super) async fn carry(session: &EngineSession, mut socket: EngineSocket) {
+pub(super) async fn run(session: &EngineSession, mut socket: EngineSocket) {
+    if let Some(writer) = socket.stream().writer() {
+        session.write_by(writer);
+    }
     let ended = exchange(session, &mut socket).await;
     session.close(CLOSE);
     if ended.is_ok() {
@@ -115,10 +117,17 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
         if session.closed.is_cancelled() {
             return Ok(());
         }
+        let Some(idle) = session.idle() else { continue };
         let message = tokio::select! {
-            message = socket.next() => message,
-            () = session.changed.notified() => continue,
-            () = session.closed.cancelled() => continue,
+            message = socket.next() => Some(message),
+            () = session.changed.notified() => None,
+            () = session.closed.cancelled() => None,
+        };
+        drop(idle);
+        let Some(message) = message else {
+            // Something waits, or a write beside this task has left a rest.
+            timeout(FULL, socket.flush()).await.map_err(|_| WebSocketError::Gone)??;
+            continue;
         };
         match message? {
             WebSocketMessage::Text(text) => {

@@ -1,9 +1,9 @@
 use bytes::buf::Chain;
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::deflate::{InflateError, inflate};
-use super::frame::{self, ClientFrame, FrameError, MAX_HEAD, client_frame, server_head, unmask};
+use super::frame::{self, ClientFrame, FrameError, client_frame, server_head, unmask};
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +18,6 @@ pub enum WebSocketMessage {
     Pong,
     /// The client ends the connection, with this code.
     Close(u16),
-}
-
-/// A text for a client.
-#[derive(Clone, Debug)]
-pub struct OutgoingText {
-    /// The text, or what [`super::deflate`] made of it.
-    pub bytes: Bytes,
-    /// Whether it is compressed: only a client that takes such may get it.
-    pub is_compressed: bool,
-}
-
-impl From<Bytes> for OutgoingText {
-    fn from(bytes: Bytes) -> Self {
-        Self { bytes, is_compressed: false }
-    }
 }
 
 /// Why a connection cannot go on.
@@ -96,14 +81,15 @@ struct Partial {
 const CHUNK: usize = 1 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
-    /// After the handshake. Messages of the client have at most `max` bytes, compressed or not.
-    pub fn new(io: S, is_compressed: bool, max: usize) -> Self {
-        Self { io, read: BytesMut::new(), partial: None, unsent: None, is_compressed, max }
+    /// After the handshake, and these bytes of the client, which were read with it. Messages of the client have at most `max` bytes,
+    /// compressed or not.
+    pub fn new((io, read): (S, Bytes), is_compressed: bool, max: usize) -> Self {
+        Self { io, read: BytesMut::from(read), partial: None, unsent: None, is_compressed, max }
     }
 
-    /// Whether the client takes compressed messages.
-    pub fn is_compressed(&self) -> bool {
-        self.is_compressed
+    /// What it reads and writes.
+    pub fn stream(&self) -> &S {
+        &self.io
     }
 
     /// The next message. A call that is dropped takes nothing.
@@ -178,22 +164,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         self.send(frame::TEXT, false, text).await
     }
 
-    /// Sends texts, several by one write: each write costs more than a copy of a few kilobytes. A call that is dropped has sent a part;
-    /// the next one sends the rest first.
+    /// Sends texts, several by one write, as [`Self::frames`] does.
     ///
     /// # Errors
     /// [`WebSocketError::Gone`]
-    pub async fn texts(&mut self, texts: &[OutgoingText]) -> Result<(), WebSocketError> {
+    pub async fn texts(&mut self, texts: &[Bytes]) -> Result<(), WebSocketError> {
         if let [one] = texts {
-            return self.send(frame::TEXT, one.is_compressed, one.bytes.clone()).await;
+            return self.text(one.clone()).await;
         }
+        let frames: Vec<Bytes> = texts.iter().map(|text| frame::text_frame(text, false)).collect();
+        self.frames(&frames).await
+    }
+
+    /// Sends whole frames, several by one write: each write costs more than a copy of a few kilobytes. A call that is dropped has sent a
+    /// part; the next one sends the rest first.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn frames(&mut self, frames: &[Bytes]) -> Result<(), WebSocketError> {
         self.finish().await?;
-        let mut all = BytesMut::with_capacity(texts.iter().map(|text| MAX_HEAD + text.bytes.len()).sum());
-        for text in texts {
-            all.put_slice(&server_head(frame::TEXT, text.is_compressed, text.bytes.len()));
-            all.put_slice(&text.bytes);
-        }
-        self.unsent = Some(all.freeze().chain(Bytes::new()));
+        let all = match frames {
+            [one] => one.clone(),
+            several => several.concat().into(),
+        };
+        self.unsent = Some(all.chain(Bytes::new()));
         self.finish().await
     }
 
@@ -221,6 +215,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
         self.send(frame::CLOSE, false, payload.into()).await?;
         Ok(self.io.shutdown().await?)
+    }
+
+    /// Sends what is left of a frame, and what the connection itself has kept.
+    ///
+    /// # Errors
+    /// [`WebSocketError::Gone`]
+    pub async fn flush(&mut self) -> Result<(), WebSocketError> {
+        self.finish().await
     }
 
     async fn send(&mut self, opcode: u8, is_compressed: bool, payload: Bytes) -> Result<(), WebSocketError> {

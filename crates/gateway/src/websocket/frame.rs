@@ -1,3 +1,7 @@
+use bytes::Bytes;
+
+use super::deflate::deflate;
+
 /// Kinds of frames, RFC 6455 section 5.2.
 pub(super) const CONTINUATION: u8 = 0;
 pub(super) const TEXT: u8 = 1;
@@ -32,9 +36,6 @@ pub(super) enum FrameError {
 
 /// Bytes of a ping, a pong or a close at most.
 const MAX_CONTROL: usize = 125;
-
-/// Bytes before the payload of a frame of the server at most.
-pub(super) const MAX_HEAD: usize = 10;
 
 /// Reads the head of the first frame; `None` where more bytes are needed. A frame with more than `max` bytes is refused by its head
 /// alone.
@@ -76,6 +77,13 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for four in payload.chunks_mut(4) {
         four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
     }
+}
+
+/// A whole text message of the server, compressed where the client takes that and it gets shorter.
+pub fn text_frame(text: &[u8], takes_compressed: bool) -> Bytes {
+    let compressed = takes_compressed.then(|| deflate(text)).flatten();
+    let payload = compressed.as_deref().unwrap_or(text);
+    [&*server_head(TEXT, compressed.is_some(), payload.len()), payload].concat().into()
 }
 
 /// The head of a whole message, or of a control frame, of the server.

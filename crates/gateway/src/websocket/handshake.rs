@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_is_answered_as_the_standard_says() {
+    fn a_handshake_is_answered_as_the_standard_requires() {
         // RFC 6455 section 1.3.
         assert_eq!(
             answer(&[], &header::SEC_WEBSOCKET_ACCEPT).as_deref(),

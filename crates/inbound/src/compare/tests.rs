@@ -23,9 +23,9 @@ impl Stored {
         this.sql("insert into sources (name, chain_id, family, start_block) values ('usdc', 1, 'erc20', 0)")
             .await;
         this.sql(
-            "with stands as (insert into source_groups (chain_id, block_number, block_hash) \
+            "with present as (insert into source_groups (chain_id, block_number, block_hash) \
                  values (1, 0, decode(repeat('00', 32), 'hex')) returning id) \
-             update sources set group_id = (select id from stands)",
+             update sources set group_id = (select id from present)",
         )
         .await;
         this.sql(&format!(

@@ -14,7 +14,7 @@ async fn a_delivery_is_stored_once_with_its_hints() {
     for _ in 0..3 {
         assert_eq!(inbox.receive("alchemy", &signed(&body), &body, 7).await, InboundAnswer::Stored);
     }
-    // Another body under the same id: the first stands.
+    // Another body under the same id: the first is kept.
     let other = delivery("whevt_1", 17, 1);
     assert_eq!(inbox.receive("alchemy", &signed(&other), &other, 7).await, InboundAnswer::Stored);
     let row =

@@ -31,7 +31,7 @@ impl<'a> Parts<'a> {
                 "v0" => &mut parts.v0,
                 "h" => &mut parts.h,
                 "v1" => &mut parts.v1,
-                // A later version of the scheme stands beside those we know.
+                // A later version of the scheme is beside those we know.
                 _ => continue,
             };
             if place.replace(value).is_some() {
@@ -54,7 +54,7 @@ pub(super) fn verify<'a>(
             let names = parts.h.ok_or(SignatureRefusal::Missing)?;
             (format!("{time}.{names}.{}.", values(request, names)?), v1, names)
         }
-        // Names of headers belong to a v1 that somebody cut off.
+        // Names of headers belong to a v1 that was cut off.
         None if parts.h.is_some() => return Err(SignatureRefusal::Missing),
         None => (format!("{time}."), parts.v0.ok_or(SignatureRefusal::Missing)?, ""),
     };

@@ -16,7 +16,7 @@ pub(super) fn verify<'a>(
         return Err(SignatureRefusal::Malformed);
     }
     // Before the body: a bomb that is old is not even opened. Seconds of these centuries have ten digits, and the time fixes where
-    // the nonce ends and where the body begins, although nothing stands between the three in what is signed.
+    // the nonce ends and where the body begins, although nothing is between the three in what is signed.
     fresh(time, request.now)?;
     let body = match optional(request.headers, "content-encoding")? {
         None | Some("" | "identity") => Cow::Borrowed(request.body),

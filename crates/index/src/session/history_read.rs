@@ -28,8 +28,8 @@ pub(crate) struct HistoryRead {
     pub(crate) next: u64,
 }
 
-/// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. A `COPY` that is abandoned while
-/// its end is waited for leaves an answer in its connection, which the next user of the connection would take for its own.
+/// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. An abandoned
+/// `COPY` leaves its answer in the connection, and the next user of the connection would take the answer for its own.
 type PreparingBatch = JoinHandle<PreparedBatch>;
 
 /// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes. A wait for a lock ends after

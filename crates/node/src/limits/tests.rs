@@ -18,11 +18,11 @@ fn read_as(message: &str, status: u16, code: Option<i64>, asked: u64) -> String 
         calls: Some(1000),
         ..ErrorResponse::default()
     };
-    told(classify(&answer))
+    shown(classify(&answer))
 }
 
 /// `range 500`, `range`, `rate` …
-fn told(refusal: RefusalKind) -> String {
+fn shown(refusal: RefusalKind) -> String {
     match refusal {
         RefusalKind::Range(Some(hint)) | RefusalKind::Size(Some(hint)) | RefusalKind::Batch(Some(hint)) => {
             format!("{} {hint}", refusal.kind().as_str())
@@ -81,7 +81,7 @@ fn real_answers_of_providers_are_distinguished() {
         let cap = answer["true_max_span_blocks"].as_u64();
         let wide = matches!(found, RefusalKind::Range(Some(hint)) if cap.is_some_and(|cap| hint > cap));
         (found.kind().as_str() != wanted || wide)
-            .then(|| format!("{}: {}, not {wanted}", answer["id"], told(found)))
+            .then(|| format!("{}: {}, not {wanted}", answer["id"], shown(found)))
     });
     assert_eq!((answers.len(), wrong.collect::<Vec<_>>()), (33, Vec::new()));
 }
@@ -328,9 +328,9 @@ fn an_answer_without_a_limit_is_no_limit() {
 }
 
 #[test]
-fn data_says_it_where_the_message_does_not() {
+fn data_has_it_where_the_message_does_not() {
     let classified = |message: &str, data: &str| {
-        told(classify(&ErrorResponse {
+        shown(classify(&ErrorResponse {
             message: message.to_owned(),
             data: Some(data.to_owned()),
             asked: Some(10_000_000),

@@ -144,15 +144,15 @@ impl FoundIncidents {
 }
 
 fn chain_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, now: Instant) {
-    let error = chain.last_error.as_deref().unwrap_or("no error is known");
+    let error = chain.errors.last.as_deref().unwrap_or("no error is known");
     if chain.state == ChainState::Stopped {
         found.add(
             "chain_stopped",
             name,
             format!("chain {name} is stopped: operator action required: {error}"),
         );
-    } else if chain.consecutive_errors >= ERRORS {
-        let errors = chain.consecutive_errors;
+    } else if chain.errors.consecutive >= ERRORS {
+        let errors = chain.errors.consecutive;
         if is_the_nodes(chain) {
             found.add(
                 "provider_down",
@@ -182,23 +182,23 @@ fn node_troubles(
 ) {
     // While the chain fails for another reason, the head may stay the same because of that reason; a standby reads no
     // head.
-    if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.consecutive_errors >= ERRORS
+    if matches!(chain.state, ChainState::Stopped | ChainState::Standby) || chain.errors.consecutive >= ERRORS
     {
         return;
     }
-    let silence = since(chain.head_moved_at, now);
-    if chain.head.is_some() && limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
+    let silence = since(chain.heads.moved_at, now);
+    if chain.heads.latest.is_some() && limits.head_silence.get(name).is_some_and(|limit| silence > *limit) {
         let text = format!("chain {name}: its node has had no new block for {} s", silence.as_secs());
         found.add("provider_stalled", name, text);
     }
-    if chain.node_behind > 0 {
+    if chain.heads.node_behind > 0 {
         let text = format!(
             "chain {name}: its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
-            chain.node_behind
+            chain.heads.node_behind
         );
         found.add_after("node_behind", name, (text, LISTENER));
     }
-    if limits.websocket.contains(name) && !chain.pushed {
+    if limits.websocket.contains(name) && !chain.heads.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
         found.add_after("listener_down", name, (text, LISTENER));
     }
@@ -207,11 +207,12 @@ fn node_troubles(
 /// What is not stored although nothing fails: blocks that the chain does not have yet, and those that it makes faster than they are
 /// stored.
 fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth, limits: &AlertThresholds) {
-    let Some(head) = chain.head.filter(|_| !matches!(chain.state, ChainState::Stopped | ChainState::Standby))
+    let Some(head) =
+        chain.heads.latest.filter(|_| !matches!(chain.state, ChainState::Stopped | ChainState::Standby))
     else {
         return;
     };
-    if chain.confirmed.is_none() {
+    if chain.heads.confirmed.is_none() {
         let text = format!(
             "chain {name} stores nothing: no block is confirmed at head {head}: see `chainflume status`. Lower \
              `confirmations`, or wait"
@@ -230,7 +231,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
         let (Some(speed), Some(block_time)) = (source.pace.rate(), limits.block_time.get(name)) else {
             continue;
         };
-        let lag = source.lag(chain.confirmed);
+        let lag = source.lag(chain.heads.confirmed);
         if lag > limits.max_lag && speed.blocks * block_time.as_secs_f64() <= 1.0 {
             let text = format!(
                 "source {} of chain {name} falls behind: it lacks {lag} blocks, and {:.1} blocks/s are stored; the node or the \
@@ -243,7 +244,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
 }
 
 fn is_the_nodes(chain: &ChainHealth) -> bool {
-    matches!(chain.last_error_kind, Some(StepErrorKind::Unreachable | StepErrorKind::Timeout))
+    matches!(chain.errors.last_kind, Some(StepErrorKind::Unreachable | StepErrorKind::Timeout))
 }
 
 fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now: Instant) {
@@ -324,7 +325,7 @@ fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
         found.add("clock", "", text);
     }
     for (name, chain) in &board.chains {
-        let ahead = chain.head_time.map_or(0, |time| time.saturating_sub(board.time));
+        let ahead = chain.heads.latest_time.map_or(0, |time| time.saturating_sub(board.time));
         if ahead > CLOCK_OFF_BLOCK {
             let text = format!(
                 "the newest block of chain {name} is {ahead} s in the future: the clock of this machine is behind; synchronise it"
@@ -341,7 +342,7 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DeepReorg, SourceHealth, Throughput, TurnSource};
+    use crate::health::{DeepReorg, SourceHealth, TurnSource};
 
     /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
@@ -361,7 +362,7 @@ mod tests {
     fn chain(change: impl FnOnce(&mut ChainHealth, Instant)) -> Vec<(&'static str, u64)> {
         let board = Board::default();
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+            (chain.state, chain.heads.latest, chain.heads.confirmed, chain.heads.pushed) =
                 (ChainState::Live, Some(9), Some(9), true)
         });
         let now = Instant::now() + Duration::from_hours(1);
@@ -373,7 +374,7 @@ mod tests {
     fn every_trouble_of_a_chain_is_an_incident_and_a_hiccup_is_none() {
         let failing = |errors, kind| {
             move |chain: &mut ChainHealth, _| {
-                (chain.state, chain.consecutive_errors, chain.last_error_kind) =
+                (chain.state, chain.errors.consecutive, chain.errors.last_kind) =
                     (ChainState::Failing, errors, Some(kind));
             }
         };
@@ -382,11 +383,11 @@ mod tests {
         assert_eq!(chain(failing(5, StepErrorKind::Unreachable)), [("provider_down", 0)]);
         assert_eq!(chain(failing(5, StepErrorKind::Database)), [("chain_failing", 0)]);
         assert_eq!(chain(|chain, _| chain.state = ChainState::Stopped), [("chain_stopped", 0)]);
-        assert_eq!(chain(|chain, _| chain.pushed = false), [("listener_down", 60)]);
-        assert_eq!(chain(|chain, _| chain.node_behind = 900), [("node_behind", 60)]);
+        assert_eq!(chain(|chain, _| chain.heads.pushed = false), [("listener_down", 60)]);
+        assert_eq!(chain(|chain, _| chain.heads.node_behind = 900), [("node_behind", 60)]);
         let silent = Board::default();
         silent.chain("dev", |chain| {
-            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+            (chain.state, chain.heads.latest, chain.heads.confirmed, chain.heads.pushed) =
                 (ChainState::Live, Some(9), Some(9), true)
         });
         let after = |hours| Instant::now() + Duration::from_hours(hours);
@@ -403,24 +404,13 @@ mod tests {
 
     #[test]
     fn what_is_not_stored_although_nothing_fails_is_an_incident() {
-        let source = |tip, next| SourceHealth {
-            idle: None,
-            end: None,
-            name: "vault".to_owned(),
-            tip,
-            next,
-            committed_at: None,
-            pace: Throughput::default(),
-            is_blocked: false,
-            hindrance: None,
-            unread: None,
-            notes: Vec::new(),
-        };
-        assert_eq!(chain(|chain, _| chain.confirmed = None), [("unconfirmed", 30)]);
+        let source =
+            |tip, next| SourceHealth { name: "vault".to_owned(), tip, next, ..SourceHealth::default() };
+        assert_eq!(chain(|chain, _| chain.heads.confirmed = None), [("unconfirmed", 30)]);
         assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 10)]), [("start_ahead", 30)]);
         assert_eq!(chain(|chain, _| chain.sources = vec![source(None, 9)]), [], "its block is there");
         let standby = |chain: &mut ChainHealth, _| {
-            (chain.state, chain.confirmed) = (ChainState::Standby, None);
+            (chain.state, chain.heads.confirmed) = (ChainState::Standby, None);
         };
         assert_eq!(chain(standby), [], "its leader says so");
         // No speed is known yet.
@@ -431,7 +421,7 @@ mod tests {
     fn a_clock_that_is_off_is_an_incident() {
         let board = Board::default();
         board.chain("dev", |chain| {
-            (chain.state, chain.head, chain.confirmed, chain.pushed) =
+            (chain.state, chain.heads.latest, chain.heads.confirmed, chain.heads.pushed) =
                 (ChainState::Live, Some(9), Some(9), true)
         });
         let time = BoardSnapshot::of(&board).time;
@@ -442,7 +432,7 @@ mod tests {
             (3_600.0, time + 3_600, vec![("clock", 0), ("clock", 0)]),
         ] {
             board.set_clock_ahead(ahead);
-            board.chain("dev", |chain| chain.head_time = Some(block));
+            board.chain("dev", |chain| chain.heads.latest_time = Some(block));
             assert_eq!(
                 found(&BoardSnapshot { time, ..BoardSnapshot::of(&board) }, Instant::now()),
                 wanted,
@@ -508,10 +498,9 @@ mod tests {
         board.sink("webhook:slow", |sink| sink.held_since = now.checked_sub(Duration::from_hours(9)));
         let database = |writable, rose_ago| DatabaseHealth {
             writable,
-            error: None,
-            negative_balances: 0,
             open_dead_letters: 3,
             letters_rose_at: Some(now - Duration::from_secs(rose_ago)),
+            ..DatabaseHealth::default()
         };
         board.set_database(database(false, 599));
         let kinds = [

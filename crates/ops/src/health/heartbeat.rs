@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Board, LoopHealth, TurnSource};
 
@@ -76,6 +78,7 @@ impl Board {
                 TurnSource::Chain(name) => inner.chains.get(name).map(|chain| chain.alive_at),
                 TurnSource::Sink(name) => inner.sinks.get(name).map(|sink| sink.alive_at),
             };
+            let at = at.map(Instant::from_std);
             health.alive_at = at.map_or(health.alive_at, |at| at.max(health.alive_at));
         }
         loops

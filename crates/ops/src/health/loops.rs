@@ -1,4 +1,6 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Other places where a loop shows that it turns, besides its [`super::Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub enum TurnSource {
     Sink(String),
 }
 
-/// A loop of the daemon, as its supervisor last reported it.
+/// A loop of the daemon, as its supervisor last reported it. Its times are of the clock of Tokio, which tests can pause.
 #[derive(Clone, Debug)]
 pub struct LoopHealth {
     /// When it last turned, also while it waits.

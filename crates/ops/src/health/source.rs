@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::Throughput;
 
 /// One source, as the spine last reported it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SourceHealth {
     /// Name.
     pub name: String,

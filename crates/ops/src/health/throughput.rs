@@ -39,7 +39,8 @@ impl Throughput {
         self.mark_at(Instant::now(), next, events);
     }
 
-    fn mark_at(&mut self, at: Instant, next: u64, events: u64) {
+    /// As [`Self::mark`], at a given time.
+    pub fn mark_at(&mut self, at: Instant, next: u64, events: u64) {
         self.events = self.events.saturating_add(events);
         if self.marks.back().is_some_and(|last| next < last.next) {
             // A rewind: count anew.

@@ -114,6 +114,7 @@ pub fn push_rooms(rooms: usize) {
 }
 
 /// The series of deliveries by one protocol, looked up once for each connection and not for each message.
+#[derive(Clone)]
 pub struct DeliveryMeter {
     delivered: Counter,
     bytes: Counter,

@@ -3,10 +3,11 @@
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::JoinError;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Loop, fault, hang_limit};
@@ -144,7 +145,7 @@ mod tests {
         panic!("it never fails")
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_panic_beside_the_loop_is_the_loops() {
         let mut task = Beside::start(this(LONG), |_| std::future::pending());
         task.check();
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(returned, "the task `websocket dev` returned although nothing stopped it");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_hung_task_beside_the_loop_is_noticed_and_a_waiting_one_not() {
         let short = Duration::from_millis(2_500);
         let hangs = Beside::start(this(short), |_| std::future::pending());

@@ -68,13 +68,15 @@ pub fn hang_limit(hung_after: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn isolated_work_that_panics_or_hangs_is_a_failure_of_its_own() {
         let longest = Duration::from_mins(1);
         assert_eq!(isolated("answer", longest, async { 7 }).await, Ok(7));
         let panics = isolated::<()>("answer", longest, async { panic!("on purpose") });
         assert_eq!(panics.await, Err(WorkFailure::Panicked));
-        let hangs = isolated("answer", Duration::from_millis(20), std::future::pending::<()>());
+        let began = tokio::time::Instant::now();
+        let hangs = isolated("answer", longest, std::future::pending::<()>());
         assert_eq!(hangs.await, Err(WorkFailure::Hung));
+        assert_eq!(began.elapsed().as_secs(), longest.as_secs());
     }
 }

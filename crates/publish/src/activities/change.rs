@@ -130,7 +130,7 @@ pub struct ActivityChange {
     pub title: Option<String>,
     /// The new description.
     pub description: Option<String>,
-    /// Merged into the data as RFC 7396 says: null removes a key.
+    /// Merged into the data as RFC 7396 defines: null removes a key.
     pub data: Option<Map<String, Value>>,
     /// What it follows from now on.
     pub transaction: Option<ActivityTransaction>,
@@ -354,7 +354,7 @@ mod tests {
         let late = apply(activity(Failed, Some(false)), Completed).expect("differs");
         assert_eq!((late.now.status, late.kind), (Completed, ChangeKind::Completed));
         assert_eq!(apply(activity(Completed, Some(true)), InProgress), None);
-        // The reorg is told in the data, and the status stays the caller's.
+        // The reorg is in the data, and the status stays the caller's.
         let note = ActivityChange { data: json!({ "reorged": true }).as_object().cloned(), ..to(InProgress) };
         let noted = activity(Completed, Some(true))
             .apply(&note, &follower, &unnamed)

@@ -49,12 +49,12 @@ pub struct ActivityText {
     pub description: Option<ActivityTemplate>,
 }
 
-/// Characters of a title at most: it stands on one line of a screen.
+/// Characters of a title at most: it is shown on one line of a screen.
 pub(crate) const MAX_TITLE: usize = 200;
 /// Characters of a description at most.
 pub(crate) const MAX_DESCRIPTION: usize = 2_000;
 
-/// What an activity is called with its status: by its template, unless the caller says so. A template that names what the activity does
+/// What an activity is called with its status: by its template, unless the caller gives it. A template that names what the activity does
 /// not have is left out.
 pub(crate) fn texts(
     templates: &[ActivityText],

@@ -63,7 +63,7 @@ struct NotedChange<'a> {
 }
 
 impl Publisher {
-    /// Begins an activity. The same id again changes nothing: what was stored first stands.
+    /// Begins an activity. The same id again changes nothing: what was stored first is kept.
     ///
     /// # Errors
     /// [`ActivityError`]
@@ -150,7 +150,7 @@ impl Publisher {
         }
     }
 
-    /// Moves the pending activities of these transactions to `in_progress`, because `provider` says that the chain has them. Returns how
+    /// Moves the pending activities of these transactions to `in_progress`, because `provider` reports that the chain has them. Returns how
     /// many.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct ApplicationEvent {
 const FIELDS: [&str; 7] = ["id", "type", "aggregateType", "aggregateId", "payload", "metadata", "timestamp"];
 const METADATA: [&str; 4] = ["userId", "correlationId", "causationId", "source"];
 
-/// What an event has where the caller says nothing.
+/// What an event has where the caller gives nothing.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     /// Its id.

@@ -42,7 +42,7 @@ pub struct Published {
     pub id: Uuid,
     /// Number of its message.
     pub seq: u64,
-    /// Whether it was there already; what was stored first stands.
+    /// Whether it was there already; what was stored first is kept.
     pub duplicate: bool,
 }
 

@@ -35,14 +35,14 @@ async fn an_activity_ends_once_and_each_change_is_a_message() {
         assert_eq!((refusal.status, refusal.code), (409, "activity_final"), "{line}");
     }
     let messages = messages(&database).await;
-    let told: Vec<(&str, &str)> = messages
+    let published: Vec<(&str, &str)> = messages
         .iter()
         .map(|message| {
             (message["type"].as_str().expect("a type"), message["payload"]["status"].as_str().expect("one"))
         })
         .collect();
     assert_eq!(
-        told,
+        published,
         [
             ("activity.created", "pending"),
             ("activity.updated", "in_progress"),

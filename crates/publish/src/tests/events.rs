@@ -20,7 +20,7 @@ async fn events_of_a_request_are_stored_once_and_numbered_in_order() {
         events.iter().map(|one| (one["seq"].as_u64().expect("a number"), one["duplicate"] == true)).collect()
     };
     assert_eq!(flags(&answer), [(1, false), (2, false), (1, true)]);
-    // Another payload under the same id: the first stands.
+    // Another payload under the same id: the first is kept.
     let mut other = event(1, "a");
     other["payload"] = json!({ "n": "another" });
     let (_, again) = ask(&publisher, "POST /v1/domain-events", other).await.expect("answered");

@@ -164,7 +164,7 @@ async fn found(database: &Database, facts: &[OwnFact]) {
     tx.commit().await.expect("commits");
 }
 
-/// The balance of a person crossed a limit in this block, as event `n` says.
+/// Event `n`: the balance of a person crossed a limit in this block.
 async fn crosses(database: &Database, n: u64, block: i64) {
     let sql =
         "insert into limit_crossings (rule, user_id, is_beyond, chain_id, block_number, block_hash, event_id)

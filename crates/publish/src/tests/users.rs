@@ -39,10 +39,10 @@ async fn a_person_keeps_what_a_request_leaves_out() {
 }
 
 /// Payloads of the messages about ids.
-async fn told(database: &chainflume_db::Database) -> Vec<Value> {
+async fn about_ids(database: &chainflume_db::Database) -> Vec<Value> {
     let all = messages(database).await.into_iter();
-    let about_ids = all.filter(|message| message["type"] == "user.updated");
-    about_ids.map(|message| message["payload"].clone()).collect()
+    let updates = all.filter(|message| message["type"] == "user.updated");
+    updates.map(|message| message["payload"].clone()).collect()
 }
 
 /// The id of the chain's record of a wallet.
@@ -65,7 +65,7 @@ async fn two_people_with_one_wallet_are_one_person() {
         .await
         .expect("merged");
     assert_eq!((status, &user["id"], &user["aliases"]), (200, &json!("7"), &json!(["8"])));
-    // What the older one said stays, what it did not say comes from the other, and what was sent counts before both.
+    // Values of the older one stay, its absent ones come from the other, and what was sent counts before both.
     assert_eq!(
         [&user["locale"], &user["phone"], &user["zone"]],
         [&json!("de"), &json!("+4915112345678"), &json!("UTC")]
@@ -82,9 +82,9 @@ async fn two_people_with_one_wallet_are_one_person() {
         assert_eq!(page["activities"][0]["eventId"], made["eventId"], "{id}");
     }
     let (one, two) = (record_of(&database, ONE).await, record_of(&database, TWO).await);
-    let told = told(&database).await;
+    let published = about_ids(&database).await;
     assert_eq!(
-        told,
+        published,
         [
             json!({ "ids": ["7", ONE, one], "joined": [ONE, one], "left": [] }),
             json!({ "ids": ["8", TWO, two], "joined": [TWO, two], "left": [] }),
@@ -96,12 +96,12 @@ async fn two_people_with_one_wallet_are_one_person() {
     ask(&publisher, "PUT /v1/users/8", again).await.expect("written");
     let (_, user) = ask(&publisher, "PUT /v1/users/8", json!({ "locale": "fr" })).await.expect("written");
     assert_eq!(
-        (&user["id"], &user["locale"], self::told(&database).await.len()),
+        (&user["id"], &user["locale"], about_ids(&database).await.len()),
         (&json!("7"), &json!("fr"), 3)
     );
     let (_, user) = ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [] })).await.expect("written");
     assert_eq!((&user["aliases"], &user["wallets"]), (&json!(["8"]), &json!([])));
-    let left = self::told(&database).await.pop().expect("a message");
+    let left = about_ids(&database).await.pop().expect("a message");
     assert_eq!(left, json!({ "ids": ["7", "8"], "joined": [], "left": [ONE, TWO, one, two] }));
     ask(&publisher, "DELETE /v1/users/8", Value::Null).await.expect("erased by any id");
     for id in ["7", "8"] {
@@ -150,8 +150,8 @@ async fn a_record_of_the_chain_and_a_wallet_as_id_are_adopted() {
         ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("merged");
     // An id of the application stays, although the wallet as an id was there before.
     assert_eq!((status, &user["id"], &user["locale"]), (201, &json!("7"), &json!("de")));
-    let told = told(&database).await;
-    assert_eq!(told, [json!({ "ids": ["7", ONE, record], "joined": [ONE, record], "left": [] })]);
+    let published = about_ids(&database).await;
+    assert_eq!(published, [json!({ "ids": ["7", ONE, record], "joined": [ONE, record], "left": [] })]);
     let (_, user) =
         ask(&publisher, &format!("PUT /v1/users/{record}"), json!({ "zone": "UTC" })).await.expect("written");
     assert_eq!((&user["id"], &user["zone"]), (&json!("7"), &json!("UTC")));
@@ -179,7 +179,7 @@ async fn people_who_claim_each_others_wallets_end_as_one() {
     // Each id once: twelve of the application, fourteen wallets and their records.
     assert_eq!((people, ids.len()), (1, 12 + 14 + 14), "{ids:?}");
     // A reader of the messages in order knows the same.
-    let last = told(&database).await.pop().expect("a message");
+    let last = about_ids(&database).await.pop().expect("a message");
     assert_eq!(last["ids"], json!(ids));
 }
 
@@ -194,7 +194,7 @@ async fn a_person_with_too_many_wallets_is_not_made() {
     assert_eq!((refusal.status, refusal.code), (409, "user_too_large"));
     let (_, user) = ask(&publisher, "GET /v1/users/8", Value::Null).await.expect("read");
     assert_eq!((&user["id"], user["wallets"].as_array().map(Vec::len)), (&json!("8"), Some(60)));
-    assert_eq!(told(&database).await.len(), 2);
+    assert_eq!(about_ids(&database).await.len(), 2);
 }
 
 #[tokio::test]

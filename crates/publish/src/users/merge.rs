@@ -3,7 +3,7 @@
 use super::UserError;
 use chainflume_db::transaction::Tx;
 
-/// Gives `own` what `other` has, and makes the id `other` another id of `own`. What `own` says of itself stays; what it does not say
+/// Gives `own` what `other` has, and makes the id `other` another id of `own`. The values of `own` stay; what it does not have
 /// comes from `other`.
 ///
 /// Every table with a reference to `application_users` has its line here, or its rows would be deleted with `other`.

@@ -53,7 +53,7 @@ async fn a_letter_holds_the_log_and_is_found_until_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_failed_try_is_counted_and_says_who_gave_up() {
+async fn a_failed_try_is_counted_and_names_who_gave_up() {
     let store = store().await;
     let (chain, letters) = with_letters(&store).await;
     let failed =

@@ -21,7 +21,7 @@ pub struct BalanceStep {
 pub struct LimitCrossing {
     /// Whether the balance is beyond the limit from here on.
     pub is_beyond: bool,
-    /// Height and hash of the block in which it crossed; `None` where no message said so.
+    /// Height and hash of the block in which it crossed; `None` where no message has it.
     pub block: Option<(u64, B256)>,
     /// The event that was published about it.
     pub event: Option<Uuid>,

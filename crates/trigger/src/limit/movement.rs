@@ -2,7 +2,7 @@ use alloy_primitives::{Address, B256, U256};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// A movement of tokens, as a message says that it is confirmed or retracted.
+/// A movement of tokens, as a message reports it confirmed or retracted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement {
     /// Number of the message.
@@ -70,7 +70,7 @@ fn address(value: &Value) -> Option<Address> {
     value.as_str().filter(|text| text.len() == 42).and_then(|text| text.parse().ok())
 }
 
-/// The amount, which may stand there once more in whole tokens.
+/// The amount, which may be there once more in whole tokens.
 fn amount(payload: &Map<String, Value>) -> Option<U256> {
     let is_repeat =
         |name: &str| name.strip_suffix("Formatted").is_some_and(|name| payload.contains_key(name));

@@ -171,7 +171,7 @@ impl People {
     }
 }
 
-/// What the balances of these people are compared with, and where they stand.
+/// What the balances of these people are compared with, and on which side they are.
 struct Rules {
     thresholds: Vec<LimitRule>,
     alerts: BTreeMap<String, Vec<LimitRule>>,

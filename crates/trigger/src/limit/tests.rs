@@ -11,7 +11,7 @@ const TOKEN: Address = address!("00000000000000000000000000000000000000cc");
 const OWN: Address = address!("00000000000000000000000000000000000000aa");
 const OTHER: Address = address!("00000000000000000000000000000000000000ee");
 
-/// A chain whose only token is that of these tests: what it says is written as the indexer writes it.
+/// A chain whose only token is that of these tests: its messages are written as the indexer writes them.
 struct Chain {
     database: Database,
     seq: i64,
@@ -109,7 +109,7 @@ impl Chain {
     }
 }
 
-/// With names of an ABI that nobody expects, and the amount in whole tokens beside it.
+/// With unexpected names of an ABI, and the amount in whole tokens beside it.
 fn message(one: &Move, state: &str, seq: i64) -> Value {
     let (number, fork) = one.block;
     let hash = B256::with_last_byte(u8::try_from(number).expect("small") * 10 + fork);
@@ -138,7 +138,7 @@ fn watch(chain: &Chain, thresholds: Vec<Threshold>) -> BalanceWatch {
 const LOW: &str = "account.balance.low";
 
 #[tokio::test]
-async fn a_balance_that_falls_below_a_limit_is_told_once_a_crossing() {
+async fn a_balance_that_falls_below_a_limit_is_published_once() {
     let mut chain = Chain::new().await;
     let low = watch(&chain, vec![threshold(50)]);
     low.begin().await.expect("begins");
@@ -149,7 +149,7 @@ async fn a_balance_that_falls_below_a_limit_is_told_once_a_crossing() {
     assert_eq!(low.round().await.expect("judges"), 0, "nothing is new");
     chain.confirm(&[loses((3, 0), 5), gains((4, 0), 2)]).await;
     assert_eq!(low.round().await.expect("judges"), 0, "it stays below");
-    // Several crossings while nobody looked: each is published, with its balance. Within a block none is.
+    // Several crossings between two looks: each is published, with its balance. Within a block none is.
     chain
         .confirm(&[
             gains((5, 0), 63),
@@ -166,7 +166,7 @@ async fn a_balance_that_falls_below_a_limit_is_told_once_a_crossing() {
 }
 
 #[tokio::test]
-async fn a_reorg_withdraws_what_was_told_and_nothing_else() {
+async fn a_reorg_withdraws_what_was_published_and_nothing_else() {
     let mut chain = Chain::new().await;
     let low = watch(&chain, vec![threshold(50)]);
     low.begin().await.expect("begins");
@@ -175,7 +175,7 @@ async fn a_reorg_withdraws_what_was_told_and_nothing_else() {
     low.round().await.expect("judges");
     let mut published = vec![format!("{LOW} confirmed 7 40"), format!("{LOW} confirmed 7 20")];
     assert_eq!(chain.published().await, published);
-    // Two blocks go: the second crossing is withdrawn; the first stands, although the balance was above in between.
+    // Two blocks go: the second crossing is withdrawn; the first is kept, although the balance was above in between.
     chain.retract(&[rise, second]).await;
     low.round().await.expect("judges");
     published.push(format!("{LOW} retracted 7 20"));
@@ -236,7 +236,7 @@ async fn a_wallet_that_is_linked_is_no_crossing() {
     assert_eq!(chain.published().await.len(), 1);
     sqlx::query("delete from user_wallets").execute(chain.database.pool()).await.expect("deleted");
     chain.confirm(&[loses((4, 0), 70)]).await;
-    assert_eq!(low.round().await.expect("judges"), 0, "the wallet is nobody's");
+    assert_eq!(low.round().await.expect("judges"), 0, "the wallet has no user");
     sqlx::query(
         "insert into user_wallets (wallet, user_id) values (decode(repeat('00', 19) || 'aa', 'hex'), '7')",
     )
@@ -244,7 +244,7 @@ async fn a_wallet_that_is_linked_is_no_crossing() {
     .await
     .expect("inserted");
     chain.confirm(&[loses((5, 0), 1)]).await;
-    assert_eq!(low.round().await.expect("judges"), 0, "it is below, but fell while nobody had it");
+    assert_eq!(low.round().await.expect("judges"), 0, "it is below, but fell while no user had it");
     chain.confirm(&[gains((6, 0), 71), loses((7, 0), 80)]).await;
     assert_eq!(low.round().await.expect("judges"), 1);
 }
@@ -335,7 +335,7 @@ fn user(id: &str, scopes: &str) -> Principal {
 }
 
 #[tokio::test]
-async fn alerts_are_of_the_person_by_each_id_and_of_nobody_else() {
+async fn alerts_are_of_the_person_by_each_id_and_of_no_other() {
     let chain = Chain::new().await;
     let alerts = UserAlerts::of(&chain.database, vec![1337]);
     sqlx::query("insert into user_aliases (alias, user_id) values ('6', '7')")

@@ -83,7 +83,7 @@ async fn insert(
     Ok(())
 }
 
-/// Deletes crossings below a block that no reorg reaches, all but the newest of them: it says where the balance stands if all that
+/// Deletes crossings below a block that no reorg reaches, all but the newest of them: it shows on which side the balance is if all that
 /// came later is undone.
 async fn forget(tx: &mut Tx, rule: &LimitRule, user: &str, kept_from: u64) -> Result<(), StoreError> {
     sqlx::query(

@@ -1,4 +1,4 @@
-//! Clients of the three protocols, as the documentation tells an application to write them.
+//! Clients of the three protocols, as the documentation asks an application to write them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ enum Turn {
     Done,
 }
 
-/// A client that follows until it is told to finish.
+/// A client that follows until it is asked to finish.
 struct Follower {
     port: u16,
     orders: UnboundedReceiver<Order>,

@@ -38,11 +38,11 @@ fn a_client_gets_the_messages_of_its_rooms_from_join_to_leave() {
     let hub = Arc::new(Hub::new(position(10), 1 << 20));
     let ((one, _), (two, _)) = (outlet(&hub, 1 << 20), outlet(&hub, 1 << 20));
     assert_eq!(one.join(&[room("type-a.b")]), position(10));
-    hub.publish(vec![entry(11, "a.b"), entry(12, "a.c")]);
+    let _lines = hub.publish(vec![entry(11, "a.b"), entry(12, "a.c")]);
     assert_eq!(two.join(&[room("all"), room("type-a.b")]), position(12));
-    hub.publish(vec![entry(13, "a.b")]);
+    let _lines = hub.publish(vec![entry(13, "a.b")]);
     one.leave(&[room("type-a.b")]);
-    hub.publish(vec![entry(14, "a.b")]);
+    let _lines = hub.publish(vec![entry(14, "a.b")]);
     assert_eq!((seqs(&one), seqs(&two)), (vec![11, 13], vec![13, 14]));
     drop((one, two));
     let state = hub.state();
@@ -56,27 +56,27 @@ fn a_client_that_reads_nothing_is_cut_off_at_its_limit_alone() {
     slow.join(&[room("all")]);
     fast.join(&[room("all")]);
     for seq in 1..=50 {
-        hub.publish(vec![entry(seq, "a.b")]);
+        let _lines = hub.publish(vec![entry(seq, "a.b")]);
         assert_eq!(seqs(&fast), [seq]);
     }
     assert!(cut.is_cancelled() && matches!(slow.try_next(), Some(Arrival::TooSlow)));
 }
 
 #[test]
-fn a_client_joins_where_it_stands_only_if_nothing_is_newer() {
+fn a_client_joins_at_its_position_only_if_nothing_is_newer() {
     let hub = Arc::new(Hub::new(position(5), 1 << 20));
     let (outlet, _) = outlet(&hub, 1 << 20);
-    hub.publish(vec![entry(6, "a.b")]);
+    let _lines = hub.publish(vec![entry(6, "a.b")]);
     assert!(!outlet.join_at(&[room("all")], &position(5), 0));
     assert!(outlet.join_at(&[room("all")], &position(6), 0));
-    hub.publish(vec![entry(7, "a.b")]);
+    let _lines = hub.publish(vec![entry(7, "a.b")]);
     assert_eq!(seqs(&outlet), [7]);
 }
 
 #[test]
 fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
     let hub = Hub::new(position(0), 4_000);
-    hub.publish((1..=100).map(|seq| entry(seq, "a.b")).collect());
+    let _lines = hub.publish((1..=100).map(|seq| entry(seq, "a.b")));
     let all = |entry: &Entry| entry.rooms_where(|_| true);
     let first = {
         let state = hub.state();
@@ -94,7 +94,7 @@ fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
 }
 
 #[test]
-fn a_history_that_changes_is_a_gap_for_everybody() {
+fn a_history_that_changes_is_a_gap_for_every_client() {
     let hub = Arc::new(Hub::new(position(5), 1 << 20));
     let (outlet, _) = outlet(&hub, 1 << 20);
     outlet.join(&[room("all")]);
@@ -103,6 +103,6 @@ fn a_history_that_changes_is_a_gap_for_everybody() {
     let Some(Arrival::Gap(gap)) = outlet.try_next() else { panic!("a gap") };
     assert_eq!(gap, Gap { from: position(5), to: newest, reason: Reason::Epoch });
     assert!(matches!(hub.after(&position(5), 0, |_| Vec::new()), Hot::Elsewhere(Reason::Epoch)));
-    hub.publish(vec![entry(3, "a.b")]);
+    let _lines = hub.publish(vec![entry(3, "a.b")]);
     assert_eq!(seqs(&outlet), [3]);
 }

@@ -274,7 +274,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
     // A rule comes first.
     let ruled = Entry::with_lookups(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &lookups);
     assert_eq!(frame(&ruled, "user-u")["event"], "moved");
-    // Whatever happens to a wallet is its owner's, and what is private reaches nobody through a wallet.
+    // Whatever happens to a wallet is its owner's, and what is private reaches no user through a wallet.
     let approval = message_with_owner("erc20.approval", &lookups);
     assert_eq!(frame(&approval, "user-maria")["event"], "message");
     let private = off_chain("order.shipped", ("order", "9"), &json!({ "to": OTHER }));
@@ -290,8 +290,8 @@ fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {
 }
 
 #[test]
-fn pending_messages_approvals_and_nobody_change_no_balance() {
-    const NOBODY: &str = "0x0000000000000000000000000000000000000000";
+fn pending_messages_approvals_and_mints_change_no_balance() {
+    const ZERO_ADDRESS: &str = "0x0000000000000000000000000000000000000000";
     let changed = |message_type: &str, state: &str, from: &str| {
         let mut message: Value =
             serde_json::from_str(&message(message_type, &json!({ "from": from })).json).expect("JSON");
@@ -303,6 +303,6 @@ fn pending_messages_approvals_and_nobody_change_no_balance() {
     assert_eq!(changed("erc20.transfer", "pending", WALLET), 0);
     assert_eq!(changed("erc20.approval", "confirmed", WALLET), 0);
     assert_eq!(changed("erc721.transfer", "confirmed", WALLET), 0);
-    assert_eq!(changed("erc20.mint", "retracted", NOBODY), 0);
+    assert_eq!(changed("erc20.mint", "retracted", ZERO_ADDRESS), 0);
     assert_eq!(changed("erc20.mint", "confirmed", &WALLET.to_uppercase()), 0);
 }

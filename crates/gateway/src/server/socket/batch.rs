@@ -1,38 +1,62 @@
+use bytes::Bytes;
+
 use super::super::frames::delivered;
 use super::{ClientSocket, End, PROTOCOL_LABEL, in_time};
-use crate::feed::Delivery;
-use crate::websocket::{OutgoingText, WRITE_BYTES, deflate};
+use crate::feed::{Delivery, DirectSink, Sent};
+use crate::tcp::DirectWriter;
+use crate::websocket::{WRITE_BYTES, text_frame};
 use chainflume_ops::metrics::DeliveryMeter;
 
 /// Messages on their way to a client, which one write sends.
 pub(super) struct FrameBatch {
-    meter: DeliveryMeter,
-    texts: Vec<OutgoingText>,
-    /// Of the texts together.
+    encoder: FrameEncoder,
+    frames: Vec<Bytes>,
+    /// Of the frames together.
     bytes: usize,
     /// Each with its frames, and their bytes.
     deliveries: Vec<(Delivery, usize)>,
 }
 
+/// What a client gets of a message, and the count of it.
+#[derive(Clone)]
+struct FrameEncoder {
+    meter: DeliveryMeter,
+    is_compressed: bool,
+}
+
+/// Writes messages to a client while the task of its connection waits.
+pub(super) struct DirectFrames {
+    encoder: FrameEncoder,
+    writer: DirectWriter,
+}
+
+impl FrameEncoder {
+    fn frame(&self, delivery: &Delivery, room: usize) -> Bytes {
+        delivery.entry.sent(room, self.is_compressed, |json| text_frame(json, self.is_compressed))
+    }
+}
+
 impl FrameBatch {
-    pub fn new() -> Self {
-        let meter = DeliveryMeter::new(PROTOCOL_LABEL);
-        Self { meter, texts: Vec::new(), bytes: 0, deliveries: Vec::new() }
+    /// For a client that takes compressed messages, or not.
+    pub fn new(is_compressed: bool) -> Self {
+        let encoder = FrameEncoder { meter: DeliveryMeter::new(PROTOCOL_LABEL), is_compressed };
+        Self { encoder, frames: Vec::new(), bytes: 0, deliveries: Vec::new() }
     }
 
-    pub fn add(&mut self, text: impl Into<OutgoingText>) {
-        let text = text.into();
-        self.bytes += text.bytes.len();
-        self.texts.push(text);
+    /// What writes the same frames by `writer`.
+    pub fn direct(&self, writer: DirectWriter) -> DirectFrames {
+        DirectFrames { encoder: self.encoder.clone(), writer }
     }
 
-    pub fn add_message(&mut self, delivery: Delivery, is_compressed: bool) {
-        let (entry, before) = (&delivery.entry, self.bytes);
+    pub fn add(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push(frame);
+    }
+
+    pub fn add_message(&mut self, delivery: Delivery) {
+        let before = self.bytes;
         for room in &delivery.rooms {
-            match is_compressed.then(|| entry.compressed(*room, deflate)).flatten() {
-                Some(bytes) => self.add(OutgoingText { bytes, is_compressed: true }),
-                None => self.add(entry.frame(*room)),
-            }
+            self.add(self.encoder.frame(&delivery, *room));
         }
         self.deliveries.push((delivery, self.bytes - before));
     }
@@ -44,14 +68,31 @@ impl FrameBatch {
 
     /// Sends what was added.
     pub async fn send(&mut self, socket: &mut ClientSocket) -> Result<(), End> {
-        if !self.texts.is_empty() {
-            in_time(socket.texts(&self.texts)).await?;
+        if !self.frames.is_empty() {
+            in_time(socket.frames(&self.frames)).await?;
         }
-        self.texts.clear();
+        self.frames.clear();
         self.bytes = 0;
         for (delivery, bytes) in self.deliveries.drain(..) {
-            delivered(&self.meter, &delivery, (delivery.rooms.len(), bytes));
+            delivered(&self.encoder.meter, &delivery, (delivery.rooms.len(), bytes));
         }
         Ok(())
+    }
+}
+
+impl DirectSink for DirectFrames {
+    fn send(&self, deliveries: &[Delivery]) -> Sent {
+        let mut frames: Vec<Bytes> = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let first = frames.len();
+            frames.extend(delivery.rooms.iter().map(|room| self.encoder.frame(delivery, *room)));
+            let bytes = frames.iter().skip(first).map(Bytes::len).sum();
+            delivered(&self.encoder.meter, delivery, (delivery.rooms.len(), bytes));
+        }
+        let is_done = match frames.as_slice() {
+            [one] => self.writer.write(one),
+            several => self.writer.write(&several.concat()),
+        };
+        if is_done { Sent::All } else { Sent::Unflushed }
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::super::deflate;
+use super::super::deflate::deflate;
 use super::*;
 
 const MAX: usize = 4_000;
@@ -24,7 +24,7 @@ async fn given(bytes: &[u8]) -> WebSocketConnection<DuplexStream> {
     let (io, mut other) = duplex(bytes.len().max(1));
     other.write_all(bytes).await.expect("it fits");
     drop(other);
-    WebSocketConnection::new(io, true, MAX)
+    WebSocketConnection::new((io, Bytes::new()), true, MAX)
 }
 
 async fn messages(bytes: &[u8]) -> (Vec<WebSocketMessage>, WebSocketError) {
@@ -76,7 +76,7 @@ async fn messages_are_read_whole_in_parts_and_compressed() {
 #[tokio::test]
 async fn a_call_that_is_dropped_takes_nothing() {
     let (io, mut other) = duplex(1);
-    let mut socket = WebSocketConnection::new(io, false, MAX);
+    let mut socket = WebSocketConnection::new((io, Bytes::new()), false, MAX);
     let bytes = client(0x81, b"slowly");
     let sent = tokio::spawn(async move {
         for byte in bytes {
@@ -113,23 +113,23 @@ async fn what_is_against_the_protocol_ends_the_connection() {
         assert_eq!(messages(&bytes).await, (Vec::new(), error));
     }
     let (io, _other) = duplex(1);
-    let mut plain = WebSocketConnection::new(io, false, MAX);
+    let mut plain = WebSocketConnection::new((io, Bytes::new()), false, MAX);
     plain.read.extend_from_slice(&client(0xc1, &bomb));
-    assert_eq!(plain.take(), Err(WebSocketError::Wrong), "nobody agreed on compression");
+    assert_eq!(plain.take(), Err(WebSocketError::Wrong), "compression was not agreed on");
 }
 
 #[tokio::test]
 async fn the_server_sends_what_a_client_reads() {
     let (io, mut other) = duplex(64 << 10);
-    let mut socket = WebSocketConnection::new(io, true, MAX);
+    let mut socket = WebSocketConnection::new((io, Bytes::new()), true, MAX);
     let long = "x".repeat(300);
     let body = deflate(long.as_bytes()).expect("it is shorter");
     socket.text(Bytes::from_static(b"{}")).await.expect("sent");
-    let compressed = OutgoingText { bytes: body.clone(), is_compressed: true };
-    let plain = OutgoingText::from(Bytes::from(long.clone()));
-    socket.texts(&[compressed.clone(), plain]).await.expect("sent");
-    socket.texts(&[compressed]).await.expect("sent");
-    socket.texts(&[]).await.expect("nothing to send");
+    let compressed = frame::text_frame(long.as_bytes(), true);
+    let plain = frame::text_frame(long.as_bytes(), false);
+    socket.frames(&[compressed.clone(), plain]).await.expect("sent");
+    socket.frames(&[compressed]).await.expect("sent");
+    socket.frames(&[]).await.expect("nothing to send");
     socket.ping().await.expect("sent");
     socket.pong(Bytes::from_static(b"ab")).await.expect("sent");
     socket.close(1012, "restart").await.expect("sent");
@@ -152,11 +152,11 @@ async fn the_server_sends_what_a_client_reads() {
 #[tokio::test]
 async fn a_frame_that_was_cut_short_is_finished_before_the_next() {
     let (io, mut other) = duplex(10);
-    let mut socket = WebSocketConnection::new(io, false, MAX);
+    let mut socket = WebSocketConnection::new((io, Bytes::new()), false, MAX);
     let long = Bytes::from(vec![b'x'; 100]);
     tokio::select! {
         biased;
-        sent = socket.text(long.clone()) => panic!("nobody reads: {sent:?}"),
+        sent = socket.text(long.clone()) => panic!("the client does not read: {sent:?}"),
         () = tokio::task::yield_now() => {}
     }
     let reader = tokio::spawn(async move {

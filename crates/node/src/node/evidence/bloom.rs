@@ -86,11 +86,10 @@ pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
         || filter.values.iter().any(|values| none_of(bloom, values.as_ref()))
 }
 
-/// The pairs of address and first topic that were asked for and of which the bloom gives reason to expect logs that are not
-/// in the answer.
+/// The pairs of address and first topic that lack logs: the pair was asked for, and the bloom gives reason to expect some.
 ///
-/// An item (an address or a topic) sets three of the bloom's 2048 bits, so that one that is not there seems to be with the
-/// probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % at 55 %, which is usual on Ethereum. The rule:
+/// An item (an address or a topic) sets three of the bloom's 2048 bits. So an item that is not there seems to be there with
+/// the probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % at 55 %, which is usual on Ethereum. The rule:
 ///
 /// - An address the bloom holds, and no log of which was answered, is doubted together with each topic the bloom holds; but
 ///   only if so many such addresses, of all that were asked about, would seldom come by chance. Of one address in a bloom of
@@ -98,13 +97,13 @@ pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
 ///   each of ten thousand would else cause a few needless checks.
 /// - A topic the bloom holds, and no log of which was answered, likewise, of any emitter. It may be a stranger's.
 /// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom shows
-///   nothing more of them. But where it is sparse, and has bits that no log in the answer has set, something else is in
+///   nothing more of them. But a sparse bloom may have bits that no log in the answer has set. Then something else is in
 ///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
 /// - Where values of further topics are asked for, address and first topic show nothing: logs that were not asked for have them,
 ///   too. The bloom must hold one of the values at each such position, or there is nothing. A value that the bloom holds, and
 ///   that no log in the answer has, is doubted as a topic is.
-/// - Where none of this gives a doubt, and the bloom has bits that no log in the answer has set, it neither admits nor excludes
-///   what is missing. Such answers are checked at random.
+/// - Where none of this gives a doubt, the bloom may still have bits that no log in the answer has set. It then neither admits
+///   nor excludes what is missing. Such answers are checked at random.
 ///
 /// What the rule often finds without cause is checked less and less ([`super::doubts`]).
 pub(super) fn unanswered(

@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long a full socket may take to accept [`PROGRESS`].
-pub(super) const FULL: Duration = Duration::from_secs(10);
+pub const FULL: Duration = Duration::from_secs(10);
 /// Bytes that a full socket has to accept in that time. Without it a reader of one byte a second would keep a connection, and what
 /// waits for it, for hours.
 const PROGRESS: usize = 16 << 10;
 
 /// A connection whose writes fail when the other side does not read. HTTP and the engine of Socket.IO wait for a write without a limit,
 /// so nothing else ends a connection to a client that stays connected and reads nothing.
-pub(super) struct Stall<S> {
+pub struct Stall<S> {
     io: S,
     guard: StallGuard,
     limit: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Stall<S> {
 
 /// Whether the writes of a connection are bounded here. Clones are of the same connection.
 #[derive(Clone, Default)]
-pub(super) struct StallGuard(Arc<AtomicBool>);
+pub struct StallGuard(Arc<AtomicBool>);
 
 impl StallGuard {
     /// What the connection became has bounds of its own.
@@ -40,7 +40,7 @@ impl StallGuard {
 }
 
 /// Whether a connection ended because its client did not read.
-pub(super) fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
@@ -55,6 +55,11 @@ impl<S> Stall<S> {
     /// With so long for each [`PROGRESS`] of a full socket, while `guard` is set.
     pub fn new(io: S, limit: Duration, guard: StallGuard) -> Self {
         Self { io, guard, limit, full: None }
+    }
+
+    /// The connection, without bounds.
+    pub fn into_inner(self) -> S {
+        self.io
     }
 
     /// Looks at the outcome of a write of `written` bytes.
@@ -118,7 +123,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        // A TCP stream has nothing to flush: it says nothing about the other side.
+        // A TCP stream has nothing to flush: the outcome shows nothing about the other side.
         self.watch(cx, outcome, |()| Some(0))
     }
 
@@ -131,6 +136,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -149,12 +155,15 @@ mod tests {
         written
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_or_trickles_fails_the_write() {
         let kind = |outcome: io::Result<()>| outcome.map_err(|error| error.kind());
-        let (short, long) = (Duration::from_millis(200), Duration::from_secs(60));
+        let (short, long) = (Duration::from_secs(2), Duration::from_mins(1));
+        let began = Instant::now();
         assert_eq!(kind(write(short, long).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), short.as_secs());
         assert_eq!(kind(write(short, Duration::from_millis(1)).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), 2 * short.as_secs());
         assert_eq!(kind(write(long, Duration::ZERO).await), Ok(()));
     }
 }

@@ -1,0 +1,7 @@
+//! The connections of clients below their protocol: bounds for writes, and writes beside the task of a connection.
+
+mod shared;
+mod stall;
+
+pub use shared::{ClientStream, DirectWriter};
+pub use stall::{FULL, Stall, StallGuard, is_stalled};
