@@ -2,6 +2,8 @@
 
 mod chains;
 
+use std::collections::BTreeMap;
+
 use futures_util::future::{join, join_all};
 use serde::Serialize;
 
@@ -252,7 +254,7 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
         _ => Ok(Vec::new()),
     };
     let stored = match &schema {
-        Ok(Schema::Current) => stored_facts(&database.store).await,
+        Ok(Schema::Current) => stored_facts(loaded, &database.store).await,
         _ => Ok(chains::StoredFacts::default()),
     };
     let other = OpenDatabase::is_daemons(loaded, Some(&database)).await.err().map(|error| error.to_string());
@@ -263,13 +265,19 @@ async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError>
     Ok(DatabaseFindings { text, differences: differences?, views, foreign: foreign?, other, stored: stored? })
 }
 
-async fn stored_facts(store: &Store) -> Result<chains::StoredFacts, AppError> {
+async fn stored_facts(loaded: &Loaded, store: &Store) -> Result<chains::StoredFacts, AppError> {
     let blocks = store.known_blocks().await.map_err(store_error)?;
     let sources = store.status().await.map_err(store_error)?;
     let starts = sources.iter().filter_map(|source| Some((source.source.clone(), source.start_block?)));
     let starts = starts.collect();
     let events = sources.into_iter().map(|source| (source.source, source.events)).collect();
-    Ok(chains::StoredFacts { blocks, events, starts })
+    let mut limits = BTreeMap::new();
+    for provider in loaded.config.chains.iter().flat_map(|chain| &chain.node.providers) {
+        let endpoint = provider.fingerprint();
+        let learnt = store.learnt(&endpoint).await.map_err(store_error)?;
+        limits.extend(learnt.map(|learnt| (endpoint, learnt)));
+    }
+    Ok(chains::StoredFacts { blocks, events, starts, limits })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

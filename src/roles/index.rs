@@ -119,6 +119,8 @@ async fn audit_rereader(
         match stop.run_until_cancelled(rereader(loaded, store, chain, beside_live(chain))).await? {
             Ok(mut rereader) => {
                 rereader.yields_to_live = true;
+                let widest = rereader.settings.history.initial_range;
+                rereader.recall(store, Some(widest)).await;
                 return Some(rereader);
             }
             Err(error) => tracing::debug!(chain = %chain.name, %error, "audit cannot begin; it is retried"),

@@ -1,6 +1,7 @@
 //! From a node to the tables, block by block: reorgs, faults and refusals, each with the whole story of what was stored.
 
 mod branches;
+mod excluded;
 mod faults;
 mod first;
 mod pending;

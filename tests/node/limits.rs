@@ -2,7 +2,10 @@
 //! misbehaviour is taken for an answer.
 
 mod any;
+mod bundles;
 mod compression;
+mod excluded;
+mod many_addresses;
 mod misbehaviour;
 mod scenes;
 mod script;

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod changed;
+mod excluded;
 mod names;
 mod property;
 mod repair;

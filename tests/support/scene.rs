@@ -202,6 +202,7 @@ pub async fn until(what: &str, is: impl Fn() -> bool) {
 pub struct Asked {
     pub range: Option<(u64, u64)>,
     pub hash: Option<B256>,
+    /// None where all contracts are asked for.
     pub addresses: Vec<Address>,
     pub topics: Value,
 }
@@ -216,7 +217,9 @@ impl Asked {
         Self {
             range: end("fromBlock").zip(end("toBlock")),
             hash: filter["blockHash"].as_str().and_then(|text| text.parse().ok()),
-            addresses: serde_json::from_value(filter["address"].clone()).expect("addresses"),
+            addresses: serde_json::from_value::<Option<_>>(filter["address"].clone())
+                .expect("addresses")
+                .unwrap_or_default(),
             topics: filter["topics"].clone(),
         }
     }

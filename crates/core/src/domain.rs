@@ -8,6 +8,7 @@ mod event;
 mod event_id;
 mod filter;
 mod followed;
+mod header;
 mod log;
 mod logs;
 mod message;
@@ -29,6 +30,7 @@ pub use followed::{
     ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceCourse,
     SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
 };
+pub use header::{HeaderField, header_hash};
 pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{

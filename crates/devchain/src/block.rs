@@ -1,6 +1,6 @@
 use std::sync::{Arc, OnceLock};
 
-use alloy_primitives::{B256, Bloom, keccak256};
+use alloy_primitives::{Address, B256, Bloom, keccak256};
 
 use super::action::{Action, RawLog, SignedTx};
 use chainflume_core::domain::{BlockRef, Log, Place, Receipt, receipts_root};
@@ -9,6 +9,8 @@ use chainflume_core::domain::{BlockRef, Log, Place, Receipt, receipts_root};
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) link: BlockRef,
+    /// Of parent, height, time, transactions and branch: the hash, where headers have none of their own.
+    pub(super) digest: B256,
     pub(super) txs: Vec<MinedTx>,
     /// Logs bloom and receipts root, computed on the first request: heads are requested often, and a trie is costly.
     commits: OnceLock<(Bloom, B256)>,
@@ -20,6 +22,8 @@ pub(super) struct MinedTx {
     pub(super) tx: Arc<SignedTx>,
     /// `false`: reverted, so it has no logs.
     pub(super) succeeded: bool,
+    /// A contract whose logs are in no bloom.
+    pub(super) outside_blooms: Option<Address>,
 }
 
 impl MinedTx {
@@ -30,7 +34,8 @@ impl MinedTx {
 
     pub(super) fn bloom(&self) -> Bloom {
         let mut bloom = Bloom::default();
-        self.logs().for_each(|log| bloom.accrue_raw_log(log.address, log.topics.as_slice()));
+        let inside = self.logs().filter(|log| self.outside_blooms != Some(log.address));
+        inside.for_each(|log| bloom.accrue_raw_log(log.address, log.topics.as_slice()));
         bloom
     }
 }
@@ -38,13 +43,9 @@ impl MinedTx {
 impl Block {
     /// Seals `txs` on top of `parent`. `salt` makes the hashes of branches with the same contents differ.
     pub(super) fn seal(parent: &BlockRef, timestamp: u64, salt: u64, txs: Vec<MinedTx>) -> Self {
-        let link = BlockRef {
-            number: parent.number + 1,
-            hash: digest(parent, timestamp, salt, &txs),
-            parent_hash: parent.hash,
-            timestamp,
-        };
-        Self { link, txs, commits: OnceLock::new() }
+        let hash = digest(parent, timestamp, salt, &txs);
+        let link = BlockRef { number: parent.number + 1, hash, parent_hash: parent.hash, timestamp };
+        Self { link, digest: hash, txs, commits: OnceLock::new() }
     }
 
     /// The first block: empty, with a hash that differs between chains.
@@ -53,7 +54,7 @@ impl Block {
             BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: chain_id };
         let hash = digest(&no_parent, timestamp, seed, &[]);
         let link = BlockRef { number: 0, hash, parent_hash: B256::ZERO, timestamp };
-        Self { link, txs: Vec::new(), commits: OnceLock::new() }
+        Self { link, digest: hash, txs: Vec::new(), commits: OnceLock::new() }
     }
 
     /// The part of its header about its logs: bloom, and the root of `receipts`.

@@ -4,9 +4,9 @@
 //!
 //! There is no EVM. A transaction is a list of [`Action`]s on three contracts with fixed addresses ([`STAKE_VAULT`],
 //! [`DEMO_TOKEN`], [`DEMO_NFT`]). Each action changes the [`Ledger`] and emits one log. The ledger never reads those
-//! logs, so it is an independent reference for an indexer. Block hashes are not Ethereum header hashes: they are a
-//! digest of parent, height, time, transactions and branch. State and transaction roots are plausible and prove
-//! nothing; logs blooms are right.
+//! logs, so it is an independent reference for an indexer. Block hashes are not Ethereum header hashes, unless
+//! [`Settings::header_hashes`] is set: they are a digest of parent, height, time, transactions and branch. State and
+//! transaction roots are plausible and prove nothing; logs blooms are right.
 //!
 //! One seed and one sequence of calls give one chain, byte for byte.
 
@@ -21,6 +21,7 @@ mod faults;
 #[path = "faultless.rs"]
 mod faults;
 mod handle;
+mod header;
 mod ledger;
 mod miner;
 mod rng;

@@ -6,6 +6,7 @@ use alloy_primitives::{Address, B256};
 
 use super::action::SignedTx;
 use super::block::{Block, MinedTx};
+use super::header::BlockHeader;
 use super::ledger::{Before, Ledger};
 use super::traffic::Traffic;
 use chainflume_core::domain::{BlockRange, BlockRef, Log};
@@ -33,6 +34,10 @@ pub struct Settings {
     pub finalized_depth: Option<u64>,
     /// Whether logs have `blockTimestamp`, as newer nodes add it.
     pub block_timestamp_in_logs: bool,
+    /// Whether the hash of a block above block 0 is that of its header, as on Ethereum. It takes the root of the receipts of each block.
+    pub header_hashes: bool,
+    /// A contract whose logs are in no bloom, as logs of the system on some chains.
+    pub outside_blooms: Option<Address>,
 }
 
 impl Default for Settings {
@@ -46,6 +51,8 @@ impl Default for Settings {
             history: 0,
             finalized_depth: None,
             block_timestamp_in_logs: false,
+            header_hashes: false,
+            outside_blooms: None,
         }
     }
 }
@@ -249,12 +256,16 @@ impl DevState {
                 && self.nonce_after(&tx.from(), self.head().number) > tx.nonce());
         if !used {
             let succeeded = self.ledger.apply(tx.actions(), draft.timestamp, &mut draft.undo);
-            draft.txs.push(MinedTx { tx, succeeded });
+            let outside_blooms = self.settings.outside_blooms;
+            draft.txs.push(MinedTx { tx, succeeded, outside_blooms });
         }
     }
 
     fn seal(&mut self, draft: BlockDraft) {
-        let block = Block::seal(&self.head(), draft.timestamp, self.salt, draft.txs);
+        let mut block = Block::seal(&self.head(), draft.timestamp, self.salt, draft.txs);
+        if self.settings.header_hashes {
+            block.link.hash = BlockHeader::of(&block).hash(&block);
+        }
         self.connect(Arc::new(block), draft.undo);
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::learnt::recall_limits;
 use super::translate::TranslatedSource;
 use chainflume_core::decode::{AbiFit, SourceAbi, abi_fit};
 use chainflume_core::domain::{Address, AddressSet, BlockRange, causes};
@@ -174,7 +175,10 @@ impl ContractWatch {
         for provider in &self.settings.providers {
             let node = Node::new(&self.settings, provider)?;
             match node.head().await {
-                Ok(head) => return Ok((node, head.number)),
+                Ok(head) => {
+                    recall_limits(&self.store, &node, None).await;
+                    return Ok((node, head.number));
+                }
                 Err(error) => last = Some(error),
             }
         }

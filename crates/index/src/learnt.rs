@@ -75,6 +75,21 @@ impl LearntLimits {
     }
 }
 
+/// Gives a node the limits that the loop of its chain has learnt of its endpoint, with a width of `widest` blocks at most. An error
+/// of the database is logged and skipped.
+pub(super) async fn recall_limits(store: &Store, node: &Node, widest: Option<u64>) {
+    match store.learnt::<EndpointLimits>(node.fingerprint()).await {
+        Ok(learnt) => {
+            let learnt = learnt.unwrap_or_default();
+            let width = learnt.width.map(|width| widest.map_or(width, |widest| width.min(widest)));
+            node.recall(&EndpointLimits { width, ..learnt });
+        }
+        Err(error) => {
+            tracing::debug!(error = %causes(&error), "learnt limits of the node cannot be read");
+        }
+    }
+}
+
 /// Requests to all providers since the start.
 pub(super) fn usage(pool: &Pool) -> Vec<MethodHealth> {
     pool.usage().into_iter().map(method).collect()

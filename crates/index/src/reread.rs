@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::age::old_enough;
 use super::error::IndexerError;
+use super::learnt::recall_limits;
 use super::pieces::pieces;
 use super::proof::{ProofNeed, ProofRequest};
 use super::translate::Translator;
@@ -15,7 +16,7 @@ use chainflume_db::StoreError;
 use chainflume_node::{
     AlternateProviders, Batch, ChainSettings, HistoryReader, HistoryRequest, Node, OnError, ReadDepths,
 };
-use chainflume_store::{Backfill, ChainStore, Compared, Read, StoreSnapshot};
+use chainflume_store::{Backfill, ChainStore, Compared, Read, Store, StoreSnapshot};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -155,6 +156,13 @@ impl Rereader {
         let elsewhere = AlternateProviders::new(&settings)?;
         let (avoided, yields_to_live, aged) = (None, false, None);
         Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
+    }
+
+    /// Gives the providers the limits that the daemon has learnt of them, with a width of `widest` blocks at most.
+    pub async fn recall(&self, store: &Store, widest: Option<u64>) {
+        for node in self.elsewhere.by_preference() {
+            recall_limits(store, &node, widest).await;
+        }
     }
 
     /// A provider with another block 0 than the stored one is not asked from now on.

@@ -4,6 +4,8 @@
 //! commits takes from the buffer in order, as much as fits one commit. The readers go on while a commit runs, and stop
 //! when the buffer is full.
 
+mod log_times;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +13,16 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::error::ChainError;
 use super::node::Node;
-use super::node::read_range::RangeResponse;
+use super::node::read_range::{RangeRequest, RangeResponse};
 use super::reorder_buffer::ReorderBuffer;
 use super::settings::HistorySettings;
 use super::settings::Work;
+use super::width::QUICK;
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogBlock, LogFilter, Logs};
 use chainflume_ops::backoff::Backoff;
 use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
+use log_times::times_of_logs;
 
 /// Receives the errors of a background reader, for the health of the chain.
 pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
@@ -121,47 +125,58 @@ impl UnexplainedFailures {
 impl RangeFetcher {
     /// Takes ranges until none is left.
     async fn run(self, turns: Turns) {
-        let given = || self.buffer.give(|rest| self.node.width().grant(rest.width()));
-        while let Some(range) = turns.wait(given()).await {
-            self.read(range, &turns).await;
+        let given = || self.buffer.give(|rest| self.grant(rest.width()));
+        while let Some((range, width)) = turns.wait(given()).await {
+            self.read(range, width, &turns).await;
             self.buffer.done();
         }
     }
 
-    /// All of `range`, whose width was granted, in as many questions as the node demands.
-    async fn read(&self, range: BlockRange, turns: &Turns) {
-        let (mut rest, mut width) = (Some(range), range.width());
+    /// How many of the blocks that are `left` the next request spans, and how many each of its questions does.
+    fn grant(&self, left: u64) -> Option<(u64, u64)> {
+        let mut widths = self.node.width();
+        let width = widths.grant(left)?;
+        let questions = if widths.is_widest(width) { self.node.questions_at_once(&self.filter) } else { 1 };
+        Some((width.saturating_mul(questions), width))
+    }
+
+    /// All of `range`, of which each question may span `width` blocks, in as many requests as the node demands.
+    async fn read(&self, range: BlockRange, mut width: u64, turns: &Turns) {
+        let (mut rest, mut blocks) = (Some(range), range.width());
         let (mut backoff, mut failures) =
             (Backoff::new(MIN_PAUSE, MAX_PAUSE), UnexplainedFailures::default());
         while let Some(left) = rest {
-            let (piece, after) = left.split_at_width(self.at_once(left, width));
+            let (piece, after) = left.split_at_width(self.at_once(left, blocks));
+            let question = self.first_question(piece, width);
             let started = Instant::now();
             turns.turn();
-            self.node.reads(&self.filter, piece);
-            match self.read_piece(piece).await {
+            self.node.reads(&self.filter, question);
+            match self.read_piece(piece, width).await {
                 Ok(batch) => {
-                    self.answered(&batch, started.elapsed());
+                    self.answered(&batch, width, started.elapsed());
                     self.node.worked(Work::History, Some(piece));
                     self.buffer.put(batch);
                     rest = after;
                     backoff.reset();
                     failures = UnexplainedFailures::default();
                 }
-                Err(error) if self.narrowed(piece, &error) => failures = UnexplainedFailures::default(),
+                Err(error) if self.asks_for_less((piece, question), &error) => {
+                    failures = UnexplainedFailures::default();
+                }
                 Err(error) => {
                     failures.count(&error);
-                    self.node.stumbled_at(Work::History, (&self.filter, piece), &error);
-                    let narrowed =
-                        !self.is_young(piece) && self.node.width().failed(piece.width(), failures.count);
+                    self.node.stumbled_at(Work::History, (&self.filter, question), &error);
+                    let narrowed = !self.is_young(piece)
+                        && piece == question
+                        && self.node.width().failed(piece.width(), failures.count);
                     turns.wait(self.wait(&error, &mut backoff)).await;
-                    if !narrowed {
+                    if !narrowed && piece == question {
                         continue;
                     }
                     failures = UnexplainedFailures::default();
                 }
             }
-            let left = rest.map_or(0, |rest| rest.width());
-            width = self.node.width().grant(left).unwrap_or(1);
+            (blocks, width) = self.grant(rest.map_or(0, |rest| rest.width())).unwrap_or((1, 1));
         }
     }
 
@@ -173,27 +188,42 @@ impl RangeFetcher {
         }
     }
 
-    fn answered(&self, batch: &Batch, took: Duration) {
+    /// The first of the questions for these blocks.
+    fn first_question(&self, piece: BlockRange, width: u64) -> BlockRange {
+        if self.is_young(piece) { piece } else { piece.split_at_width(width).0 }
+    }
+
+    fn answered(&self, batch: &Batch, width: u64, took: Duration) {
         if self.is_young(batch.range) {
             return;
         }
-        let mut width = self.node.width();
-        width.answered(batch.range.width(), batch.bytes(), took);
-        metrics::range_width(&self.chain, width.now());
+        let (blocks, mut widths) = (batch.range.width(), self.node.width());
+        let questions = blocks.div_ceil(width);
+        let share = u32::try_from(questions).unwrap_or(u32::MAX);
+        let each = (width.min(blocks), batch.bytes() / share as usize, took / share);
+        (0..questions).for_each(|_| widths.answered(each.0, each.1, each.2));
+        let grows = took < QUICK && widths.is_widest(width) && widths.leaves_room(batch.bytes());
+        self.node.bundle.answered(questions, grows);
+        metrics::range_width(&self.chain, widths.now());
     }
 
-    /// Whether the node would answer a narrower question.
-    fn narrowed(&self, piece: BlockRange, error: &ChainError) -> bool {
-        let Some((why, hint)) = error.narrows().filter(|_| piece.width() > 1 && !self.is_young(piece)) else {
-            return false;
-        };
+    /// Whether the node would answer a narrower question, or fewer in one request.
+    fn asks_for_less(&self, (piece, question): (BlockRange, BlockRange), error: &ChainError) -> bool {
+        if piece != question {
+            let is_limit = error.narrows().is_some() || error.is_rate();
+            self.node.bundle.failed(piece.width().div_ceil(question.width()), is_limit);
+        }
+        let narrows = error.narrows().filter(|_| piece.width() > 1 && !self.is_young(piece));
+        let Some((why, hint)) = narrows else { return piece != question && error.splits_filter() };
         tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
         // A limit is answered in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
         // is not found out by a dozen more questions.
         if matches!(error, ChainError::Timeout { .. }) {
-            self.node.stumbled_at(Work::History, (&self.filter, piece), error);
+            self.node.stumbled_at(Work::History, (&self.filter, question), error);
         }
-        self.node.width().refused(piece.width(), hint, why);
+        if piece == question {
+            self.node.width().refused(piece.width(), hint, why);
+        }
         true
     }
 
@@ -208,12 +238,13 @@ impl RangeFetcher {
         range.to() > self.depths.aged
     }
 
-    async fn read_piece(&self, range: BlockRange) -> Result<Batch, ChainError> {
+    async fn read_piece(&self, range: BlockRange, width: u64) -> Result<Batch, ChainError> {
         if self.is_young(range) {
             return self.node.young(&self.filter, range).await;
         }
         let may_change = range.to() > self.depths.final_number;
-        let RangeResponse { first, last, logs } = self.node.ranged(&self.filter, range, may_change).await?;
+        let asked = RangeRequest { filter: &self.filter, range, width, twice: may_change };
+        let RangeResponse { first, last, logs } = self.node.ranged(&asked).await?;
         let logs = self.node.with_tail(&self.filter, (range, last), logs).await?;
         let times = self.times(&logs, (first.block, last.block)).await?;
         Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
@@ -275,23 +306,6 @@ impl RangeFetcher {
     }
 }
 
-/// The times that the logs of a range have, by block, if all of them can be believed: they lie between those of the headers at
-/// its ends and go on with the blocks. A node that writes none, 0, milliseconds or the future somewhere is not believed
-/// elsewhere. Block 0 may have any time, and is no end to measure by.
-fn times_of_logs(logs: &Logs, (first, last): (&BlockRef, &BlockRef)) -> Option<BTreeMap<u64, u64>> {
-    let (mut times, mut newest) = (BTreeMap::new(), first.timestamp);
-    for LogBlock { id: BlockId { number, .. }, timestamp } in logs.blocks() {
-        let time = timestamp?;
-        let again = times.insert(number, time);
-        let agrees = again.is_none_or(|again| again == time);
-        if first.number == 0 || !(newest..=last.timestamp).contains(&time) || !agrees {
-            return None;
-        }
-        newest = time;
-    }
-    Some(times)
-}
-
 /// A reader turns with each question. One question may be asked in hundreds of parts, and a node may ask for a pause with each.
 const HUNG: Duration = Duration::from_mins(15);
 /// Between two looks at the readers, while their next batch is waited for.
@@ -315,44 +329,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(200);
 mod tests {
     use super::*;
     use crate::limits::RefusalKind;
-    use chainflume_core::domain::{Address, B256, Bytes, Log, Place, Topics};
-
-    fn block(number: u64, timestamp: u64) -> BlockRef {
-        BlockRef { number, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp }
-    }
-
-    /// Logs of blocks with these times.
-    fn logs(times: &[(u64, Option<u64>)]) -> Logs {
-        let log = |(block_number, block_timestamp): &(u64, Option<u64>)| Log {
-            place: Place { block_number: *block_number, tx_index: 0, log_index: 0 },
-            block_hash: B256::ZERO,
-            tx_hash: B256::ZERO,
-            block_timestamp: *block_timestamp,
-            address: Address::ZERO,
-            topics: Topics::default(),
-            data: Bytes::new(),
-        };
-        times.iter().map(log).collect()
-    }
-
-    #[test]
-    fn log_times_are_believed_between_those_of_nearby_headers() {
-        let ends = (block(10, 1_000), block(20, 1_010));
-        let known_times = |times: &[(u64, Option<u64>)]| times_of_logs(&logs(times), (&ends.0, &ends.1));
-        let honest =
-            [(10, Some(1_000)), (12, Some(1_002)), (12, Some(1_002)), (13, Some(1_002)), (20, Some(1_010))];
-        let all = [(10, 1_000), (12, 1_002), (13, 1_002), (20, 1_010)];
-        assert_eq!(known_times(&honest), Some(all.into()));
-        for odd in [None, Some(0), Some(999), Some(1_011), Some(1_002_000), Some(u64::MAX)] {
-            assert_eq!(known_times(&[(12, Some(1_002)), (13, odd)]), None, "{odd:?}");
-            assert_eq!(known_times(&[(12, odd), (13, Some(1_002))]), None, "{odd:?}");
-        }
-        assert_eq!(known_times(&[(12, Some(1_005)), (13, Some(1_004))]), None);
-        assert_eq!(known_times(&[(12, Some(1_002)), (12, Some(1_003))]), None);
-        // Genesis may be of 1970.
-        let from_genesis = times_of_logs(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
-        assert_eq!(from_genesis, None);
-    }
 
     #[test]
     fn identical_refusals_count_whatever_they_are_taken_for() {

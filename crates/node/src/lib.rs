@@ -3,6 +3,7 @@
 
 mod alternates;
 mod batch;
+mod bundle;
 mod endpoint_limits;
 mod error;
 mod heads;

@@ -1,4 +1,5 @@
 pub(crate) mod ask_logs;
+mod by_topics;
 mod contracts;
 pub(crate) mod evidence;
 pub(crate) mod failed_reads;
@@ -21,14 +22,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::bundle::BundleSize;
 use crate::endpoint_limits::{EndpointLimits, FilterLimits};
 use crate::error::ChainError;
 use crate::rpc::{MethodUsage, Rpc, RpcCall};
 use crate::settings::{BlockTag, ChainSettings, HistorySettings, LogVerification, ProviderSettings};
 use crate::width::Width;
 use crate::wire::WireHeader;
+use by_topics::ByTopics;
 use chainflume_core::domain::{BlockRef, LogFilter, Logs};
-use evidence::EvidenceState;
+use evidence::{EvidenceState, ExclusionTrust};
 use failed_reads::FailedReads;
 use genesis::Genesis;
 use header_seal::HeaderSeal;
@@ -66,6 +69,8 @@ pub struct ProviderGroup {
     pub(crate) genesis: Arc<Genesis>,
     /// What is asked for near the head: a probe asks for the same.
     pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
+    /// Whether a block whose bloom excludes all that is asked for needs no question for its logs.
+    pub(crate) exclusion: Arc<ExclusionTrust>,
 }
 
 impl ProviderGroup {
@@ -98,6 +103,7 @@ pub struct Node {
     fingerprint: String,
     pub(crate) verify: LogVerification,
     pub(crate) trust: EvidenceState,
+    pub(crate) exclusion: Arc<ExclusionTrust>,
     pub(crate) recent: RecentHeaders,
     pub(crate) chain_id: u64,
     /// Whether it has shown that it is on this chain.
@@ -105,8 +111,12 @@ pub struct Node {
     history: HistorySettings,
     /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
     width: Mutex<Width>,
+    /// What it has taught about several questions in a request.
+    pub(crate) bundle: BundleSize,
     /// What it has taught about filters.
     pub(crate) lists: Mutex<FilterLimits>,
+    /// Whether it answers questions for logs of all contracts.
+    pub(crate) by_topics: ByTopics,
     /// Questions for the logs of one block that failed in a row without a reason.
     pub(crate) stuck: AtomicU32,
     /// What it is asked again before anything depends on it.
@@ -137,12 +147,15 @@ impl Node {
             fingerprint: provider.fingerprint(),
             verify: settings.verify.on_chain(settings.chain_id),
             trust: EvidenceState::default(),
+            exclusion: kin.exclusion,
             recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
             checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
+            bundle: BundleSize::default(),
             lists: Mutex::default(),
+            by_topics: ByTopics::default(),
             stuck: AtomicU32::new(0),
             failed: FailedReads::default(),
         })
@@ -305,10 +318,10 @@ impl Node {
     /// That its time contradicts that of a header next to it.
     pub(crate) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
-        let (bloom, receipts_root) = header.seal();
+        let ((bloom, receipts_root), is_hashed) = (header.seal(), header.has_its_hash());
         let block = BlockRef::from(header);
         self.noted(block)?;
-        Ok(Some(HeaderSeal { block, bloom, receipts_root }))
+        Ok(Some(HeaderSeal { block, bloom, receipts_root, is_hashed }))
     }
 
     /// The hash of a canonical block, where the node has it.

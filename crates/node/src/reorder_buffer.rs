@@ -41,12 +41,15 @@ impl ReorderBuffer {
         Self { state: Mutex::new(state), full, came: Notify::new(), changed: Notify::new() }
     }
 
-    /// The next range to be read, as wide as `grant` returns for the rest; waits while the buffer is full and while nothing
+    /// The next range to be read, as wide as `grant` returns for the rest, with what else that returns; waits while the buffer is full and while nothing
     /// is granted. `None` when all was given out.
     ///
     /// Ranges are given out in order, so what is taken next is in the buffer or with a reader, or nothing is and one
     /// question is allowed: waiting for room does not wait for ever, not even for an answer larger than the buffer.
-    pub(super) async fn give(&self, grant: impl Fn(BlockRange) -> Option<u64>) -> Option<BlockRange> {
+    pub(super) async fn give<T>(
+        &self,
+        grant: impl Fn(BlockRange) -> Option<(u64, T)>,
+    ) -> Option<(BlockRange, T)> {
         loop {
             // Before looking, so that no change is missed in between.
             let changed = self.changed.notified();
@@ -55,11 +58,11 @@ impl ReorderBuffer {
                 let rest = state.rest?;
                 let expected = state.bytes + (state.asked + 1) * state.usual;
                 if (expected <= self.full || state.asked == 0 && state.waiting.is_empty())
-                    && let Some(width) = grant(rest)
+                    && let Some((width, how)) = grant(rest)
                 {
                     let (range, rest) = rest.split_at_width(width);
                     (state.rest, state.asked) = (rest, state.asked + 1);
-                    return Some(range);
+                    return Some((range, how));
                 }
             }
             changed.await;
@@ -188,13 +191,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_buffer_gives_nothing_out_until_something_is_taken() {
         let buffer = buffer(2 * batch(1, 3).bytes() - 1);
-        let give = || buffer.give(|_| Some(3));
-        assert_eq!(give().await, BlockRange::new(1, 3));
+        let give = || buffer.give(|_| Some((3, ())));
+        assert_eq!(give().await, BlockRange::new(1, 3).map(|range| (range, ())));
         buffer.put(batch(1, 3));
         buffer.done();
         let mut waits = pin!(give());
         assert_eq!(waits.as_mut().now_or_never(), None);
         assert_eq!(buffer.take(3).await, Some(batch(1, 3)));
-        assert_eq!(waits.await, BlockRange::new(4, 6));
+        assert_eq!(waits.await, BlockRange::new(4, 6).map(|range| (range, ())));
     }
 }

@@ -7,7 +7,7 @@ use super::settings::HistorySettings;
 mod tests;
 
 /// An answer this quick leaves room for a wider question.
-const QUICK: Duration = Duration::from_secs(2);
+pub(super) const QUICK: Duration = Duration::from_secs(2);
 /// Answers in a row before a width is tried that may be refused: less than one call in a hundred is.
 const ANSWERS_BEFORE_TRY: u64 = 128;
 /// Most of them. A limit that is lifted one day is noticed, and the tries cost nothing to speak of.
@@ -79,6 +79,22 @@ impl Width {
     /// Where the next question aims.
     pub(super) fn now(&self) -> u64 {
         self.now
+    }
+
+    /// Whether so many blocks, or fewer, were refused.
+    pub(super) fn was_refused(&self, width: u64) -> bool {
+        self.ceiling.is_some_and(|ceiling| ceiling <= width)
+    }
+
+    /// Whether this is what the node takes at most: it has refused what is twice as wide.
+    pub(super) fn is_widest(&self, width: u64) -> bool {
+        let refused = self.ceiling.is_some_and(|ceiling| ceiling <= width.saturating_mul(2));
+        width == self.now && width <= self.proven && refused
+    }
+
+    /// Whether an answer twice as large as this would still be small.
+    pub(super) fn leaves_room(&self, bytes: usize) -> bool {
+        bytes <= self.large / 2
     }
 
     /// What is worth remembering: the widest answered and the narrowest refused for its blocks. `None` before

@@ -3,11 +3,12 @@
 //! may be absent, `null` or odd.
 
 mod field;
+mod header_hash;
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use alloy_primitives::{Address, B256, Bloom, Bytes};
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -107,6 +108,39 @@ pub(super) struct WireHeader {
     logs_bloom: Field<Bloom>,
     #[serde(default)]
     receipts_root: Field<B256>,
+    // Nothing but the hash depends on the others.
+    #[serde(default)]
+    sha3_uncles: Field<B256>,
+    #[serde(default)]
+    miner: Field<Address>,
+    #[serde(default)]
+    state_root: Field<B256>,
+    #[serde(default)]
+    transactions_root: Field<B256>,
+    #[serde(default)]
+    difficulty: Field<U256>,
+    #[serde(default)]
+    gas_limit: Field<U256>,
+    #[serde(default)]
+    gas_used: Field<U256>,
+    #[serde(default)]
+    extra_data: Field<Bytes>,
+    #[serde(default)]
+    mix_hash: Field<B256>,
+    #[serde(default)]
+    nonce: Field<B64>,
+    #[serde(default)]
+    base_fee_per_gas: Field<U256>,
+    #[serde(default)]
+    withdrawals_root: Field<B256>,
+    #[serde(default)]
+    blob_gas_used: Field<U256>,
+    #[serde(default)]
+    excess_blob_gas: Field<U256>,
+    #[serde(default)]
+    parent_beacon_block_root: Field<B256>,
+    #[serde(default)]
+    requests_hash: Field<B256>,
 }
 
 /// What an announced header is asked for by.

@@ -35,8 +35,8 @@ pub use outgoing::{
 };
 pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
-    ProviderSample, evidence_doubted, evidence_founded, evidence_off, provider, provider_switched, rpc_bytes,
-    rpc_concurrency, rpc_credits, rpc_request,
+    ProviderSample, block_excluded, bloom_contradicted, evidence_doubted, evidence_founded, evidence_off,
+    provider, provider_switched, rpc_bytes, rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{
     DeliveryMeter, push_codes, push_connected, push_dropped, push_keys_fetched, push_lag, push_refused,

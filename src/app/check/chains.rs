@@ -11,7 +11,7 @@ use crate::config::{self, Confirmations};
 use crate::roles::parts::{Loaded, translator};
 use chainflume_core::domain::StartBlock;
 use chainflume_index::{ContractFinding, look_at_contracts};
-use chainflume_node::{ChainError, Node};
+use chainflume_node::{ChainError, EndpointLimits, Node};
 use chainflume_store::KnownBlocks;
 
 /// What is stored, where that could be read.
@@ -23,6 +23,8 @@ pub(super) struct StoredFacts {
     pub events: BTreeMap<String, u64>,
     /// The first block of each source, where it is decided.
     pub starts: BTreeMap<String, u64>,
+    /// What the daemon has learnt of its endpoints.
+    pub limits: BTreeMap<String, EndpointLimits>,
 }
 
 /// Where sources begin that begin with the latest block.
@@ -62,6 +64,9 @@ pub(super) async fn look(
         let settings = chain.node.clone();
         let provider = settings.providers.iter().find(|candidate| candidate.label == first.provider)?;
         let node = Node::new(&settings, provider).ok()?;
+        if let Some(limits) = stored.limits.get(node.fingerprint()) {
+            node.recall(limits);
+        }
         let mut found = look_at(loaded, chain, (&node, head), stored).await;
         if !start && !found.contradicts {
             found.lines.extend(contract_lines(loaded, chain, (&node, head), stored).await);

@@ -30,6 +30,7 @@ pub(super) fn chain_settings(history: u64, block_time: Duration) -> Settings {
         history,
         finalized_depth: None,
         block_timestamp_in_logs: true,
+        ..Settings::default()
     }
 }
 

@@ -101,3 +101,33 @@ async fn a_hanging_failed_provider_does_not_delay_other_checks() {
     flume.stop().await;
     tables::assert_equals_chain(&connect(&url).await, &chain, 123).await;
 }
+
+/// Three providers, of which the second hangs from the moment at which the first one fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_provider_delays_no_switch_to_another() {
+    let chain = DevChain::new(Settings { history: 60, ..Settings::default() });
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::of(&if nodes.is_empty() { chain.clone() } else { chain.another_node() }).await);
+    }
+    let named = ["one", "two", "three"].into_iter().zip(&nodes);
+    let providers: Vec<String> = named.map(|(name, node)| node.provider(name, "")).collect();
+    let keys =
+        "request_timeout = \"12s\"\n[chain.failover]\nprobe_timeout = \"12s\"\nprobe_interval = \"100ms\"\n";
+    let url = postgres::database().await;
+    let flume = Flume::start(&config(&providers, keys), &url).await;
+    flume.until_tip("dev", 58).await;
+    flume.until("dev", "knows all", |chain| provider(chain, "three").head == Some(60)).await;
+    nodes[1].chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)));
+    let refusal = Effect::Error(RpcError::new(-32005, "daily request count exceeded"));
+    nodes[0].chain.faults().add(Rule::any(refusal));
+    let began = Instant::now();
+    chain.mine(5);
+    flume.until_tip("dev", 63).await;
+    let took = began.elapsed();
+    eprintln!("live, while the next one hangs: {:.1} s", took.as_secs_f32());
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert_eq!(in_use(&flume.chain("dev")), "three");
+    flume.stop().await;
+    tables::assert_equals_chain(&connect(&url).await, &chain, 63).await;
+}

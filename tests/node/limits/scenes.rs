@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use alloy_primitives::U256;
+use chainflume::app::{self, RereadArgs};
 use chainflume_devchain::{Action, Cap, Effect, RpcError, Rule, Settings, Wire, wallet};
+
+use chainflume_index::Purpose;
 
 use crate::scene::{Asked, Scene, until};
 
@@ -68,6 +71,28 @@ async fn what_a_node_has_taught_is_known_after_a_restart() {
     let refused = again.iter().filter(|asked| asked.addresses.len() > 2).count();
     assert_eq!((wider(&again, 30), refused), (0, 0), "{again:?}");
     scene.ends_at(flume, 514).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_know_what_a_node_has_taught_the_daemon() {
+    let scene = Scene::new(216).await;
+    let cap = refuse_with(None, -32000, "block range is too large", 30);
+    scene.chain.faults().set(|node| node.max_range = Some(cap));
+    let flume = scene.start("").await;
+    flume.until_tip("dev", 214).await;
+    flume.stop().await;
+    assert!(wider(&scene.asked(), 30) > 0, "nothing was learnt");
+    let loaded = scene.loaded();
+    for purpose in [Purpose::Compare, Purpose::Add] {
+        let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose };
+        let found = app::reread(&loaded, &args, |_| {}).await.expect("the node answers");
+        assert!(found[0].report.agrees());
+        let asked = scene.asked();
+        assert_eq!((wider(&asked, 30), asked.is_empty()), (0, false), "{asked:?}");
+    }
+    app::check(&loaded, false, |report| assert!(report.ok, "{report:?}")).await.expect("all is well");
+    let asked = scene.asked();
+    assert_eq!((wider(&asked, 30), asked.is_empty()), (0, false), "{asked:?}");
 }
 
 /// A chain whose block 5 has 60 logs of one contract and one event, and blocks without any up to 40.

@@ -49,48 +49,53 @@ impl Script {
         Node::new(&settings, &settings.providers[0]).expect("a client")
     }
 
-    /// Answers of a mebibyte, a timeout of one second.
+    /// As [`settings`].
     pub fn settings(&self) -> ChainSettings {
-        ChainSettings {
-            name: "dev".to_owned(),
-            chain_id: 31337,
-            providers: vec![ProviderSettings {
-                label: chainflume_node::host_of(&self.url),
-                http_url: self.url.clone(),
-                ws_url: None,
-                headers: chainflume_node::headers_of([]).expect("none"),
-                priority: 1,
-                role: ProviderRole::Any,
-                pace: RateLimitSettings {
-                    requests_per_second: None,
-                    compute_units_per_second: None,
-                    compute_units: BTreeMap::new(),
-                    max_concurrent: 16,
-                    max_bytes_in_flight: 128 << 20,
-                },
-            }],
-            failover: FailoverSettings {
-                probe_interval: Duration::from_secs(1),
-                probe_timeout: Duration::from_secs(1),
-                max_lag: 5,
-                return_after: Duration::from_secs(60),
+        settings(&self.url)
+    }
+}
+
+/// Of a chain with one node: answers of a mebibyte, a timeout of five seconds.
+pub fn settings(url: &str) -> ChainSettings {
+    ChainSettings {
+        name: "dev".to_owned(),
+        chain_id: 31337,
+        providers: vec![ProviderSettings {
+            label: chainflume_node::host_of(url),
+            http_url: url.to_owned(),
+            ws_url: None,
+            headers: chainflume_node::headers_of([]).expect("none"),
+            priority: 1,
+            role: ProviderRole::Any,
+            pace: RateLimitSettings {
+                requests_per_second: None,
+                compute_units_per_second: None,
+                compute_units: BTreeMap::new(),
+                max_concurrent: 16,
+                max_bytes_in_flight: 128 << 20,
             },
-            verify: chainflume_node::LogVerification::Bloom,
-            tag: None,
-            request_timeout: Duration::from_secs(5),
-            compression: chainflume_node::Compression::Auto,
-            max_response_bytes: 1 << 20,
-            poll_interval: Duration::from_secs(1),
-            max_head_age: Duration::ZERO,
-            ws_silence: Duration::from_secs(1),
-            history: HistorySettings {
-                ranges_in_flight: 4,
-                initial_range: 1000,
-                max_range: 10_000,
-                buffer_bytes: 32 << 20,
-                commit_logs: 0,
-            },
-        }
+        }],
+        failover: FailoverSettings {
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(1),
+            max_lag: 5,
+            return_after: Duration::from_secs(60),
+        },
+        verify: chainflume_node::LogVerification::Bloom,
+        tag: None,
+        request_timeout: Duration::from_secs(5),
+        compression: chainflume_node::Compression::Auto,
+        max_response_bytes: 1 << 20,
+        poll_interval: Duration::from_secs(1),
+        max_head_age: Duration::ZERO,
+        ws_silence: Duration::from_secs(1),
+        history: HistorySettings {
+            ranges_in_flight: 4,
+            initial_range: 1000,
+            max_range: 10_000,
+            buffer_bytes: 32 << 20,
+            commit_logs: 0,
+        },
     }
 }
 

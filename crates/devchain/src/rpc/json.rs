@@ -1,23 +1,14 @@
 //! Answers in the format of go-ethereum. They are written directly as text: a `Value` for each log of a wide range
 //! would need many times its size.
 
-use alloy_primitives::{Address, B256, Bloom, Bytes, b256, keccak256};
+use alloy_primitives::{Address, B256, Bloom, Bytes};
 use serde::{Serialize, Serializer};
 
 use crate::action::SignedTx;
 use crate::block::{Block, MinedTx};
 use crate::faults::Behaviour;
-use chainflume_core::domain::{Log, Receipt, ReceiptOutcome};
-
-/// Root of an empty trie, `keccak256(rlp(""))`.
-const EMPTY_ROOT: B256 = b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
-/// `keccak256(rlp([]))`: no uncles.
-const NO_UNCLES: B256 = b256!("0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
-const GAS_LIMIT: u64 = 30_000_000;
-const GAS_PER_TX: u64 = 65_000;
-/// A transaction with fees (EIP-1559).
-const TX_TYPE: u8 = 2;
-const GAS_PRICE: u64 = 1_000_000_000;
+use crate::header::{BlockHeader, GAS_LIMIT, GAS_PER_TX, GAS_PRICE, NO_UNCLES};
+use chainflume_core::domain::Log;
 
 /// A number as minimal hex.
 #[derive(Clone, Copy)]
@@ -59,12 +50,8 @@ pub(crate) struct HeadJson {
 impl HeadJson {
     pub(crate) fn new(block: &Block) -> Self {
         let link = &block.link;
-        // Not checkable: the transactions are not signed.
-        let transactions_root = match block.txs.len() {
-            0 => EMPTY_ROOT,
-            _ => keccak256([b"transactions", link.hash.as_slice()].concat()),
-        };
-        let (logs_bloom, receipts_root) = block.commits(consensus);
+        let BlockHeader { state_root, transactions_root, receipts_root, logs_bloom, gas_used } =
+            BlockHeader::of(block);
         Self {
             number: QuantityJson(link.number),
             hash: link.hash,
@@ -74,30 +61,17 @@ impl HeadJson {
             nonce: "0x0000000000000000",
             mix_hash: B256::ZERO,
             sha3_uncles: NO_UNCLES,
-            state_root: keccak256(link.hash),
+            state_root,
             transactions_root,
             receipts_root,
             miner: Address::ZERO,
             difficulty: QuantityJson(0),
             extra_data: "0x",
             gas_limit: QuantityJson(GAS_LIMIT),
-            gas_used: QuantityJson(GAS_PER_TX * block.txs.len() as u64),
+            gas_used: QuantityJson(gas_used),
             base_fee_per_gas: QuantityJson(GAS_PRICE),
         }
     }
-}
-
-/// Its receipts, in the form that a header commits to.
-fn consensus(block: &Block) -> Vec<Receipt> {
-    let receipt = |(position, mined): (u64, &MinedTx)| Receipt {
-        kind: TX_TYPE,
-        outcome: ReceiptOutcome::Succeeded(mined.succeeded),
-        cumulative_gas: GAS_PER_TX * position,
-        bloom: mined.bloom(),
-        logs: mined.logs().map(|log| (log.address, log.topics, log.data)).collect(),
-        deposit: None,
-    };
-    (1..).zip(&block.txs).map(receipt).collect()
 }
 
 /// A block in the format of `eth_getBlockBy…`.

@@ -15,7 +15,7 @@ use crate::error::ChainError;
 use crate::logs::{BlockSelector, CheckedLogs, LOGS, RECEIPTS, checked};
 use crate::rpc::RpcCall;
 use crate::wire::{ReadLog, WireReceipt, WireTransactions};
-use chainflume_core::domain::{B256, BlockRange, BlockRef, LogFilter, Logs};
+use chainflume_core::domain::{B256, BlockRange, BlockRef, Log, LogFilter, Logs};
 
 /// How often a request for the logs of one block fails before the request is split.
 const STUCK: u32 = 3;
@@ -26,6 +26,9 @@ const ONCE: u32 = 1;
 const PART_TRIES: u32 = 3;
 /// Between two of them: a gateway has another backend by then.
 const PART_PAUSE: Duration = Duration::from_millis(100);
+/// From so many questions for parts of the addresses on a block is asked for by topics alone. An answer to that is larger: it has
+/// the logs of all contracts with these events.
+const MANY_PARTS: usize = 4;
 /// Receipts asked for at the same time: enough to hide the latency of one.
 const RECEIPTS_AT_ONCE: usize = 8;
 
@@ -43,10 +46,42 @@ impl Node {
     /// # Errors
     /// As [`Self::logs`].
     pub async fn with_logs(&self, filter: &LogFilter, block: BlockRef) -> Result<BlockWithLogs, ChainError> {
-        let logs = self
-            .logs_of(filter, BlockSelector::Hash { number: block.number, hash: block.hash }, ONCE)
-            .await?;
+        let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
+        let logs = match self.logs_of_all_addresses(filter, blocks).await? {
+            Some(logs) => logs,
+            None => self.logs_of(filter, blocks, ONCE).await?,
+        };
         Ok(BlockWithLogs { block, logs })
+    }
+
+    /// The logs of one block by its topics alone, of which ours are kept: one question instead of many, where the endpoint takes far
+    /// fewer addresses at once than there are. `None` where it does not, or where the endpoint has refused that.
+    async fn logs_of_all_addresses(
+        &self,
+        filter: &LogFilter,
+        block: BlockSelector,
+    ) -> Result<Option<Logs>, ChainError> {
+        let most = self.lists.lock().unwrap_or_else(PoisonError::into_inner).addresses;
+        let parts = most.map_or(1, |most| count(filter.addresses.as_ref()).div_ceil(most.max(1)));
+        if parts < MANY_PARTS || filter.topic0.is_none() {
+            return Ok(None);
+        }
+        let (topic0, values) = (filter.topic0.clone(), filter.values.clone());
+        let every = LogFilter { addresses: None, topic0, values };
+        if self.asks_in_parts(&every) || self.by_topics.is_off() {
+            return Ok(None);
+        }
+        match self.logs_once(&every, block).await {
+            Ok(logs) => {
+                let is_ours = |log: &Log| filter.admits(&log.address, log.topics.as_slice().first());
+                Ok(Some(logs.iter().filter(is_ours).collect()))
+            }
+            Err(error) if error.narrows().is_some() || error.splits_filter() || error.is_doubtful() => {
+                self.by_topics.refused();
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn logs_of(

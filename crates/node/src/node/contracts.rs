@@ -34,7 +34,7 @@ impl Node {
     }
 
     /// The newest logs of these contracts up to block `head`, of any event, and where they were looked for. Of a node that
-    /// answers for few blocks, what it answers.
+    /// answers for few blocks, or is known to, what it answers.
     ///
     /// # Errors
     /// Why the node cannot be asked at all.
@@ -47,6 +47,9 @@ impl Node {
             LogFilter { addresses: Some(contracts.clone()), topic0: None, values: TopicValues::default() };
         let mut found = None;
         for width in WIDTHS {
+            if found.is_some() && self.width().was_refused(width) {
+                break;
+            }
             let range = BlockRange::new(head.saturating_sub(width - 1), head).expect("it ends at the head");
             match self.logs(&filter, range).await {
                 Ok(logs) if logs.is_empty() && range.from() > 0 => found = Some((range, logs)),

@@ -3,6 +3,7 @@
 
 mod bloom;
 mod doubts;
+mod exclusion;
 mod second;
 mod state;
 mod times;
@@ -23,6 +24,7 @@ use crate::wire::{UnsealedReceipt, WireReceipt};
 pub(crate) use bloom::holds as bloom_holds;
 use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
+pub(crate) use exclusion::ExclusionTrust;
 pub(crate) use state::EvidenceState;
 use state::LogCheck;
 use times::TimeOrder;
@@ -87,7 +89,7 @@ impl Node {
         near: HeaderWithLogs,
     ) -> Result<CheckedBlock, ChainError> {
         let HeaderWithLogs { seal, logs } = near;
-        let HeaderSeal { block, bloom, receipts_root } = seal;
+        let HeaderSeal { block, bloom, receipts_root, .. } = seal;
         let sure = |logs| CheckedBlock { block: BlockWithLogs { block, logs }, doubt: None };
         if self.asks_receipts()
             && let Some(root) = receipts_root
@@ -108,6 +110,7 @@ impl Node {
             let reason =
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
             self.trust.bloom.failed(&reason);
+            self.contradicts_bloom(block.number);
             return Err(self.disbelieved(LOGS, reason));
         }
         let doubted = unanswered(&bloom, filter, &answered);

@@ -32,7 +32,7 @@ impl HeaderWithLogs {
 impl Node {
     /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
     /// that was announced, or a block below whose hash is known. The second is only there where all of it was had and
-    /// its hash is the one that was expected.
+    /// its hash is the one that was expected. It comes without logs where few blocks need a question for them.
     ///
     /// # Errors
     /// As [`Self::head`].
@@ -49,15 +49,20 @@ impl Node {
         };
         let latest = RpcCall::new(HEADER, json!(["latest", false]));
         let header = (!is_head).then(|| RpcCall::new(HEADER, json!([hex(next), false])));
-        let logs = logs_question(filter, BlockSelector::Hash { number: next, hash });
-        let questions: Vec<RpcCall> = [Some(latest), header, Some(logs)].into_iter().flatten().collect();
+        let with_logs = !self.exclusion.expects_none();
+        let logs = with_logs.then(|| logs_question(filter, BlockSelector::Hash { number: next, hash }));
+        let questions: Vec<RpcCall> = [Some(latest), header, logs].into_iter().flatten().collect();
         let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
         let head = self.newest(self.seal_of(answers.next())?)?;
         let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
         let seal = seal.filter(|seal| seal.block.hash == hash);
-        let near = seal.zip(answers.next()).and_then(|(seal, logs)| {
-            Some(HeaderWithLogs { seal, logs: Some(self.logs_of_answer(logs, filter, &seal.block)?) })
-        });
+        let near = match (seal, answers.next()) {
+            (Some(seal), Some(logs)) => {
+                let logs = self.logs_of_answer(logs, filter, &seal.block);
+                logs.map(|logs| HeaderWithLogs { seal, logs: Some(logs) })
+            }
+            (seal, _) => seal.filter(|_| !with_logs).map(|seal| HeaderWithLogs { seal, logs: None }),
+        };
         Ok((head.block, near))
     }
 
@@ -76,7 +81,8 @@ impl Node {
         let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.recent.hash(*number)).collect();
         let calls = numbers.len() + hashes.iter().flatten().count();
         // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
-        if !self.asks_together(filter, calls) || calls == numbers.len() {
+        // And most blocks may need no question for logs.
+        if !self.asks_together(filter, calls) || calls == numbers.len() || self.exclusion.expects_none() {
             let seals = self.headers(numbers).await?.into_iter().map_while(|seal| seal);
             return Ok(seals.map(|seal| HeaderWithLogs { seal, logs: None }).collect());
         }

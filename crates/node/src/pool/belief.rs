@@ -21,7 +21,8 @@ const DISTRUSTED_FOR: u32 = 60;
 
 impl Pool {
     /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs that the node does not
-    /// answer, another provider is asked, and the block's receipts: they are another index.
+    /// answer, another provider is asked, and the block's receipts: they are another index. Where it proves that the block has
+    /// none, nothing is asked.
     ///
     /// # Errors
     /// Why the node cannot be asked or its answer not be believed.
@@ -32,6 +33,9 @@ impl Pool {
         near: HeaderWithLogs,
     ) -> Result<BlockWithLogs, ChainError> {
         self.shared.kin.note_filter(filter);
+        if let Some(block) = node.without_ours(filter, &near).await {
+            return Ok(block);
+        }
         let weighed = node.weighed(filter, near).await;
         if node.trust.is_worn_and_on() && !self.another_passes(node) {
             node.give_up_worn_checks();

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, sleep_until};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::choice::behind;
+use super::choice::{ProviderFacts, behind};
 use super::{PoolMember, PoolShared, probe};
 use crate::error::ChainError;
 use crate::rpc::probing;
@@ -20,6 +21,8 @@ const SOON: Duration = Duration::from_millis(200);
 /// While something stays wrong each look comes half as late again after the one before, up to this: there may be no other
 /// for hours, and one that comes back is to be taken within seconds.
 const AT_LAST: Duration = Duration::from_secs(5);
+/// While the one that is asked fails, the others have so much longer than the first of them to answer a look.
+const LATE: Duration = Duration::from_millis(500);
 /// A provider that is asked about new blocks and has answered nothing for this long is asked for its head. Between two blocks nothing
 /// else is, so that one that hangs would be found by the next block alone.
 const QUIET: Duration = Duration::from_secs(5);
@@ -105,8 +108,42 @@ impl PoolShared {
         self.alarm() > Urgency::Calm
     }
 
+    /// Asks each of them. Where the one that is asked fails and another one answers, those that do not answer are soon waited for
+    /// no longer: they are the last to be turned to, and the next round asks them again.
     async fn look_at_all(&self) {
-        join_all(self.members.iter().map(|member| self.look_at(member))).await;
+        let look = async |index: usize| {
+            self.look_at(&self.members[index]).await;
+            index
+        };
+        let mut looks: FuturesUnordered<_> = (0..self.members.len()).map(look).collect();
+        let mut looked = vec![false; self.members.len()];
+        let mut known: Option<Instant> = None;
+        while known.is_none_or(|known| known.elapsed() < LATE) {
+            match timeout(LATE, looks.next()).await {
+                Ok(None) => break,
+                Ok(Some(index)) => looked[index] = true,
+                Err(_) => {}
+            }
+            known = known.or_else(|| self.has_substitute(&looked).then(Instant::now));
+        }
+        drop(looks);
+        for (index, _) in looked.iter().enumerate().filter(|(_, looked)| !**looked) {
+            self.members[index].seen().head = None;
+        }
+    }
+
+    /// Whether one that is asked fails, and one of those that were looked at could be asked in its place.
+    fn has_substitute(&self, looked: &[bool]) -> bool {
+        let in_use = self.in_use();
+        [(in_use.live, ProviderRole::Live), (in_use.history, ProviderRole::History)].iter().any(
+            |(now, work)| {
+                let facts = self.facts(*work);
+                let well = |fact: &ProviderFacts| fact.fit && !fact.failing;
+                let answers =
+                    |index: usize| looked[index] && well(&facts[index]) && facts[index].head.is_some();
+                !well(&facts[*now]) && (0..facts.len()).any(|index| index != *now && answers(index))
+            },
+        )
     }
 
     /// Asks one provider for its head, and for more where something is wrong with it.

@@ -30,6 +30,11 @@ impl Rpc {
         self.batches.set_cap(cap);
     }
 
+    /// Calls that one request has at most.
+    pub(crate) fn calls_in_request(&self) -> usize {
+        self.batches.now()
+    }
+
     /// Whether so many calls are asked at one moment.
     pub(crate) fn takes_batch(&self, calls: usize) -> bool {
         self.batches.takes(calls)
@@ -83,8 +88,8 @@ impl Rpc {
         Ok(answers)
     }
 
-    /// The answers to calls that are one request, in the order of the questions. One of them is over a range, for a list
-    /// that may be long: its elements are handed out as [`Self::demand_each`] does, and what is left of it is among the
+    /// The answers to calls that are one request, in the order of the questions. Some of them are over ranges, for lists
+    /// that may be long: their elements are handed out as [`Self::demand_each`] does, and what is left of them is among the
     /// answers. `None` where the request failed for being several calls, so that each is to be asked by itself.
     ///
     /// # Errors

@@ -7,11 +7,13 @@ use serde_json::Deserializer;
 use super::body::BodyConsumer;
 
 /// Hands out the elements of an answer's `result` and keeps what is around them, `{"id":1,"result":[]}`, which is read as any
-/// answer is. Of a batch these are the elements of the first answer whose result is a list. Elements of a list that is not
+/// answer is. Of a batch these are the elements of every answer whose result is a list. Elements of a list that is not
 /// recognised are kept too.
 pub(super) struct StreamedList<'a, T> {
     each: &'a mut (dyn FnMut(T) + Send),
     at: ListState,
+    /// Whether other answers follow.
+    of_batch: bool,
     kept: Vec<u8>,
     /// What came of the list and is no whole element yet.
     rest: Vec<u8>,
@@ -38,6 +40,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
         Self {
             each,
             at: ListState::Before(ResultFinder::default()),
+            of_batch: false,
             kept,
             rest,
             worth: 0,
@@ -48,7 +51,8 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
 
     /// As [`Self::new`], of answers to a batch.
     pub(super) fn of_batch(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
-        Self { at: ListState::Before(ResultFinder { own: 2, ..ResultFinder::default() }), ..Self::new(each) }
+        let at = ListState::Before(ResultFinder { own: 2, ..ResultFinder::default() });
+        Self { at, of_batch: true, ..Self::new(each) }
     }
 
     /// What element cannot be read, and why.
@@ -64,6 +68,19 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
         self.rest = Vec::new();
     }
 
+    /// The list ends at this byte of the rest.
+    fn end(&mut self, at: usize) {
+        let rest = std::mem::take(&mut self.rest);
+        let (_, after) = rest.split_at(at + 1);
+        self.kept.push(b']');
+        self.at = match self.of_batch {
+            true => ListState::Before(ResultFinder { own: 2, depth: 2, ..ResultFinder::default() }),
+            false => ListState::After,
+        };
+        (self.elements, self.worth) = (0, 0);
+        self.take(after);
+    }
+
     /// Hands out what is whole.
     fn hand_out(&mut self) {
         let mut read = 0;
@@ -73,11 +90,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
                 Some(b']') if self.comma => {
                     return self.wrong_with("a comma comes before it and nothing after");
                 }
-                Some(b']') => {
-                    self.kept.extend_from_slice(&self.rest[read..]);
-                    (self.at, self.rest) = (ListState::After, Vec::new());
-                    return;
-                }
+                Some(b']') => return self.end(read),
                 Some(b',') if !self.comma && self.elements > 0 => {
                     (self.comma, read) = (true, read + 1);
                     continue;
@@ -218,16 +231,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_batch_the_elements_of_one_list_are_handed_out() {
-        let text = r#"[{"id":1,"result":{"result":[4]}}, {"result":[ 1,2 ],"id":2},{"id":3,"result":null}]"#;
+    fn of_a_batch_the_elements_of_every_list_are_handed_out() {
+        let text = r#"[{"id":1,"result":{"result":[4]}}, {"result":[ 1,2 ],"id":2},{"id":3,"result":null},
+            {"result":[],"id":4},{"id":5,"result":[3]},{"id":6,"result":{"result":[4]}}]"#;
         for piece in 1..text.len() {
             let mut elements = Vec::new();
             let mut each = |element: u8| elements.push(element);
             let mut listing = StreamedList::of_batch(&mut each);
             text.as_bytes().chunks(piece).for_each(|piece| listing.take(piece));
             let kept = String::from_utf8(listing.finish()).expect("text");
-            assert_eq!((listing.wrong(), kept), (None, text.replace("[ 1,2 ]", "[]")), "{piece}");
-            assert_eq!(elements, [1, 2], "{piece}");
+            let expected = text.replace("[ 1,2 ]", "[]").replace("[3]", "[]");
+            assert_eq!((listing.wrong(), kept), (None, expected), "{piece}");
+            assert_eq!(elements, [1, 2, 3], "{piece}");
         }
     }
 

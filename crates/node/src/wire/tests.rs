@@ -147,3 +147,48 @@ fn odd_fields_of_another_receipt_hide_no_log_of_ours() {
     wrong["logs"] = json!([with("logIndex", None)]);
     assert_eq!(logs(wrong).1, Err("the index of a log is missing".to_owned()));
 }
+
+#[test]
+fn a_header_has_the_hash_of_its_fields_or_another() {
+    let nothing = "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421";
+    let no_uncles = "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347";
+    let read = |header: &Value| serde_json::from_value::<WireHeader>(header.clone()).expect("it is whole");
+    // Block 0 of Ethereum.
+    let genesis = json!({
+        "hash": "0xd4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3", "parentHash": B256::ZERO,
+        "sha3Uncles": no_uncles, "miner": Address::ZERO,
+        "stateRoot": "0xd7f8974fb5ac78d9ac099b9ad5018bedc2ce0a72dad1827a1709da30580f0544",
+        "transactionsRoot": nothing, "receiptsRoot": nothing, "logsBloom": Bloom::ZERO, "difficulty": "0x400000000",
+        "number": "0x0", "gasLimit": "0x1388", "gasUsed": "0x0", "timestamp": "0x0",
+        "extraData": "0x11bbe8db4e347b4e8c937c1c8370e4b5ed33adb3db69cbdb7a38e1e50b1b82fa", "mixHash": B256::ZERO,
+        "nonce": "0x0000000000000042", "totalDifficulty": "0x400000000", "uncles": []
+    });
+    // A block of anvil with all fields up to the Prague upgrade.
+    let newest = json!({
+        "hash": "0x991af923de34bec49c5fd04e6dd74f8df28597ad276e3ec9cb321a123002ab39",
+        "parentHash": "0x241573c5c563f29a6aeada03ae57bb382f5aa9741d87ef7ceb314555302160f0",
+        "sha3Uncles": no_uncles, "miner": Address::ZERO,
+        "stateRoot": "0x28b3af346edcd863076524d8888ec6144e53b1aab5f315a8aecbb2a17d90ae01",
+        "transactionsRoot": nothing, "receiptsRoot": nothing, "logsBloom": Bloom::ZERO, "difficulty": "0x0",
+        "number": "0x1", "gasLimit": "0x1c9c380", "gasUsed": "0x0", "timestamp": "0x6b0d2e73", "extraData": "0x",
+        "mixHash": "0xbd986cf173effedea814f0cb62370e710ef3d55377e8f1827d750570b47f5cb1",
+        "nonce": "0x0000000000000000", "baseFeePerGas": "0x3b9aca00", "withdrawalsRoot": nothing,
+        "blobGasUsed": "0x0", "excessBlobGas": "0x0", "parentBeaconBlockRoot": B256::ZERO,
+        "requestsHash": "0xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size": "0x267"
+    });
+    for honest in [genesis, newest] {
+        assert!(read(&honest).has_its_hash(), "{honest}");
+        for (field, other) in [
+            ("logsBloom", json!(Bloom::repeat_byte(1))),
+            ("receiptsRoot", json!(B256::ZERO)),
+            ("timestamp", json!("0x1")),
+            ("nonce", Value::Null),
+            ("mixHash", json!("soon")),
+            ("requestsHash", json!(B256::ZERO)),
+        ] {
+            let mut lie = honest.clone();
+            lie[field] = other;
+            assert!(!read(&lie).has_its_hash(), "{lie}");
+        }
+    }
+}

@@ -16,6 +16,8 @@ const PROVIDER_LATENCY: &str = "chainflume_provider_latency_seconds";
 const PROVIDER_SWITCHES: &str = "chainflume_provider_switches_total";
 const EVIDENCE_DOUBTED: &str = "chainflume_evidence_doubted_total";
 const EVIDENCE_FOUNDED: &str = "chainflume_evidence_founded_total";
+const BLOCKS_EXCLUDED: &str = "chainflume_blocks_excluded_total";
+const BLOOM_CONTRADICTED: &str = "chainflume_bloom_contradictions_total";
 const EVIDENCE_OFF: &str = "chainflume_evidence_off";
 
 pub(super) fn describe() {
@@ -55,6 +57,14 @@ pub(super) fn describe() {
         EVIDENCE_FOUNDED,
         "blocks for which a provider omitted logs that another answer contained, by chain and provider"
     );
+    describe_counter!(
+        BLOCKS_EXCLUDED,
+        "blocks whose logs were not requested, since the header's bloom filter excludes all that is followed, by chain"
+    );
+    describe_counter!(
+        BLOOM_CONTRADICTED,
+        "answers with a log that the bloom filter of its block excludes, by chain"
+    );
     describe_gauge!(
         EVIDENCE_OFF,
         "1 once a check of logs against headers was given up, by chain, provider and check"
@@ -70,7 +80,9 @@ pub(super) fn start(chain: &str) {
             counter!(PROVIDER_SWITCHES, &labels).increment(0);
         }
     }
-    counter!(EVIDENCE_DOUBTED, "chain" => chain.to_owned()).increment(0);
+    for name in [EVIDENCE_DOUBTED, BLOCKS_EXCLUDED, BLOOM_CONTRADICTED] {
+        counter!(name, "chain" => chain.to_owned()).increment(0);
+    }
 }
 
 /// Records the end of a request to a provider.
@@ -146,6 +158,16 @@ pub fn evidence_doubted(chain: &str) {
 /// Counts a suspicion that proved right.
 pub fn evidence_founded(chain: &str, provider: &str) {
     counter!(EVIDENCE_FOUNDED, "chain" => chain.to_owned(), "provider" => provider.to_owned()).increment(1);
+}
+
+/// Counts a block whose logs were not requested.
+pub fn block_excluded(chain: &str) {
+    counter!(BLOCKS_EXCLUDED, "chain" => chain.to_owned()).increment(1);
+}
+
+/// Counts an answer with a log outside the bloom filter of its block.
+pub fn bloom_contradicted(chain: &str) {
+    counter!(BLOOM_CONTRADICTED, "chain" => chain.to_owned()).increment(1);
 }
 
 /// Sets whether a provider's logs are no longer compared with its headers in this way.

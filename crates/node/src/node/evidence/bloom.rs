@@ -76,6 +76,16 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
         && log.topics.as_slice().iter().all(|topic| holds(bloom, topic.as_slice()))
 }
 
+/// Whether the bloom excludes all that is asked for: each address, each first topic, or each value of a further topic.
+pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
+    fn none_of<T: AsRef<[u8]>>(bloom: &Bloom, items: Option<&BTreeSet<T>>) -> bool {
+        items.is_some_and(|items| !items.iter().any(|item| holds(bloom, item.as_ref())))
+    }
+    none_of(bloom, filter.addresses.as_ref())
+        || none_of(bloom, filter.topic0.as_ref())
+        || filter.values.iter().any(|values| none_of(bloom, values.as_ref()))
+}
+
 /// The pairs of address and first topic that lack logs: the pair was asked for, and the bloom gives reason to expect some.
 ///
 /// An item (an address or a topic) sets three of the bloom's 2048 bits. So an item that is not there seems to be there with

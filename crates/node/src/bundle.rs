@@ -1,0 +1,84 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Questions in a request at most: with three headers they are as many calls as a batch has.
+const MOST: u64 = 13;
+/// Answers in a row before more questions are tried that failed once.
+const ANSWERS_BEFORE_TRY: u64 = 64;
+
+/// How many adjacent questions for logs are one request, where the node takes no wider one. Each has two headers of its own
+/// otherwise, so that most calls of a quiet history are for headers.
+#[derive(Debug)]
+pub(super) struct BundleSize(Mutex<BundleState>);
+
+#[derive(Debug)]
+struct BundleState {
+    now: u64,
+    most: u64,
+    /// Answers since the last failure.
+    calm: u64,
+}
+
+impl Default for BundleSize {
+    fn default() -> Self {
+        Self(Mutex::new(BundleState { now: 1, most: MOST, calm: 0 }))
+    }
+}
+
+impl BundleSize {
+    /// Questions of the next request, where the node takes so many `calls`, of which some are for headers.
+    pub(super) fn now(&self, calls: usize) -> u64 {
+        const HEADERS: u64 = 3;
+        self.lock().now.min((calls as u64).saturating_sub(HEADERS)).max(1)
+    }
+
+    /// So many were answered; `grows` if twice as many would be a quick and small answer too.
+    pub(super) fn answered(&self, questions: u64, grows: bool) {
+        let mut state = self.lock();
+        state.calm += 1;
+        if state.calm >= ANSWERS_BEFORE_TRY {
+            (state.calm, state.most) = (0, (state.most * 2).min(MOST));
+        }
+        if grows {
+            state.now = state.now.max(questions * 2).min(state.most);
+        }
+    }
+
+    /// So many were not answered: half of them next time, and no more for a while where that may be a limit.
+    pub(super) fn failed(&self, questions: u64, is_limit: bool) {
+        let (fewer, mut state) = ((questions / 2).max(1), self.lock());
+        let most = if is_limit { fewer.min(state.most) } else { state.most };
+        *state = BundleState { now: fewer.min(most), most, calm: 0 };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BundleState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_grows_with_answers_and_is_halved_by_a_failure() {
+        let bundle = BundleSize::default();
+        let grown: Vec<u64> = (0..5)
+            .map(|_| {
+                bundle.answered(bundle.now(16), true);
+                bundle.now(16)
+            })
+            .collect();
+        assert_eq!(grown, [2, 4, 8, 13, 13]);
+        assert_eq!((bundle.now(10), bundle.now(3), bundle.now(1)), (7, 1, 1));
+        bundle.failed(13, false);
+        bundle.answered(6, true);
+        assert_eq!(bundle.now(16), 12);
+        bundle.failed(13, true);
+        (1..ANSWERS_BEFORE_TRY).for_each(|_| bundle.answered(bundle.now(16), true));
+        assert_eq!(bundle.now(16), 6);
+        bundle.answered(6, true);
+        assert_eq!(bundle.now(16), 12);
+        bundle.answered(1, false);
+        assert_eq!(bundle.now(16), 12);
+    }
+}
