@@ -236,8 +236,8 @@ pub const HOMES: &[Home] = &[
     home(
         "hyper",
         &["gateway"],
-        &["server", "socketio", "websocket"],
-        "one room sets the limits of connections, two take them over",
+        &["server", "socketio", "tcp", "websocket"],
+        "one room sets the limits of connections, three take them over",
     ),
     home(
         "reqwest",

@@ -24,11 +24,11 @@ pub enum ClientStream {
 
 /// TCP to which others write while the task of the connection does not.
 pub struct SharedTcp {
-    shared: Arc<Shared>,
+    shared: Arc<TcpHalves>,
     write: OwnedWriteHalf,
 }
 
-struct Shared {
+struct TcpHalves {
     read: OwnedReadHalf,
     /// What others have written and the socket has not taken: it goes out before anything else.
     unsent: Mutex<BytesMut>,
@@ -36,7 +36,7 @@ struct Shared {
 
 /// Writes to a [`SharedTcp`] without waiting.
 #[derive(Clone)]
-pub struct DirectWriter(Arc<Shared>);
+pub struct DirectWriter(Arc<TcpHalves>);
 
 impl ClientStream {
     /// Of an upgraded connection, with the bytes that were read beyond its request.
@@ -44,7 +44,7 @@ impl ClientStream {
         match upgraded.downcast::<TokioIo<Stall<TcpStream>>>() {
             Ok(parts) => {
                 let (read, write) = parts.io.into_inner().into_inner().into_split();
-                let shared = Arc::new(Shared { read, unsent: Mutex::default() });
+                let shared = Arc::new(TcpHalves { read, unsent: Mutex::default() });
                 (Self::Tcp(SharedTcp { shared, write }), parts.read_buf)
             }
             Err(upgraded) => (Self::Other(TokioIo::new(upgraded)), Bytes::new()),
@@ -72,7 +72,7 @@ impl DirectWriter {
     }
 }
 
-impl Shared {
+impl TcpHalves {
     fn tcp(&self) -> &TcpStream {
         self.read.as_ref()
     }

@@ -12,7 +12,7 @@ async fn connected() -> (SharedTcp, DirectWriter, TcpStream) {
     let (server, _) = listener.accept().await.expect("accepts");
     server.writable().await.expect("is writable");
     let (read, write) = server.into_split();
-    let shared = Arc::new(Shared { read, unsent: Mutex::default() });
+    let shared = Arc::new(TcpHalves { read, unsent: Mutex::default() });
     (SharedTcp { shared: shared.clone(), write }, DirectWriter(shared), client)
 }
 
