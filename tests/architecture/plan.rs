@@ -190,15 +190,16 @@ pub const ROOMS: &[Room] = &[
     room(
         "gateway",
         "socketio",
-        &["websocket"],
+        &["tcp", "websocket"],
         "it moves packets of a protocol, also over WebSockets, and does not know what is in them",
     ),
     room("gateway", "websocket", &[], "it moves messages of a protocol and does not know what is in them"),
+    room("gateway", "tcp", &[], "it moves bytes and knows no protocol"),
     room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
     room(
         "gateway",
         "server",
-        &["feed", "push", "grants", "socketio", "websocket", "dashboard"],
+        &["feed", "push", "grants", "socketio", "tcp", "websocket", "dashboard"],
         "it speaks to clients and decides nothing",
     ),
     room("", "lease", &[], "which instance leads is independent of what it does then"),

@@ -12,6 +12,7 @@ pub mod push;
 pub mod server;
 /// Packets and clients of Socket.IO.
 pub mod socketio;
-mod tcp;
+/// The connections of clients below their protocol.
+pub mod tcp;
 /// Messages and clients of WebSocket.
 pub mod websocket;
