@@ -31,7 +31,7 @@ use architecture::words::forbidden;
 /// Lines of a file, its tests apart.
 const LONGEST_FILE: usize = 400;
 /// The packages with SQL.
-const SQL: [&str; 6] = ["db", "outbox", "store", "publish", "follow", "inbound"];
+const SQL: [&str; 8] = ["db", "outbox", "store", "publish", "follow", "inbound", "gateway", "trigger"];
 /// Lines of a function, empty ones and comments apart.
 const LONGEST_FUNCTION: usize = 60;
 /// Letters of a test's name: a list of tests is read one line each.
