@@ -30,6 +30,9 @@ pub enum RoomRead {
 
 /// One statement, so that what is read belongs to what is compared: whether the position ($1, $4) is ours and the index reaches it,
 /// the first message that is kept, the newest, and those under the keys ($5), $2 at most and $3 bytes.
+///
+/// A key is found by comparing rows, in the order of the primary key. By `key = …` in the order of `seq` PostgreSQL may walk the index
+/// of `seq` through all messages of other keys, where most rows have one key.
 pub const ROOM_PAGE: &str = r"
     with here as (select h.seq as last, h.epoch as last_epoch, $1 >= h.rooms_from - 1 as is_indexed,
             h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
@@ -41,8 +44,9 @@ pub const ROOM_PAGE: &str = r"
                 order by first_seq desc limit 1) e on true),
         found as (select distinct named.seq
             from here cross join kept cross join unnest($5::bigint[]) as wanted (key)
-            cross join lateral (select r.seq from outbox_rooms r where r.key = wanted.key and r.seq >= kept.kept_seq
-                order by r.seq limit $2) named
+            cross join lateral (select r.seq from outbox_rooms r
+                where (r.key, r.seq) >= (wanted.key, kept.kept_seq) and r.key <= wanted.key
+                order by r.key, r.seq limit $2) named
             where here.is_ours and here.is_indexed order by named.seq limit $2),
         sized as (select o.*, sum(octet_length(o.message)) over (order by o.seq) - octet_length(o.message) as before
             from found join outbox o on o.seq = found.seq)
