@@ -46,10 +46,8 @@ async fn a_capped_quiet_history_costs_few_headers() {
     println!(
         "12,000 blocks, {CAP} at once: {ranges} questions for logs, {headers} for headers, {requests:.0} requests"
     );
-    assert!(
-        ranges >= 240 && headers * 4 <= ranges + 40,
-        "{ranges} questions for logs, {headers} for headers"
-    );
+    // Each request has the headers of two ends. How many requests there are depends on how fast the answers come.
+    assert!(ranges >= 240 && headers <= 100, "{ranges} questions for logs, {headers} for headers");
     assert!(requests <= 50.0, "{requests} requests");
     scene.ends_at(flume, 12_000).await;
 }
