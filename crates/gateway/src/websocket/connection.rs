@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// # Errors
     /// [`WebSocketError::Gone`]
     pub async fn text(&mut self, text: Bytes) -> Result<(), WebSocketError> {
-        self.send(frame::TEXT, false, text).await
+        self.send(frame::TEXT, text).await
     }
 
     /// Sends texts, several by one write, as [`Self::frames`] does.
@@ -182,13 +182,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// # Errors
     /// [`WebSocketError::Gone`]
     pub async fn frames(&mut self, frames: &[Bytes]) -> Result<(), WebSocketError> {
-        self.finish().await?;
+        self.flush().await?;
         let all = match frames {
             [one] => one.clone(),
             several => several.concat().into(),
         };
         self.unsent = Some(all.chain(Bytes::new()));
-        self.finish().await
+        self.flush().await
     }
 
     /// Asks whether the client is there.
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// # Errors
     /// [`WebSocketError::Gone`]
     pub async fn ping(&mut self) -> Result<(), WebSocketError> {
-        self.send(frame::PING, false, Bytes::new()).await
+        self.send(frame::PING, Bytes::new()).await
     }
 
     /// Answers a ping.
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// # Errors
     /// [`WebSocketError::Gone`]
     pub async fn pong(&mut self, bytes: Bytes) -> Result<(), WebSocketError> {
-        self.send(frame::PONG, false, bytes).await
+        self.send(frame::PONG, bytes).await
     }
 
     /// Says that the connection ends, and why: a code and at most 123 bytes.
@@ -213,28 +213,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// [`WebSocketError::Gone`]
     pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), WebSocketError> {
         let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-        self.send(frame::CLOSE, false, payload.into()).await?;
+        self.send(frame::CLOSE, payload.into()).await?;
         Ok(self.io.shutdown().await?)
     }
 
-    /// Sends what is left of a frame, and what the connection itself has kept.
+    async fn send(&mut self, opcode: u8, payload: Bytes) -> Result<(), WebSocketError> {
+        self.flush().await?;
+        let head = Bytes::from(server_head(opcode, false, payload.len()));
+        // One write, without a copy of the payload, where the system takes it.
+        self.unsent = Some(head.chain(payload));
+        self.flush().await
+    }
+
+    /// Sends what is left of a frame, and what the stream itself has kept.
     ///
     /// # Errors
     /// [`WebSocketError::Gone`]
     pub async fn flush(&mut self) -> Result<(), WebSocketError> {
-        self.finish().await
-    }
-
-    async fn send(&mut self, opcode: u8, is_compressed: bool, payload: Bytes) -> Result<(), WebSocketError> {
-        self.finish().await?;
-        let head = Bytes::from(server_head(opcode, is_compressed, payload.len()));
-        // One write, without a copy of the payload, where the system takes it.
-        self.unsent = Some(head.chain(payload));
-        self.finish().await
-    }
-
-    /// Sends what is left of a frame.
-    async fn finish(&mut self) -> Result<(), WebSocketError> {
         while let Some(unsent) = self.unsent.as_mut().filter(|unsent| unsent.has_remaining()) {
             if self.io.write_buf(unsent).await? == 0 {
                 return Err(WebSocketError::Gone);
