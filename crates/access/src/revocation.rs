@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::principal::Principal;
+use crate::room::is_address;
 
 /// Credentials that are invalid from a moment on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +85,13 @@ impl Revocations {
 
 /// An id as it is compared: a wallet, and the id of its record, are the same in capital letters.
 fn canonical(id: &str) -> String {
+    let small = id.to_ascii_lowercase();
     let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_wallet = id.len() == 42 && id.starts_with("0x") && is_hexadecimal(&id[2..]);
+    let is_wallet = id.starts_with("0x") && is_address(&small);
     let is_uuid = id.len() == 36
         && id.split('-').map(str::len).eq([8, 4, 4, 4, 12])
         && id.split('-').all(is_hexadecimal);
-    if is_wallet || is_uuid { id.to_ascii_lowercase() } else { id.to_owned() }
+    if is_wallet || is_uuid { small } else { id.to_owned() }
 }
 
 #[cfg(test)]

@@ -101,8 +101,8 @@ fn is_printable(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'*' | b',' | b'"' | b'\\')
 }
 
-/// `0x` and 40 lower-case hexadecimal digits.
-fn is_address(text: &str) -> bool {
+/// Whether a text is an address as messages and rooms write it: `0x` and 40 lower-case hexadecimal digits.
+pub fn is_address(text: &str) -> bool {
     let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     text.strip_prefix("0x").is_some_and(|digits| digits.len() == 40 && digits.bytes().all(digit))
 }

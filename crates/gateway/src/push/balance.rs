@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use chainflume_access::is_address;
 use chainflume_outbox::addresses;
 
 /// Whose balance of which token.
@@ -77,10 +78,4 @@ pub(super) fn balance_events(message: &Value, lookups: &Lookups) -> Vec<(String,
         users.chain(owners).map(data).collect::<Vec<_>>()
     });
     events.collect()
-}
-
-/// As messages write addresses.
-fn is_address(text: &str) -> bool {
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    text.len() == 42 && text.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(is_digit))
 }
