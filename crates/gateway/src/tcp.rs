@@ -4,4 +4,4 @@ mod shared;
 mod stall;
 
 pub use shared::{ClientStream, DirectWriter};
-pub use stall::{FULL, Stall, StallGuard, is_stalled};
+pub use stall::{STALL_TIMEOUT, Stall, StallGuard, is_stalled};

@@ -17,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
 use super::tls::Tls;
-use crate::tcp::{FULL, Stall, StallGuard, is_stalled};
+use crate::tcp::{STALL_TIMEOUT, Stall, StallGuard, is_stalled};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -142,7 +142,7 @@ async fn serve<S>(stream: S, AcceptedConnection { router, limits, seat, stop }: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (cut, stream) = (seat.cut(), Stall::new(stream, FULL, seat.0.guard.clone()));
+    let (cut, stream) = (seat.cut(), Stall::new(stream, STALL_TIMEOUT, seat.0.guard.clone()));
     let service = TowerToHyperService::new(router.layer(Extension(seat.clone())));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);

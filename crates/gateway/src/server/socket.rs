@@ -21,7 +21,7 @@ use super::query;
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use crate::tcp::ClientStream;
+use crate::tcp::{ClientStream, STALL_TIMEOUT};
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_access::{Principal, Room};
@@ -37,8 +37,6 @@ const FRAME_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 4 * FRAME_BYTES;
 /// How long a client that is too slow may take to read how its connection ends.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// How long one write may take: a socket that stays full for so long has no reader.
-const FULL: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
 /// A client that has sent nothing for so long, not even an answer to a ping, is gone.
@@ -352,7 +350,7 @@ async fn hand_out(
 
 /// A write, which may take so long.
 async fn in_time(write: impl Future<Output = Result<(), WebSocketError>>) -> Result<(), End> {
-    match timeout(FULL, write).await {
+    match timeout(STALL_TIMEOUT, write).await {
         Ok(written) => Ok(written?),
         Err(_) => Err(End::TooSlow),
     }

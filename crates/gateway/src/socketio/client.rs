@@ -1,6 +1,5 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -9,9 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::packet::ClientPacket;
 use super::session::{CLOSE, EngineSession, NotPushed};
-
-/// How long a client may read nothing while as much waits for it as may.
-pub(super) const FULL: Duration = Duration::from_secs(10);
+use crate::tcp::STALL_TIMEOUT;
 
 /// One client, over whatever transport it has just now. It is disconnected when this is dropped.
 pub struct EngineClient {
@@ -89,7 +86,7 @@ impl EngineClient {
     /// # Errors
     /// [`SendError`]
     pub async fn send(&self, packet: impl Into<Bytes>) -> Result<(), SendError> {
-        let (packet, deadline) = (packet.into(), Instant::now() + FULL);
+        let (packet, deadline) = (packet.into(), Instant::now() + STALL_TIMEOUT);
         loop {
             match self.session.push(std::slice::from_ref(&packet)) {
                 Ok(()) => return Ok(()),
@@ -110,7 +107,7 @@ impl EngineClient {
         PacketSender(self.session.clone())
     }
 
-    /// Waits until the client has taken everything, for as long as [`FULL`]. One that polls takes it with its next request, and what
+    /// Waits until the client has taken everything, for as long as [`STALL_TIMEOUT`]. One that polls takes it with its next request, and what
     /// was not taken is forgotten with the session.
     pub async fn drain(&self) {
         let emptied = async {
@@ -118,7 +115,7 @@ impl EngineClient {
                 self.session.taken.notified().await;
             }
         };
-        let _in_time = tokio::time::timeout(FULL, emptied).await;
+        let _in_time = tokio::time::timeout(STALL_TIMEOUT, emptied).await;
     }
 }
 

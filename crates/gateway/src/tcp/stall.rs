@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How long a full socket may take to accept [`PROGRESS`].
-pub const FULL: Duration = Duration::from_secs(10);
+/// How long a client may read nothing while its socket, or its queue of packets, is full.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that a full socket has to accept in that time. Without it a reader of one byte a second would keep a connection, and what
 /// waits for it, for hours.
 const PROGRESS: usize = 16 << 10;
