@@ -91,8 +91,7 @@ pub const PURE: &str = "core";
 
 /// Every package. Cargo refuses what a package does not list; this is why the lists are as short as they are.
 pub const PACKAGES: &[Package] = &[
-    package("settings", &[], "every room reads its own settings with it, and it knows no room"),
-    package("core", &["settings"], "all packages share its words, and it knows none of theirs"),
+    package("core", &[], "all packages share its words, and it knows none of theirs"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
     package(
         "access",
@@ -100,28 +99,28 @@ pub const PACKAGES: &[Package] = &[
         "who may see what is decided from a credential and a name, without HTTP or tables",
     ),
     package("api", &["access"], "routes are described without a listener and without HTTP"),
-    package("node", &["core", "ops", "settings"], "it asks nodes and does not know what the answers are for"),
-    package("db", &["core", "settings"], "it reaches the database and knows no table of a chain"),
+    package("node", &["core", "ops"], "it asks nodes and does not know what the answers are for"),
+    package("db", &["core"], "it reaches the database and knows no table of a chain"),
     package("outbox", &["core", "db"], "it has messages and does not know what they are about"),
-    package("store", &["core", "db", "outbox", "settings"], "tables know neither a node nor a sink"),
+    package("store", &["core", "db", "outbox"], "tables know neither a node nor a sink"),
     package(
         "index",
-        &["core", "ops", "node", "db", "store", "settings"],
+        &["core", "ops", "node", "db", "store"],
         "it moves logs from a chain to the store, and nowhere else",
     ),
     package(
         "deliver",
-        &["core", "ops", "db", "outbox", "store", "settings"],
+        &["core", "ops", "db", "outbox", "store"],
         "what is downstream knows neither `node` nor `index`",
     ),
     package(
         "gateway",
-        &["access", "api", "core", "ops", "db", "outbox", "settings"],
+        &["access", "api", "core", "ops", "db", "outbox"],
         "it pushes what is stored and answers for other crates, and knows neither sinks nor chains nor those crates",
     ),
     package(
         "publish",
-        &["access", "api", "core", "ops", "db", "outbox", "settings"],
+        &["access", "api", "core", "ops", "db", "outbox"],
         "it writes the application's facts, and knows neither chains nor the listener",
     ),
     package(
@@ -145,7 +144,7 @@ pub const PACKAGES: &[Package] = &[
         "",
         &[
             "access", "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway",
-            "publish", "follow", "inbound", "trigger", "devchain", "settings",
+            "publish", "follow", "inbound", "trigger", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -153,8 +152,9 @@ pub const PACKAGES: &[Package] = &[
 
 /// The rooms of the packages that have several.
 pub const ROOMS: &[Room] = &[
-    room("core", "domain", &[], "the words that all others use"),
-    room("core", "canon", &["domain"], "what to believe is decided from facts alone"),
+    room("core", "settings", &[], "every room of every package reads its own settings with it"),
+    room("core", "domain", &["settings"], "the words that all others use"),
+    room("core", "canon", &["domain", "settings"], "what to believe is decided from facts alone"),
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
     room("core", "messages", &["domain"], "a message is composed from facts, wherever these are stored"),

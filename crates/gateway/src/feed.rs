@@ -25,9 +25,9 @@ pub use page::{Page, Start};
 pub use position::parse_position;
 
 use crate::push::PushRule;
+use chainflume_core::settings::{GIB, KIB, MIB};
 use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
-use chainflume_settings::{GIB, KIB, MIB};
 use hub::Hub;
 
 /// How messages are kept for clients.
@@ -38,10 +38,10 @@ pub struct Settings {
     #[serde(skip)]
     pub rules: Vec<PushRule>,
     /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
-    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 16 * GIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<MIB, { 16 * GIB }, _>")]
     pub hot_bytes: usize,
     /// Bytes of live messages that may wait for one client.
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
     pub queue_bytes: usize,
 }
 

@@ -41,10 +41,10 @@ pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
 pub use users::{UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record};
 
+use chainflume_core::settings::{KIB, MIB};
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
-use chainflume_settings::{KIB, MIB};
 
 /// How facts are taken.
 #[derive(Debug)]
@@ -66,10 +66,10 @@ pub struct Settings {
 #[serde(default)]
 pub struct FactLimits {
     /// Bytes of one payload at most. A body of a request has at most 1 MiB.
-    #[serde(deserialize_with = "chainflume_settings::size::<KIB, MIB, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<KIB, MIB, _>")]
     pub payload_bytes: usize,
     /// Kinds of things that events may be about: each has a stream in Redis.
-    #[serde(deserialize_with = "chainflume_settings::number::<5, 10_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<5, 10_000, _, _>")]
     pub max_aggregate_types: usize,
 }
 
