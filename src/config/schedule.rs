@@ -71,7 +71,7 @@ pub(super) fn read(section: &Section<'_>) -> ScheduleDraft {
 
 /// A type of events that an application may publish.
 pub(super) fn event_type(text: &str) -> Result<String, Fault> {
-    let fault = |refusal: chainflume_api::Refusal| {
+    let fault = |refusal: chainflume_api::routes::Refusal| {
         Fault::new(format!("cannot be used: {}", refusal.detail), "write a type like \"report.due\"")
     };
     check_event_type(text).map(|()| text.to_owned()).map_err(fault)

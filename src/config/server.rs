@@ -9,7 +9,7 @@ use super::section::Section;
 use super::settings::DAY;
 use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
-use chainflume_access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
+use chainflume_api::access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
 use chainflume_core::settings::Secret;
 use chainflume_gateway::feed;
 use chainflume_gateway::push::{EventName, PayloadTemplate, PushRule, RoomTemplate, TypePattern};

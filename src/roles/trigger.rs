@@ -11,7 +11,7 @@ use super::error::AppError;
 use super::loops::Loops;
 use super::parts::Loaded;
 use crate::config::{self, Config};
-use chainflume_api::Api;
+use chainflume_api::routes::Api;
 use chainflume_core::domain::causes;
 use chainflume_db::{Database, LeaseName};
 use chainflume_deliver::sink::{AnswerFault, TakeAnswer};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 
-use chainflume_api::{Refusal, parse};
+use chainflume_api::routes::{Refusal, parse};
 use chainflume_core::domain::causes;
 use chainflume_db::{Database, StoreError, transaction};
 use chainflume_ops::metrics;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Feed;
 use crate::push::{BalanceKey, Entry, KnownBalance, Lookups, Row, changed_balances, changes_balances};
-use chainflume_access::{Room, RoomKind};
+use chainflume_api::access::{Room, RoomKind};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_outbox::{OutboxRow, addresses, room_key};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::gap::{Gap, Reason};
 use super::line::{Delivery, Line};
 use crate::push::Entry;
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_ops::metrics;
 use chainflume_outbox::Position;
 

@@ -6,7 +6,7 @@ use super::line::Delivery;
 use super::outlet::Outlet;
 use super::{Feed, newest};
 use crate::push::{Entry, keys};
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::balance::{BALANCE_UPDATED, Lookups, balance_events};
 use super::rooms::rooms;
 use super::rule::PushRule;
-use chainflume_access::{Room, RoomKind};
+use chainflume_api::access::{Room, RoomKind};
 
 /// A stored message, as the outbox has it.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
 use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
 

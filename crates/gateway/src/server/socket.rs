@@ -24,7 +24,7 @@ use crate::feed::Arrival;
 use crate::tcp::{ClientStream, STALL_TIMEOUT};
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
-use chainflume_access::{Principal, Room};
+use chainflume_api::access::{Principal, Room};
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
@@ -255,7 +255,7 @@ impl Connection {
     }
 
     async fn answer(&mut self, text: &str) -> Value {
-        let frame: Value = chainflume_api::parse(text.as_bytes()).unwrap_or_default();
+        let frame: Value = chainflume_api::routes::parse(text.as_bytes()).unwrap_or_default();
         // Numbers and short texts come back as they are.
         let id =
             Some(&frame["id"]).filter(|id| id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64));

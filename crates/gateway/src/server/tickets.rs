@@ -9,7 +9,7 @@ use super::post::{PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
 use super::{Auth, Shared, now, query};
 use crate::grants::{Issue, TICKET_SECONDS};
-use chainflume_access::{Principal, Room, Ticket, User};
+use chainflume_api::access::{Principal, Room, Ticket, User};
 use chainflume_outbox::Position;
 
 #[derive(Deserialize)]

@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{ActivityText, EventSchemas, FactLimits, Publisher, Settings};
-use chainflume_access::{Principal, Scopes, User};
-use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
+use chainflume_api::access::{Principal, Scopes, User};
+use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use chainflume_outbox::{Outbox, OutboxRow};
 

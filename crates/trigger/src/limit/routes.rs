@@ -2,7 +2,7 @@ use alloy_primitives::{Address, U256};
 use serde_json::{Map, Value, json};
 
 use super::{AlertLimit, LimitSide, UserAlerts};
-use chainflume_api::{
+use chainflume_api::routes::{
     Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object,
 };
 use chainflume_db::StoreError;

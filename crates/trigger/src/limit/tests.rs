@@ -2,8 +2,8 @@ use alloy_primitives::{B256, address};
 
 use super::*;
 use crate::testing::database;
-use chainflume_access::{Principal, Scopes, User};
-use chainflume_api::{ApiMethod, ApiRequest, Refusal};
+use chainflume_api::access::{Principal, Scopes, User};
+use chainflume_api::routes::{ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use serde_json::{Value, json};
 
