@@ -47,7 +47,7 @@ pub use chainflume_node::{
     ProviderSettings, RateLimitSettings,
 };
 pub use chainflume_ops::telemetry::LineFormat;
-pub use chainflume_trigger::{ScheduledEvent, Threshold};
+pub use chainflume_publish::trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;

@@ -3,8 +3,8 @@ use super::problem::Fault;
 use super::reader::Text;
 use super::section::Section;
 use super::words::{name, word};
+use chainflume_publish::trigger::{CronFault, CronTimes, MissedRuns, ScheduledEvent};
 use chainflume_publish::{check_aggregate, check_event_type};
-use chainflume_trigger::{CronFault, CronTimes, MissedRuns, ScheduledEvent};
 
 /// What is known of a `[[schedule]]`, whole or not.
 pub(super) struct ScheduleDraft {

@@ -16,11 +16,11 @@ use chainflume_core::domain::causes;
 use chainflume_db::{Database, LeaseName};
 use chainflume_deliver::sink::{AnswerFault, TakeAnswer};
 use chainflume_ops::metrics;
-use chainflume_store::Store;
-use chainflume_trigger::{
+use chainflume_publish::trigger::{
     ALERTS, BalanceWatch, Reaction, ReactionError, ScheduleLoop, StoredSchedules, Timestamp, UserAlerts,
     WatchSettings, alert_routes,
 };
+use chainflume_store::Store;
 
 /// Starts what is configured, among `tasks`.
 ///

@@ -28,7 +28,7 @@ pub struct Home {
     pub name: &'static str,
     /// The packages that may list it, those for tests apart.
     pub packages: &'static [&'static str],
-    /// The rooms of these packages that may use it; empty where all may.
+    /// The rooms that may use it, of those packages that have one of them; elsewhere all may.
     pub rooms: &'static [&'static str],
     /// Why.
     pub reason: &'static str,
@@ -120,7 +120,7 @@ pub const PACKAGES: &[Package] = &[
     package(
         "publish",
         &["api", "core", "ops", "db", "outbox"],
-        "it writes the application's facts, and knows neither chains nor the listener",
+        "it writes the application's facts, also by the clock and by stored balances, and knows neither chains, sinks nor the listener",
     ),
     package(
         "follow",
@@ -132,18 +132,13 @@ pub const PACKAGES: &[Package] = &[
         &["api", "core", "db", "follow", "ops", "outbox"],
         "it keeps what providers say, and reads what the chain says from stored events and followed transactions",
     ),
-    package(
-        "trigger",
-        &["api", "core", "db", "ops", "outbox", "publish"],
-        "it publishes by the clock, by stored balances and by answers, and knows neither chains nor sinks",
-    ),
     package("devchain", &["core"], "a chain knows nothing of its readers"),
     package("testkit", &[], "servers for tests know nothing of what is tested"),
     package(
         "",
         &[
             "api", "core", "ops", "node", "db", "outbox", "store", "index", "deliver", "gateway", "publish",
-            "follow", "inbound", "trigger", "devchain",
+            "follow", "inbound", "devchain",
         ],
         "the program builds the parts and joins them",
     ),
@@ -203,6 +198,12 @@ pub const ROOMS: &[Room] = &[
         &["feed", "push", "grants", "socketio", "tcp", "websocket", "dashboard"],
         "it speaks to clients and decides nothing",
     ),
+    room(
+        "publish",
+        "trigger",
+        &[],
+        "it publishes by the clock, by stored balances and by answers, as the rest of the package does, which does not know it",
+    ),
     room("", "lease", &[], "which instance leads is independent of what it does then"),
     room("", "postgres", &[], "to the store, a server is a URL"),
     room("", "admin", &[], "it reads and does not write"),
@@ -224,13 +225,13 @@ pub const ROOMS: &[Room] = &[
 
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
-    home("croner", &["trigger"], &[], "one package knows the times of cron expressions"),
-    home("jiff", &["trigger"], &[], "zones are where cron expressions are"),
+    home("croner", &["publish"], &["trigger"], "one room knows the times of cron expressions"),
+    home("jiff", &["publish"], &["trigger"], "zones are where cron expressions are"),
     home("jsonschema", &["publish"], &[], "one package checks payloads of strangers"),
     home("ring", &["api"], &["access"], "one package checks signatures of tokens"),
     home(
         "sqlx",
-        &["db", "outbox", "store", "testkit", "gateway", "publish", "follow", "inbound", "trigger"],
+        &["db", "outbox", "store", "testkit", "gateway", "publish", "follow", "inbound"],
         &["grants", "feed"],
         "SQL is in the packages that write tables; the feed looks up balances beside messages",
     ),
@@ -314,16 +315,6 @@ pub const TABLES: &[Tables] = &[
         &["inbound_deliveries", "inbound_hints"],
         "webhooks of providers, and whether the chain confirms them",
     ),
-    tables(
-        &["trigger"],
-        &["balance_watch", "schedules", "thresholds"],
-        "what the daemon publishes by itself, and how far it is",
-    ),
-    tables(
-        &["publish", "trigger"],
-        &["limit_crossings", "user_alerts"],
-        "limits of people: the transaction that makes one person of two gives them to the one who stays",
-    ),
     tables(&[], &["user_ids"], "a trigger keeps the id of a user that is deleted"),
     tables(&["gateway"], &["request_answers", "tickets"], "they are about callers of the public server"),
     tables(
@@ -337,12 +328,17 @@ pub const TABLES: &[Tables] = &[
             "activities",
             "activity_changes",
             "application_users",
+            "balance_watch",
             "domain_events",
+            "limit_crossings",
+            "schedules",
+            "thresholds",
+            "user_alerts",
             "user_aliases",
             "user_devices",
             "user_wallets",
         ],
-        "they are the application's",
+        "they are the application's, with how far the daemon is in what it publishes by itself",
     ),
     tables(
         &["outbox"],

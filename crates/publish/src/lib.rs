@@ -1,5 +1,5 @@
-//! The application's side: facts that its back ends publish over HTTP, each stored and numbered in one transaction, in the stream in
-//! which the chain's messages are.
+//! The application's side: facts that its back ends publish over HTTP, and facts that the daemon publishes by itself ([`trigger`]).
+//! Each is stored and numbered in one transaction, in the stream in which the chain's messages are.
 
 /// Activities: what a change makes of one, and how it is stored.
 mod activities;
@@ -15,6 +15,8 @@ mod retention;
 mod routes;
 /// What caused what.
 mod trace;
+/// Facts by the clock, by balances, and from the answers of URLs.
+pub mod trigger;
 /// People.
 mod users;
 
@@ -30,16 +32,18 @@ pub use activities::{
     ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, NewActivity,
 };
 use events::CommitQueue;
-pub use events::user_id as check_user_id;
+pub(crate) use events::user_id as check_user_id;
 pub use events::{
     ApplicationEvent, Defaults as EventDefaults, EventSchemas, PublishError, PublishReceipt, Published,
     SchemaFileError,
 };
-pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
-pub use ids::derived as derived_id;
+pub(crate) use events::{OwnFact, record};
+pub use events::{aggregate as check_aggregate, event_type as check_event_type};
+pub(crate) use ids::derived as derived_id;
 pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
-pub use users::{UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record};
+pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
+pub(crate) use users::{may_read_record, may_write_record};
 
 use chainflume_core::settings::{KIB, MIB};
 use chainflume_db::Database;

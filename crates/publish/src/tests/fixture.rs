@@ -8,13 +8,19 @@ use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use chainflume_outbox::{Outbox, OutboxRow};
 
-/// A publisher of a fresh database.
-pub async fn publisher() -> (Publisher, Database) {
+/// A fresh database.
+pub async fn database() -> Database {
     let url = chainflume_testkit::postgres::database().await;
     let settings =
         chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
+    database
+}
+
+/// A publisher of a fresh database.
+pub async fn publisher() -> (Publisher, Database) {
+    let database = database().await;
     (publisher_with(&database, Vec::new()), database)
 }
 
