@@ -398,7 +398,7 @@ fn what_the_plan_forbids_is_found() {
     let relay = file("deliver", "relay.rs", "use ::redis::Client;\nfn f(c: redis::Client) {}\nuse redis;");
     assert_eq!(misplaced_crates(&relay).len(), 3);
     let users = file("publish", "users.rs", "use jiff::Zoned;\nuse sqlx::Row;");
-    assert_eq!(misplaced_crates(&users).len(), 1, "a room of another package has no say in this one");
+    assert_eq!(misplaced_crates(&users).len(), 1, "the rooms of one package do not restrict another");
 
     let tables = BTreeSet::from(["events".to_owned(), "blocks".to_owned()]);
     let text = "const A: &str = r\"\n-- of a chain\ndelete from blocks\";\nfn f() { q(\"with gone as (delete \\\n \

@@ -89,7 +89,8 @@ const fn home(
 /// No I/O, no runtime, no logs: what they do is a function of what they are given; new keys and tickets are random.
 pub const PURE: &[&str] = &["core", "api"];
 
-/// Every package. Cargo refuses what a package does not list; this is why the lists are as short as they are.
+/// Every package. Each has a heavy dependency of its own or a wall that the compiler keeps; what has neither is a room.
+/// Cargo refuses what a package does not list; this is why the lists are as short as they are.
 pub const PACKAGES: &[Package] = &[
     package("core", &[], "all packages share its words, and it knows none of theirs"),
     package("ops", &[], "logs, metrics and health know nothing of chains"),
@@ -125,7 +126,7 @@ pub const PACKAGES: &[Package] = &[
     package(
         "follow",
         &["core", "db", "ops"],
-        "it follows transactions and does not know what for, nor how a node is asked",
+        "it follows transactions for packages that do not know each other, and knows neither them nor how a node is asked",
     ),
     package(
         "inbound",
