@@ -10,9 +10,13 @@ use chainflume_outbox::{Outbox, OutboxRow};
 
 /// A publisher of a fresh database.
 pub async fn publisher() -> (Publisher, Database) {
+    publisher_on(4).await
+}
+
+/// The same with so many connections.
+pub async fn publisher_on(max_connections: u32) -> (Publisher, Database) {
     let url = chainflume_testkit::postgres::database().await;
-    let settings =
-        chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
+    let settings = chainflume_db::Settings { url, max_connections, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
     (publisher_with(&database, Vec::new()), database)
