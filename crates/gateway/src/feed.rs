@@ -1,6 +1,7 @@
 //! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
 //! a client listens, and kept for a bounded number of bytes. What is older is read in pages.
 
+mod ahead;
 mod balances;
 mod gap;
 mod hub;
@@ -18,6 +19,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use ahead::Ahead;
 pub use gap::{Gap, Reason};
 pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;

@@ -10,9 +10,13 @@ use chainflume_outbox::{Outbox, OutboxRow};
 
 /// A fresh database.
 pub async fn database() -> Database {
+    database_with(4).await
+}
+
+/// The same, reached by so many connections.
+async fn database_with(max_connections: u32) -> Database {
     let url = chainflume_testkit::postgres::database().await;
-    let settings =
-        chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
+    let settings = chainflume_db::Settings { url, max_connections, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
     database
@@ -21,6 +25,12 @@ pub async fn database() -> Database {
 /// A publisher of a fresh database.
 pub async fn publisher() -> (Publisher, Database) {
     let database = database().await;
+    (publisher_with(&database, Vec::new()), database)
+}
+
+/// The same with one connection, which has one set of prepared statements.
+pub async fn publisher_on_one_connection() -> (Publisher, Database) {
+    let database = database_with(1).await;
     (publisher_with(&database, Vec::new()), database)
 }
 
