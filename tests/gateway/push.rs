@@ -6,6 +6,7 @@ mod emit;
 mod failover;
 mod follow;
 mod histories;
+mod hostile;
 mod log;
 mod pages;
 mod protocol;

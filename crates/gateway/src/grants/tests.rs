@@ -98,6 +98,17 @@ async fn a_ticket_opens_once_within_a_minute_and_a_caller_has_few() {
 }
 
 #[tokio::test]
+async fn a_caller_that_asks_for_many_tickets_at_once_has_few_too() {
+    let grants = grants().await;
+    let issue = async || {
+        let ticket = Ticket::generate().expect("random");
+        grants.issue(&Issue { ticket: &ticket, owner: "user:7", content: "{}" }).await.expect("issues")
+    };
+    let issued = futures_util::future::join_all((0..100).map(|_| issue())).await;
+    assert_eq!(issued.into_iter().filter(|issued| *issued).count(), 32);
+}
+
+#[tokio::test]
 async fn a_person_is_revoked_by_any_id_and_a_token_alone() {
     let grants = grants().await;
     grants.run("insert into application_users (id) values ('7'), ('9')").await;

@@ -24,6 +24,9 @@ impl Grants {
     /// A database error.
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<bool, StoreError> {
         let mut tx = transaction::begin_brief(&self.pool).await?;
+        // One after the other: requests at the same time would not see each other's tickets.
+        let sql = "select pg_advisory_xact_lock(hashtextextended('tickets of ' || $1, 0))";
+        sqlx::query(sql).bind(issue.owner).execute(&mut *tx).await?;
         let sql = "insert into tickets (hash, owner, content, expires_at) \
              select $1, $2, $3, now() + $4 * interval '1 second' \
              where (select count(*) from tickets where owner = $2 and expires_at > now()) < $5";

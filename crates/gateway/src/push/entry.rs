@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::balance::{BALANCE_UPDATED, Lookups, balance_events};
-use super::rooms::rooms;
+use super::rooms::{may_be_sent, rooms};
 use super::rule::PushRule;
 use chainflume_api::access::{Room, RoomKind};
 
@@ -111,7 +111,8 @@ impl Entry {
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(message)) {
-            let named: Vec<Room> = rule.rooms.iter().filter_map(|template| template.room(message)).collect();
+            let named = rule.rooms.iter().filter_map(|template| template.room(message));
+            let named: Vec<Room> = named.filter(|room| may_be_sent(message, room)).collect();
             let reached = if rule.rooms.is_empty() { &own } else { &named };
             reached.iter().for_each(|room| add(room, Some(events.len())));
             events.push((rule.emit.as_str().to_owned(), rule.data(message).to_string()));

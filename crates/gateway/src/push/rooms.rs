@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rule::PushRule;
 use super::template::RoomTemplate;
-use chainflume_api::access::Room;
+use chainflume_api::access::{Room, RoomKind};
 use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
@@ -15,7 +15,7 @@ use chainflume_outbox::{addresses, room_key};
 /// none of which is public, whatever its payload names.
 pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
     let metadata = &message["metadata"];
-    if metadata["chainId"].is_null() {
+    if is_off_chain(message) {
         return off_chain(message, owners);
     }
     let mut names = vec!["all".to_owned()];
@@ -36,6 +36,16 @@ pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> 
     names.extend(people);
     // A type of 255 bytes has no room of its own; all others are names.
     names.iter().filter_map(|name| Room::parse(name).ok()).collect()
+}
+
+/// Whether the message is no fact of a chain, and may be private.
+fn is_off_chain(message: &Value) -> bool {
+    message["metadata"]["chainId"].is_null()
+}
+
+/// Whether a rule may send the message to this room: what may be private goes to no room that is public.
+pub(super) fn may_be_sent(message: &Value, room: &Room) -> bool {
+    !(is_off_chain(message) && matches!(room.kind(), RoomKind::Public(_)))
 }
 
 fn off_chain(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {

@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
+use super::problem::{HttpProblem, PROBLEM_JSON};
 use super::tls::Tls;
 use crate::tcp::{STALL_TIMEOUT, Stall, StallGuard, is_stalled};
 use chainflume_ops::metrics;
@@ -88,13 +89,13 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
         };
         let Ok(permit) = seats.clone().try_acquire_owned() else {
             metrics::push_dropped("connections");
-            tracker.spawn(refuse(stream, "503 Service Unavailable"));
+            tracker.spawn(refuse(stream, (503, "unavailable")));
             continue;
         };
         let Some(place) = door.enter(peer) else {
             metrics::push_dropped("address");
             tracing::debug!(client = %peer.ip(), "an address has too many connections");
-            tracker.spawn(refuse(stream, "429 Too Many Requests"));
+            tracker.spawn(refuse(stream, (429, "too_many_connections")));
             continue;
         };
         let (tracked, cut) = (tracker.token(), CancellationToken::new());
@@ -170,8 +171,12 @@ fn explain(ended: hyper::Result<()>, peer: IpAddr) {
 }
 
 /// There is no place: the client is asked to come again, if that can be sent at once.
-async fn refuse(mut stream: TcpStream, status: &str) {
-    let answer =
-        format!("HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+async fn refuse(mut stream: TcpStream, (status, code): (u16, &'static str)) {
+    let problem = HttpProblem::new(status, code, "too many connections are open; close some, or try again");
+    let (status, body) = (problem.status(), problem.json().to_string());
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\nretry-after: 5\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
     let _in_time = tokio::time::timeout(PAUSE, stream.write_all(answer.as_bytes())).await;
 }

@@ -35,6 +35,19 @@ impl Ending {
     }
 }
 
+/// Sends something while the credential of the client holds and the server runs. A client may take what is sent slowly, or just as
+/// fast as more comes: sending alone would go on for as long as the client likes.
+pub(super) async fn unless_ended<E: From<Ending>>(
+    ended: impl Future<Output = Ending>,
+    sending: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    tokio::select! {
+        biased;
+        ending = ended => Err(ending.into()),
+        sent = sending => sent,
+    }
+}
+
 impl Shared {
     /// Why the connection of this caller has to end now; `None` while it may go on.
     pub(super) fn ending(&self, principal: &Principal) -> Option<Ending> {

@@ -26,14 +26,24 @@ pub(super) struct PostAnswer {
     pub position: Option<String>,
 }
 
-/// Reads a body within its bounds of bytes and time.
-pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, HttpProblem> {
+/// Reads a body within its bounds of time.
+async fn read(shared: &Shared, body: Body) -> Result<Result<Vec<u8>, axum::Error>, HttpProblem> {
     let limits = shared.settings.limits;
     match tokio::time::timeout(limits.head_timeout, to_bytes(body, limits.body_bytes)).await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(_)) => Err(too_large(limits.body_bytes)),
+        Ok(read) => Ok(read.map(Vec::from)),
         Err(_) => Err(HttpProblem::new(408, "body_timeout", "the body came too slowly")),
     }
+}
+
+/// Reads the body of a stranger within its bounds of bytes and time.
+pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, HttpProblem> {
+    read(shared, body).await?.map_err(|_| too_large(shared.settings.limits.body_bytes))
+}
+
+/// Whether a body cannot be read, whatever its size.
+fn is_malformed(error: &axum::Error) -> bool {
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| cause.source()).any(|cause| cause.is::<hyper::Error>())
 }
 
 /// Reads the body of a write, which may be compressed with gzip. The bound holds for what was sent and for what it becomes.
@@ -42,7 +52,11 @@ pub(super) async fn written(
     headers: &HeaderMap,
     sent: Body,
 ) -> Result<Vec<u8>, HttpProblem> {
-    let sent = body(shared, sent).await?;
+    let sent = read(shared, sent).await?.map_err(|error| {
+        let detail = "the body did not come whole, or not as HTTP sends one";
+        let malformed = is_malformed(&error).then(|| HttpProblem::new(400, "bad_body", detail));
+        malformed.unwrap_or_else(|| too_large(shared.settings.limits.body_bytes))
+    })?;
     let coding = headers.get(header::CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase());
     match coding.as_deref() {
         None | Some(b"" | b"identity") => Ok(sent),
@@ -62,7 +76,7 @@ fn inflated(sent: &[u8], limit: usize) -> Result<Vec<u8>, HttpProblem> {
 }
 
 fn too_large(limit: usize) -> HttpProblem {
-    let detail = format!("a body has at most {limit} bytes, compressed or not, and is sent whole");
+    let detail = format!("a body has at most {limit} bytes, compressed or not");
     HttpProblem::new(413, "body_too_large", detail)
 }
 

@@ -19,6 +19,9 @@ pub(super) struct HttpProblem {
 #[derive(Clone, Copy)]
 pub(super) struct Code(pub &'static str);
 
+/// The media type of every error.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// Every code there is, as docs/PUSH.md lists them.
 pub(super) const CODES: [&str; 32] = [
     "bad_body",
@@ -88,20 +91,33 @@ impl From<Refusal> for HttpProblem {
     }
 }
 
-impl IntoResponse for HttpProblem {
-    fn into_response(self) -> Response {
-        let Self { status, code, detail, retry_after, pointer } = self;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+impl HttpProblem {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body of the answer.
+    pub fn json(&self) -> serde_json::Value {
+        let (status, code, detail) = (self.status(), self.code, &*self.detail);
         let title = status.canonical_reason().unwrap_or_default();
         let mut body =
             serde_json::json!({ "title": title, "status": status.as_u16(), "code": code, "detail": detail });
-        if let Some(pointer) = pointer {
-            body["pointer"] = pointer.into();
+        if let Some(pointer) = &self.pointer {
+            body["pointer"] = pointer.as_str().into();
         }
+        body
+    }
+}
+
+impl IntoResponse for HttpProblem {
+    fn into_response(self) -> Response {
+        let (status, body) = (self.status(), self.json());
+        let Self { code, retry_after, .. } = self;
         let mut response = (status, body.to_string()).into_response();
         let mut set =
             |name: HeaderName, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
-        set(header::CONTENT_TYPE, "application/problem+json");
+        set(header::CONTENT_TYPE, PROBLEM_JSON);
         if status == StatusCode::UNAUTHORIZED {
             set(header::WWW_AUTHENTICATE, "Bearer");
         }

@@ -1,5 +1,9 @@
 use std::collections::BTreeMap;
 
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+
 use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use chainflume_api::access::{Principal, PublicRooms, Room};
@@ -16,9 +20,8 @@ impl Query {
     pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, HttpProblem> {
         let mut found = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
-            if matches!(&*name, "token" | "access_token" | "jwt") {
-                let detail = "a token in an address ends in logs; send it in the header Authorization";
-                return Err(HttpProblem::new(400, "token_in_query", detail));
+            if is_token(&name) {
+                return Err(token_in_query());
             }
             if !known.contains(&&*name) || found.insert(name.into_owned(), value.into_owned()).is_some() {
                 let detail = match known {
@@ -50,6 +53,29 @@ impl Query {
     pub fn since(&self) -> Result<Option<Position>, HttpProblem> {
         self.get("since").map(position).transpose()
     }
+}
+
+/// Whether a parameter of this name is a token.
+fn is_token(name: &str) -> bool {
+    matches!(name, "token" | "access_token" | "jwt")
+}
+
+/// Whether an address has a token in its parameters.
+pub(super) fn has_token(text: Option<&str>) -> bool {
+    url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()).any(|(name, _)| is_token(&name))
+}
+
+fn token_in_query() -> HttpProblem {
+    let detail = "a token in an address ends in logs; send it in the header Authorization";
+    HttpProblem::new(400, "token_in_query", detail)
+}
+
+/// Refuses a token in the address, also where the route reads no parameters.
+pub(super) async fn refuse_token(request: Request, next: Next) -> Result<Response, HttpProblem> {
+    if has_token(request.uri().query()) {
+        return Err(token_in_query());
+    }
+    Ok(next.run(request).await)
 }
 
 /// Reads a position.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::accept::Seat;
-use super::caller::Ending;
+use super::caller::{Ending, unless_ended};
 use super::forwarded::Client;
 use super::frames::FrameQuota;
 use super::problem::HttpProblem;
@@ -35,7 +35,7 @@ const FRAME_BYTES: usize = 64 << 10;
 /// Bytes of a frame that are read all the same, so that a client with a little more hears why the connection is closed. One with
 /// more is cut off.
 const READ_BYTES: usize = 4 * FRAME_BYTES;
-/// How long a client that is too slow may take to read how its connection ends.
+/// How long a client may take to read how its connection ends, where it is slow, or does not come again by itself.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
@@ -57,6 +57,12 @@ enum End {
     Closed(u16),
     /// It is gone.
     Gone,
+}
+
+impl From<Ending> for End {
+    fn from(ending: Ending) -> Self {
+        Self::Ending(ending)
+    }
 }
 
 impl From<WebSocketError> for End {
@@ -104,7 +110,7 @@ pub(super) async fn upgrade(
     mut request: Request,
 ) -> Result<Response, HttpProblem> {
     let headers = request.headers();
-    let handshake = Handshake::read(headers).map_err(|_| {
+    let handshake = Handshake::read(request.method(), request.version(), headers).map_err(|_| {
         HttpProblem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
     })?;
     let principal = shared.settings.auth.of_headers(headers, now())?;
@@ -181,7 +187,8 @@ impl Connection {
         };
         self.shared.closed(PROTOCOL_LABEL, end.reason(), Some(&self.principal));
         if let Some((code, reason)) = end.frame() {
-            let limit = if matches!(end, End::TooSlow) { LAST_WORDS } else { Duration::from_secs(1) };
+            let is_patient = matches!(end, End::TooSlow | End::Ending(Ending::Expired | Ending::Revoked));
+            let limit = if is_patient { LAST_WORDS } else { Duration::from_secs(1) };
             tracing::debug!(code, reason, "a connection is closed");
             let _in_time = timeout(limit, self.socket.close(code, reason)).await;
         }
@@ -190,10 +197,12 @@ impl Connection {
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
     async fn turn(&mut self) -> Result<(), End> {
         if let Some(ending) = self.shared.ending(&self.principal) {
-            return Err(End::Ending(ending));
+            return Err(ending.into());
         }
         if let Some(arrival) = self.session.ready() {
-            hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await?;
+            let ended = pin!(self.shared.ended(&self.principal));
+            let sending = hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival);
+            unless_ended(ended, sending).await?;
         }
         if self.session.is_resuming() {
             self.session.resume().await.map_err(|_| End::Unavailable)?;
@@ -215,10 +224,11 @@ impl Connection {
         loop {
             tokio::select! {
                 arrival = self.session.live() => {
-                    hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival).await?;
+                    let sending = hand_out(&mut self.session, &mut self.socket, &mut self.batch, arrival);
+                    unless_ended(ended.as_mut(), sending).await?;
                 }
                 incoming = self.socket.next() => return Ok(incoming?),
-                ending = &mut ended => return Err(End::Ending(ending)),
+                ending = &mut ended => return Err(ending.into()),
                 () = &mut quiet => {
                     if self.seen.elapsed() > SILENT {
                         return Err(End::Gone);
@@ -245,11 +255,14 @@ impl Connection {
             }
             WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
             WebSocketMessage::Ping(bytes) => {
-                // A flood of pings is answered at the same pace as other frames.
+                // A flood of pings, or of pongs, is read at the same pace as other frames.
                 let _paused = self.quota.take().await;
                 in_time(self.socket.pong(bytes)).await
             }
-            WebSocketMessage::Pong => Ok(()),
+            WebSocketMessage::Pong => {
+                let _paused = self.quota.take().await;
+                Ok(())
+            }
             WebSocketMessage::Close(code) => Err(End::Closed(code)),
         }
     }

@@ -1,3 +1,5 @@
+mod send;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +15,20 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Ending;
+use super::caller::{Ending, unless_ended};
 use super::forwarded::Client;
-use super::frames::{FrameQuota, delivered};
+use super::frames::FrameQuota;
+use super::limits::{ConnectionPlaces, counted};
 use super::problem::HttpProblem;
 use super::query::{self, MAX_ROOMS};
 use super::session::{Known, Session};
 use super::{Open, Shared, now};
-use crate::feed::{Arrival, Delivery, DirectSink, Sent};
-use crate::socketio::{
-    ClientPacket, Engine, EngineClient, PacketEvent, PacketSender, Received, SendError, Settings,
-};
+use crate::socketio::{ClientPacket, Engine, EngineClient, PacketEvent, Received, SendError, Settings};
 use crate::socketio::{ack, connected, disconnect, refused};
 use chainflume_api::access::{Principal, Room, random_name};
 use chainflume_ops::metrics::{self, DeliveryMeter};
 use chainflume_outbox::Position;
+use send::{DirectPackets, hand_out, hand_out_all};
 
 /// In metrics and log lines.
 const PROTOCOL_LABEL: &str = "socketio";
@@ -42,19 +43,24 @@ const CONNECT: Duration = Duration::from_secs(45);
 pub(super) fn routes(shared: &Shared) -> Router<Shared> {
     // A polling client is connected between its requests too, so connections that are open do not count it.
     let places = Arc::new(Semaphore::new(shared.settings.listener.max_connections));
+    let (by_address, most) = (ConnectionPlaces::new(), shared.settings.limits.connections_per_address);
     let (accepting, limit) = (shared.clone(), shared.settings.limits.head_timeout);
     let settings = Settings { max_payload: PAYLOAD, max_waiting: WAITING };
     let engine = Engine::new(
         settings,
         || random_name().ok(),
         move |client| {
-            let (Ok(place), shared) = (places.clone().try_acquire_owned(), accepting.clone()) else {
-                metrics::push_dropped("connections");
-                return;
+            let address = client.extension::<Client>().map(|client| counted(client.address));
+            let Some(of_address) = address.and_then(|address| by_address.take(&address, most)) else {
+                return metrics::push_dropped("address");
             };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                return metrics::push_dropped("connections");
+            };
+            let shared = accepting.clone();
             tokio::spawn(async move {
                 serve(shared, client).await;
-                drop(place);
+                drop((place, of_address));
             });
         },
     );
@@ -65,9 +71,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
 /// A body may take as long as `limit`.
 async fn answer(engine: &Engine, request: Request, limit: Duration) -> Response {
     // As everywhere: a token in an address ends in logs.
-    let text = request.uri().query().unwrap_or_default();
-    let mut names = url::form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name);
-    if names.any(|name| matches!(&*name, "token" | "access_token" | "jwt")) {
+    if query::has_token(request.uri().query()) {
         let detail = "a token in an address ends in logs; send it in the handshake: auth: { token }";
         return HttpProblem::new(400, "token_in_query", detail).into_response();
     }
@@ -106,6 +110,12 @@ impl SocketIoEnd {
             Self::Malformed => "malformed",
             Self::Left | Self::Gone => "gone",
         }
+    }
+}
+
+impl From<Ending> for SocketIoEnd {
+    fn from(ending: Ending) -> Self {
+        Self::Ending(ending)
     }
 }
 
@@ -164,7 +174,7 @@ impl<'a> Peer<'a> {
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());
         let (shared, quota, meter) = (shared.clone(), shared.quota(), DeliveryMeter::new(PROTOCOL_LABEL));
-        session.write_by(Box::new(DirectPackets { sender: client.sender(), meter: meter.clone() }));
+        session.write_by(Box::new(DirectPackets::new(client.sender(), meter.clone())));
         Self { shared, client, session, principal, quota, since, cut, meter, _open: open }
     }
 
@@ -178,9 +188,7 @@ impl<'a> Peer<'a> {
             && let Some((event, code)) = ending.event()
         {
             // The client does not connect again by itself after this, which would be of no use with the token that it has.
-            let _in_vain = self.client.send(format!("42{}", json!([event, { "code": code }]))).await;
-            let _in_vain = self.client.send(disconnect()).await;
-            self.client.drain().await;
+            self.client.end([format!("42{}", json!([event, { "code": code }])), disconnect()]).await;
         }
         (end, self.principal)
     }
@@ -188,10 +196,12 @@ impl<'a> Peer<'a> {
     /// Hands out what is ready, reads one page of what was missed, or waits for whatever comes first.
     async fn turn(&mut self) -> Result<(), SocketIoEnd> {
         if let Some(ending) = self.shared.ending(&self.principal) {
-            return Err(SocketIoEnd::Ending(ending));
+            return Err(ending.into());
         }
-        while let Some(arrival) = self.session.ready() {
-            hand_out(self.client, &self.meter, arrival).await?;
+        if let Some(arrival) = self.session.ready() {
+            let ended = pin!(self.shared.ended(&self.principal));
+            let sending = hand_out_all(&mut self.session, self.client, &self.meter, arrival);
+            unless_ended(ended, sending).await?;
         }
         if self.session.is_resuming() {
             // First the joins that came together with this one: what they missed is read, and handed out, as one.
@@ -212,10 +222,12 @@ impl<'a> Peer<'a> {
         let mut cut = pin!(self.cut.cancelled());
         loop {
             tokio::select! {
-                arrival = self.session.live() => hand_out(self.client, &self.meter, arrival).await?,
+                arrival = self.session.live() => {
+                    unless_ended(ended.as_mut(), hand_out(self.client, &self.meter, arrival)).await?;
+                }
                 received = self.client.receive() => return Ok(received),
                 () = &mut cut => return Err(SocketIoEnd::TooSlow),
-                ending = &mut ended => return Err(SocketIoEnd::Ending(ending)),
+                ending = &mut ended => return Err(ending.into()),
             }
         }
     }
@@ -286,49 +298,6 @@ impl<'a> Peer<'a> {
         let joined = self.session.join(rooms, self.since.clone()).await?;
         let position = joined.position.to_string();
         Ok(json!({ "ok": true, "position": position, "recovered": joined.recovered }))
-    }
-}
-
-/// Sends live messages while the task of the client waits.
-struct DirectPackets {
-    sender: PacketSender,
-    meter: DeliveryMeter,
-}
-
-impl DirectSink for DirectPackets {
-    fn send(&self, deliveries: &[Delivery]) -> Sent {
-        for (index, delivery) in deliveries.iter().enumerate() {
-            let packets = delivery.entry.packets(&delivery.rooms);
-            if !self.sender.try_send(&packets) {
-                return Sent::Only(index);
-            }
-            let bytes = packets.iter().map(Bytes::len).sum();
-            delivered(&self.meter, delivery, (packets.len(), bytes));
-        }
-        Sent::All
-    }
-}
-
-async fn hand_out(client: &EngineClient, meter: &DeliveryMeter, arrival: Arrival) -> Result<(), SocketIoEnd> {
-    match arrival {
-        Arrival::TooSlow => Err(SocketIoEnd::TooSlow),
-        // The transport flushes by itself.
-        Arrival::Unflushed => Ok(()),
-        Arrival::Gap(gap) => {
-            let position = gap.to.to_string();
-            let meta =
-                json!({ "id": null, "seq": gap.to.seq, "position": position, "state": null, "rooms": [] });
-            Ok(client.send(format!("42{}", json!(["gap", gap.to_json(), meta]))).await?)
-        }
-        Arrival::Message(delivery) => {
-            let (mut sent, mut bytes) = (0, 0);
-            for packet in delivery.entry.packets(&delivery.rooms) {
-                (sent, bytes) = (sent + 1, bytes + packet.len());
-                client.send(packet).await?;
-            }
-            delivered(meter, &delivery, (sent, bytes));
-            Ok(())
-        }
     }
 }
 

@@ -107,9 +107,11 @@ impl EngineClient {
         PacketSender(self.session.clone())
     }
 
-    /// Waits until the client has taken everything, for as long as [`STALL_TIMEOUT`]. One that polls takes it with its next request, and what
-    /// was not taken is forgotten with the session.
-    pub async fn drain(&self) {
+    /// Sends the last packets in the place of those that wait: a client which comes again gets these as what it missed. Waits until the
+    /// client has taken them, for as long as [`STALL_TIMEOUT`]. One that polls takes them with its next request, and what was not taken is
+    /// forgotten with the session.
+    pub async fn end<const COUNT: usize>(&self, packets: [String; COUNT]) {
+        self.session.replace(packets.map(Bytes::from));
         let emptied = async {
             while !self.session.is_empty() && !self.session.closed.is_cancelled() {
                 self.session.taken.notified().await;

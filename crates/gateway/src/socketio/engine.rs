@@ -122,7 +122,8 @@ fn text(body: impl Into<Bytes>) -> Response<Bytes> {
 
 /// The answer to the handshake of a WebSocket, and what its connection becomes.
 fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadRequest> {
-    let handshake = Handshake::read(&head.headers).map_err(|_| BadRequest::Wrong)?;
+    let handshake = Handshake::read(&head.method, head.version, &head.headers);
+    let handshake = handshake.map_err(|_| BadRequest::Wrong)?;
     let upgrade = head.extensions.remove::<OnUpgrade>().ok_or(BadRequest::Wrong)?;
     let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

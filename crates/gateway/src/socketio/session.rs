@@ -142,6 +142,17 @@ impl EngineSession {
         Ok(())
     }
 
+    /// Puts packets of the application in the place of all that wait.
+    pub fn replace(&self, packets: impl IntoIterator<Item = Bytes>) {
+        let mut state = self.state();
+        if !self.closed.is_cancelled() {
+            state.packets.clear();
+            state.packets.extend(packets);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// From now on packets are written by `writer` while the task of the WebSocket is [`Self::idle`].
     pub fn write_by(&self, writer: DirectWriter) {
         let _first = self.writer.set(writer);

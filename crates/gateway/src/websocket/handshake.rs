@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
+use hyper::{HeaderMap, Method, Version};
 use sha1::{Digest as _, Sha1};
 
 /// The request is no handshake of a WebSocket, or of another version than 13.
@@ -25,21 +25,23 @@ pub struct Upgrade {
 }
 
 impl Handshake {
-    /// Reads the headers of a request, RFC 6455 section 4.2.1.
+    /// Reads the head of a request, RFC 6455 section 4.2.1: a GET of HTTP/1.1.
     ///
     /// # Errors
     /// [`NoHandshake`]
-    pub fn read(headers: &HeaderMap) -> Result<Self, NoHandshake> {
+    pub fn read(method: &Method, version: Version, headers: &HeaderMap) -> Result<Self, NoHandshake> {
+        let is_get = *method == Method::GET && version == Version::HTTP_11;
         let has = |name: HeaderName, word: &str| {
             words(headers, &name).any(|found| found.eq_ignore_ascii_case(word))
         };
-        let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+        let spoken = headers.get(header::SEC_WEBSOCKET_VERSION);
         let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| key.as_bytes()).unwrap_or_default();
         // 16 bytes in base64.
         let is_key = key.len() == 24 && key.ends_with(b"==");
-        let is_one = has(header::CONNECTION, "upgrade")
+        let is_one = is_get
+            && has(header::CONNECTION, "upgrade")
             && has(header::UPGRADE, "websocket")
-            && version.is_some_and(|version| version == "13")
+            && spoken.is_some_and(|version| version == "13")
             && is_key;
         if !is_one {
             return Err(NoHandshake);
@@ -136,9 +138,13 @@ mod tests {
         map
     }
 
+    fn read(headers: &HeaderMap) -> Result<Handshake, NoHandshake> {
+        Handshake::read(&Method::GET, Version::HTTP_11, headers)
+    }
+
     fn answer(more: &[(&'static str, &'static str)], name: &HeaderName) -> Option<String> {
         let headers = headers(more);
-        let upgrade = Handshake::read(&headers).expect("a handshake").accept(&headers, "ours.v1");
+        let upgrade = read(&headers).expect("a handshake").accept(&headers, "ours.v1");
         let found = upgrade.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
         assert_eq!(
             upgrade.is_compressed,
@@ -163,7 +169,14 @@ mod tests {
             ("sec-websocket-version", "8"),
             ("sec-websocket-key", "short=="),
         ] {
-            assert_eq!(Handshake::read(&headers(&[wrong])), Err(NoHandshake), "{wrong:?}");
+            assert_eq!(read(&headers(&[wrong])), Err(NoHandshake), "{wrong:?}");
+        }
+        for (method, version) in [(Method::HEAD, Version::HTTP_11), (Method::GET, Version::HTTP_10)] {
+            assert_eq!(
+                Handshake::read(&method, version, &headers(&[])),
+                Err(NoHandshake),
+                "{method} {version:?}"
+            );
         }
     }
 

@@ -230,6 +230,26 @@ fn an_application_event_is_in_no_public_room() {
 }
 
 #[test]
+fn a_rule_sends_an_application_event_to_no_public_room() {
+    let payload = json!({ "wallet": WALLET, "id": 9 });
+    let address = format!("address-{WALLET}");
+    let rooms =
+        ["chain-1", "type-{type}", "contract-{wallet}", "address-{wallet}", "order-{id}", "user-{wallet}"];
+    let rules = [rule("order.*", "shipped", &rooms)];
+    let entry = Entry::new(off_chain("order.shipped", ("parcel", "1"), &payload), &rules);
+    let user = format!("user-{WALLET}");
+    let sent = [("order-9", "shipped"), (&*user, "shipped")];
+    let own = [("all", "message"), ("user-u7", "message"), ("parcel-1", "message")];
+    assert_eq!(names(&entry), [&sent[..], &own[..]].concat());
+    // A fact of a chain goes where the rule sends it.
+    let entry = Entry::new(message("order.shipped", &payload), &rules);
+    let shipped: Vec<&str> =
+        names(&entry).into_iter().filter(|(_, event)| *event == "shipped").map(|(room, _)| room).collect();
+    let contract = format!("contract-{WALLET}");
+    assert_eq!(shipped, ["chain-1", "type-order.shipped", &*contract, &*address, "order-9", &*user]);
+}
+
+#[test]
 fn an_activity_has_its_own_event_in_the_room_of_its_user() {
     let payload = json!({ "eventId": "9", "status": "pending" });
     let row = off_chain("activity.created", ("activity", "9"), &payload);
