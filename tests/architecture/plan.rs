@@ -224,7 +224,7 @@ pub const ROOMS: &[Room] = &[
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
     home("croner", &["trigger"], &[], "one package knows the times of cron expressions"),
-    home("jiff", &["trigger"], &[], "zones are where cron expressions are"),
+    home("jiff", &["publish", "trigger"], &[], "zones are where cron expressions and people are"),
     home("jsonschema", &["publish"], &[], "one package checks payloads of strangers"),
     home("ring", &["access"], &[], "one package checks signatures of tokens"),
     home(
