@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::Chain;
 pub use chainflume_core::canon::{Confirmations, DepthPolicy, PublishMode};
+pub use chainflume_core::settings::Secret;
 pub use chainflume_gateway::push::PushRule;
 pub use chainflume_inbound::InboundEndpoint;
 pub use chainflume_index::AuditSettings;
@@ -46,8 +47,7 @@ pub use chainflume_node::{
     ProviderSettings, RateLimitSettings,
 };
 pub use chainflume_ops::telemetry::LineFormat;
-pub use chainflume_settings::Secret;
-pub use chainflume_trigger::{ScheduledEvent, Threshold};
+pub use chainflume_publish::trigger::{ScheduledEvent, Threshold};
 pub use environment::{Environment, FileError, ProcessEnvironment};
 pub use environment_file::CommandEnvironment;
 pub use manual::MANUAL;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use chainflume_settings::{Fault, text};
+use chainflume_core::settings::{Fault, text};
 
 /// Settings of leases.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Settings {
     #[serde(deserialize_with = "instance_name")]
     pub name: String,
     /// How long a lease lasts.
-    #[serde(rename = "lease", deserialize_with = "chainflume_settings::duration::<1_000, 300_000, _>")]
+    #[serde(rename = "lease", deserialize_with = "chainflume_core::settings::duration::<1_000, 300_000, _>")]
     pub length: Duration,
     /// Whether no other instance can use this database: then any earlier holder is gone.
     #[serde(skip)]

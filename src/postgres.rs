@@ -48,7 +48,7 @@ pub struct Settings {
     #[serde(skip)]
     pub data_dir: PathBuf,
     /// Directory with `postgres` and `initdb`; `None` searches for it.
-    #[serde(rename = "postgres_bin", deserialize_with = "chainflume_settings::path")]
+    #[serde(rename = "postgres_bin", deserialize_with = "chainflume_core::settings::path")]
     pub bin_dir: Option<PathBuf>,
 }
 

@@ -31,7 +31,7 @@ pub use waits::{ChainPace, about, thousands};
 #[serde(default)]
 pub struct Limits {
     /// Number of confirmed blocks that a source may lack.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000_000, _, _>")]
     pub max_lag: u64,
     /// By chain, how long its head may stay the same: many times its block interval.
     #[serde(skip)]

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::connections::{CONNECTIONS, LIFETIME, LimitedListener};
 use super::host;
 use super::report::{Limits, Report, refresh_metrics};
+use chainflume_core::settings::{Fault, text};
 use chainflume_ops::health::Board;
 use chainflume_ops::supervise;
-use chainflume_settings::{Fault, text};
 
 /// Settings of the admin address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::{AppError, Loaded};
-use chainflume_access::{KeyHash, Revocation};
+use chainflume_api::access::{KeyHash, Revocation};
 use chainflume_db::Schema;
 use chainflume_gateway::grants::Grants;
 

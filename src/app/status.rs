@@ -1,4 +1,4 @@
-//! `status`: what the database holds, and what a running daemon says of itself.
+//! `status`: what the database holds, and what a running daemon reports about itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use chainflume_core::domain::SourceDifference;
 use chainflume_db::{LeaseRow, LeaseState, Schema};
 use chainflume_store::{ReorgRecord, SourceStatus, Store, UndoReason};
 
-/// All that can be said, whether a daemon runs or not.
+/// All that can be reported, whether a daemon runs or not.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// What the daemon says; `None` when none answers on the admin address.
+    /// What the daemon reports; `None` when none answers on the admin address.
     pub daemon: Option<Report>,
     /// Why the rest is missing: the database cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct Status {
     pub sources: Vec<StoredSource>,
     /// What differs between the configuration and what the database was filled by.
     pub differences: Vec<StoredDifference>,
-    /// Who leads, by the leases in the database.
+    /// The leaders, by the leases in the database.
     pub leases: Vec<StoredLease>,
     /// The newest reorgs, newest first.
     pub reorgs: Vec<StoredReorg>,
@@ -59,7 +59,7 @@ pub struct StoredSource {
     pub updated_at: Option<u64>,
     /// Events stored.
     pub events: u64,
-    /// Dead letters nobody has dealt with.
+    /// Dead letters that are open.
     pub open_dead_letters: u64,
 }
 
@@ -120,7 +120,7 @@ const REORGS: u32 = 5;
 /// Reads the database, starting the private one for a moment where no daemon runs it, and asks the daemon.
 ///
 /// # Errors
-/// When the database cannot be read, after `show` has got what the daemon says. A daemon that does not answer is no error.
+/// When the database cannot be read, after `show` has got what the daemon reports. A daemon that does not answer is no error.
 pub async fn status<E>(
     loaded: &Loaded,
     show: impl FnOnce(&Status) -> Result<(), E>,
@@ -155,7 +155,7 @@ pub struct StatusWatch {
 }
 
 impl StatusWatch {
-    /// What can be said now. A private database that no daemon runs is started for the first look alone: nothing moves
+    /// What can be reported now. A private database that no daemon runs is started for the first look alone: nothing moves
     /// in it, and a daemon could not start while it is held here.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl StatusWatch {
             }
             Some(last) => match tokio::time::timeout(LOOK_TIMEOUT, look(loaded, daemon.clone())).await {
                 Ok(Ok(status)) => status,
-                // The daemon says what is wrong with the database.
+                // The daemon reports what is wrong with the database.
                 _ if daemon.is_some() => Status { daemon, ..last.clone() },
                 Ok(failed) => return failed,
                 Err(_) => {

@@ -3,7 +3,7 @@ use super::exit::{Exit, OrExit};
 use super::output;
 use super::table::table;
 use crate::app::{self, KeyListing, Loaded};
-use chainflume_access::ServiceKey;
+use chainflume_api::access::ServiceKey;
 
 /// Makes a key. It is printed once and kept nowhere.
 pub(super) fn new() -> anyhow::Result<Exit> {

@@ -36,10 +36,10 @@ pub struct Chain {
 #[derive(Deserialize)]
 #[serde(default)]
 struct ChainTimes {
-    #[serde(deserialize_with = "chainflume_settings::duration::<10, 600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<10, 600_000, _>")]
     block_time: Duration,
     /// Zero for never.
-    #[serde(deserialize_with = "chainflume_settings::duration::<0, 86_400_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<0, 86_400_000, _>")]
     contract_check: Duration,
 }
 

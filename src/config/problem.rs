@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub(super) use chainflume_settings::Fault;
+pub(super) use chainflume_core::settings::Fault;
 
 /// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use super::reader::{Found, Text};
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words;
+use chainflume_core::settings::Secret;
 use chainflume_node::{MAX_RATE, ProviderRole, ProviderSettings, RateLimitSettings, headers_of, host_of};
-use chainflume_settings::Secret;
 
 const HTTP: (&str, &str) = ("http", "add http = \"https://…\", the address of a node");
 
@@ -67,7 +67,7 @@ struct ProviderLimits {
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    chainflume_settings::number::<0, MAX_RATE, _, _>(deserializer).map(Some)
+    chainflume_core::settings::number::<0, MAX_RATE, _, _>(deserializer).map(Some)
 }
 
 /// Adds who is asked.

@@ -30,7 +30,7 @@ pub struct ApplicationFacts {
 #[serde(default)]
 pub struct EventConfig {
     /// Folder with a JSON Schema for each type of events; `None` for none.
-    #[serde(deserialize_with = "chainflume_settings::path")]
+    #[serde(deserialize_with = "chainflume_core::settings::path")]
     pub schemas: Option<PathBuf>,
     /// How long events are kept; `None` for ever.
     #[serde(deserialize_with = "kept")]
@@ -42,7 +42,7 @@ pub struct EventConfig {
 #[serde(default)]
 pub struct ActivityConfig {
     /// How long no node may know the transaction of an activity.
-    #[serde(deserialize_with = "chainflume_settings::duration::<1_000, { 30 * DAY }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<1_000, { 30 * DAY }, _>")]
     pub transaction_timeout: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Default for ApplicationFacts {
 }
 
 fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    chainflume_settings::duration::<DAY, { 100 * YEAR }, _>(deserializer).map(Some)
+    chainflume_core::settings::duration::<DAY, { 100 * YEAR }, _>(deserializer).map(Some)
 }
 
 pub(super) fn publish(section: &Section<'_>, activity: &Section<'_>) -> ApplicationFacts {

@@ -3,8 +3,8 @@ use super::problem::Fault;
 use super::reader::Text;
 use super::section::Section;
 use super::words::{name, word};
+use chainflume_publish::trigger::{CronFault, CronTimes, MissedRuns, ScheduledEvent};
 use chainflume_publish::{check_aggregate, check_event_type};
-use chainflume_trigger::{CronFault, CronTimes, MissedRuns, ScheduledEvent};
 
 /// What is known of a `[[schedule]]`, whole or not.
 pub(super) struct ScheduleDraft {
@@ -71,7 +71,7 @@ pub(super) fn read(section: &Section<'_>) -> ScheduleDraft {
 
 /// A type of events that an application may publish.
 pub(super) fn event_type(text: &str) -> Result<String, Fault> {
-    let fault = |refusal: chainflume_api::Refusal| {
+    let fault = |refusal: chainflume_api::routes::Refusal| {
         Fault::new(format!("cannot be used: {}", refusal.detail), "write a type like \"report.due\"")
     };
     check_event_type(text).map(|()| text.to_owned()).map_err(fault)

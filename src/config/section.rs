@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Fault, Spot};
 use super::reader::{Found, Reader, Text, Wanted, wrong_type};
 use super::suggest::nearest;
-use chainflume_settings::within;
+use chainflume_core::settings::within;
 
 /// A table of the file. Asking it for a key makes the key known; [`Section::finish`] reports the others.
 ///

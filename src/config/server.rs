@@ -9,11 +9,11 @@ use super::section::Section;
 use super::settings::DAY;
 use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
-use chainflume_access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
+use chainflume_api::access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
+use chainflume_core::settings::Secret;
 use chainflume_gateway::feed;
 use chainflume_gateway::push::{EventName, PayloadTemplate, PushRule, RoomTemplate, TypePattern};
 use chainflume_gateway::server::{CallerLimits, Key, ListenerSettings, PUBLIC_ROOMS, TlsFiles};
-use chainflume_settings::Secret;
 
 /// Bytes read of a file with a public key.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -56,10 +56,10 @@ pub struct ServerAuth {
     #[serde(skip)]
     pub jwks_url: Option<Secret>,
     /// How often they are fetched again.
-    #[serde(deserialize_with = "chainflume_settings::duration::<10_000, DAY, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<10_000, DAY, _>")]
     pub jwks_refresh: Duration,
     /// How long revocations of users and tokens are kept, and how long a token may live.
-    #[serde(deserialize_with = "chainflume_settings::duration::<DAY, { 36_500 * DAY }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<DAY, { 36_500 * DAY }, _>")]
     pub revocations_kept: Duration,
     /// What the claim `iss` must be.
     pub issuer: Option<String>,

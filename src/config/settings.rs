@@ -7,8 +7,8 @@ use super::environment::Environment;
 use super::section::Section;
 use super::url::{Scheme, url};
 use crate::{admin, postgres};
+use chainflume_core::settings::Secret;
 use chainflume_ops::telemetry::LineFormat;
-use chainflume_settings::Secret;
 use chainflume_store::HistoryRetention;
 
 /// `[database]`
@@ -27,7 +27,7 @@ pub struct DatabaseConfig {
 #[serde(default)]
 pub struct OutboxConfig {
     /// How long messages are kept after every sink has them.
-    #[serde(deserialize_with = "chainflume_settings::duration::<0, { 10 * YEAR }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<0, { 10 * YEAR }, _>")]
     pub retention: Duration,
 }
 
@@ -40,7 +40,7 @@ pub struct RecordRetention {
     pub history: HistoryRetention,
     /// How long deliveries of providers are kept. Below a day a provider that tries again for so long would have its delivery stored
     /// twice.
-    #[serde(deserialize_with = "chainflume_settings::duration::<DAY, { 100 * YEAR }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<DAY, { 100 * YEAR }, _>")]
     pub inbound: Duration,
 }
 
@@ -89,7 +89,7 @@ pub struct Users {
 #[serde(default)]
 pub struct Shutdown {
     /// How long work in hand may take after SIGTERM.
-    #[serde(deserialize_with = "chainflume_settings::duration::<1_000, 600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<1_000, 600_000, _>")]
     pub deadline: Duration,
 }
 

@@ -13,7 +13,7 @@ use super::words::name;
 use chainflume_core::decode::{AbiEvent, RepeatedDeclaration};
 use chainflume_core::domain::{AddressSet, BlockRef, StartBlock};
 use chainflume_core::mapping::Family;
-use chainflume_settings::number;
+use chainflume_core::settings::number;
 use chainflume_store::PublishFrom;
 
 /// `[[source]]`

@@ -17,7 +17,7 @@ use super::problem::{Fault, Spot};
 use super::reader::{Text, Wanted, wrong_type};
 use super::section::Section;
 use super::words::unknown_word;
-use chainflume_settings::{NUMBER_OR_WORD, PATH};
+use chainflume_core::settings::{NUMBER_OR_WORD, PATH};
 
 impl Section<'_> {
     /// As [`Section::fill`], of a table that has no other keys.

@@ -8,7 +8,7 @@ use super::schedule::event_type;
 use super::section::Section;
 use super::words::name;
 use chainflume_core::domain::Address;
-use chainflume_trigger::{ALERTS, BalanceLimit, LimitSide, Threshold};
+use chainflume_publish::trigger::{ALERTS, BalanceLimit, LimitSide, Threshold};
 
 /// What is known of a `[[threshold]]`, whole or not.
 pub(super) struct ThresholdDraft {

@@ -2,8 +2,8 @@ use url::Url;
 
 use super::problem::Fault;
 use super::substitute::is_escaped;
+use chainflume_core::settings::Secret;
 use chainflume_db::each_host;
-use chainflume_settings::Secret;
 
 /// What kind of server a URL leads to.
 #[derive(Clone, Copy)]

@@ -10,10 +10,10 @@ use super::schedule::event_type;
 use super::section::Section;
 use super::url::{Scheme, url};
 use super::words::name;
+use chainflume_core::settings::Secret;
 use chainflume_deliver::relay::DeliverySettings;
 use chainflume_deliver::sink::{SigningKey, WebhookSettings};
 use chainflume_ops::http::AddressPolicy;
-use chainflume_settings::Secret;
 
 /// `[[webhook]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Alerts {
     #[serde(skip)]
     pub webhook: Option<Secret>,
     /// What is well for so long is over.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 86_400_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 86_400_000, _>")]
     pub over_after: Duration,
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::loops::Loops;
 use super::parts::Loaded;
 use crate::config::{Chain, Config};
-use chainflume_api::Api;
+use chainflume_api::routes::Api;
 use chainflume_core::domain::causes;
 use chainflume_db::Database;
 use chainflume_inbound::{ComparedChain, Comparison, ComparisonLoop, InboundDeliveries, NewHints};

@@ -11,16 +11,16 @@ use super::error::AppError;
 use super::loops::Loops;
 use super::parts::Loaded;
 use crate::config::{self, Config};
-use chainflume_api::Api;
+use chainflume_api::routes::Api;
 use chainflume_core::domain::causes;
 use chainflume_db::{Database, LeaseName};
 use chainflume_deliver::sink::{AnswerFault, TakeAnswer};
 use chainflume_ops::metrics;
-use chainflume_store::Store;
-use chainflume_trigger::{
+use chainflume_publish::trigger::{
     ALERTS, BalanceWatch, Reaction, ReactionError, ScheduleLoop, StoredSchedules, Timestamp, UserAlerts,
     WatchSettings, alert_routes,
 };
+use chainflume_store::Store;
 
 /// Starts what is configured, among `tasks`.
 ///

@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use document::{documents, print};
 use mutate::{edits, texts};
 
-/// Stands in every URL, password and variable, and never in what is said.
+/// Part of every URL, password and variable, and never of what is printed.
 const CANARY: &str = "canary";
-/// Far more than a debug build takes for any of these, and less than anybody would wait.
+/// Far more than a debug build takes for any of these, and less than a person would wait.
 const PARSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Variables by chance; files of which some are ABIs.

@@ -42,7 +42,7 @@ fn help_and_version_are_no_errors_and_wrong_arguments_are_64() {
 
 /// Parts of a contract that were joined into one ABI: the event is declared again with other names of its arguments.
 #[test]
-fn an_event_declared_twice_is_one_and_a_line_says_so() {
+fn an_event_declared_twice_counts_once_and_has_a_note() {
     let declared = |who: &str, amount: &str| {
         format!(
             r#"{{"type":"event","name":"Moved","inputs":[{{"name":"{who}","type":"address","indexed":true}},{{"name":"{amount}","type":"uint256"}}]}}"#
@@ -101,7 +101,7 @@ fn a_script_gets_json_whatever_came_of_it() {
 }
 
 #[test]
-fn no_configuration_at_all_says_where_it_was_looked_for() {
+fn a_missing_configuration_is_reported_with_its_places() {
     let folder = TempDir::new().expect("a folder");
     let expected = "error: no configuration: neither chainflume.toml nor /etc/chainflume/chainflume.toml is there; \
                     write one with `chainflume init`, or name one with --config\n";

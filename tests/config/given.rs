@@ -19,7 +19,7 @@ address = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 start_block = 100
 "#;
 
-/// Variables and files that are there because a test says so.
+/// Variables and files that a test sets.
 #[derive(Default)]
 pub struct Given {
     variables: BTreeMap<&'static str, &'static str>,

@@ -1,4 +1,4 @@
-//! The configuration and the command line: what is right is read whole, and what is wrong is told whole.
+//! The configuration and the command line: what is right is read whole, and everything wrong is reported.
 
 mod any;
 mod application;

@@ -222,7 +222,7 @@ fn silence_follows_the_block_time_but_is_at_least_ten_seconds() {
 }
 
 #[test]
-fn data_lives_where_the_service_manager_or_the_user_s_home_says() {
+fn the_data_folder_follows_the_service_manager_or_the_home() {
     let place = |given: Given| given.right(RIGHT).data_dir;
     let home = || Given::default().variable("HOME", "/home/ada");
     assert_eq!(place(home()), PathBuf::from("/home/ada/.local/share/chainflume"));
@@ -230,8 +230,8 @@ fn data_lives_where_the_service_manager_or_the_user_s_home_says() {
     assert_eq!(place(home().root()), PathBuf::from("/var/lib/chainflume"));
     let service = home().root().variable("STATE_DIRECTORY", "/var/lib/private/flume:/other");
     assert_eq!(place(service), PathBuf::from("/var/lib/private/flume"));
-    let said = Given::default().right(&format!("data_dir = \"here\"\n{RIGHT}"));
-    assert_eq!(said.data_dir, PathBuf::from("here"));
+    let config = Given::default().right(&format!("data_dir = \"here\"\n{RIGHT}"));
+    assert_eq!(config.data_dir, PathBuf::from("here"));
 }
 
 #[test]

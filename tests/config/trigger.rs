@@ -1,5 +1,5 @@
 use chainflume::config::AnswerConfig;
-use chainflume_trigger::{LimitSide, MissedRuns};
+use chainflume_publish::trigger::{LimitSide, MissedRuns};
 use serde_json::json;
 
 use crate::given::{Given, RIGHT};

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use crate::given::{Given, RIGHT, after};
 
-/// All that is told of `chainflume.toml` in `folder`, with the folder's name left out.
-fn told(folder: &TempDir) -> Vec<String> {
+/// All problems of `chainflume.toml` in `folder`, with the folder's name left out.
+fn problems_of(folder: &TempDir) -> Vec<String> {
     let path = folder.path().join("chainflume.toml");
     let problems = Config::load(&path, &ProcessEnvironment).expect_err("it is wrong").to_string();
     let folder = format!("{}/", folder.path().display());
@@ -22,9 +22,9 @@ fn folder_with_abi(abi: &str) -> TempDir {
 }
 
 #[test]
-fn an_abi_that_is_not_there_or_a_folder_is_told() {
+fn an_abi_that_is_missing_or_a_folder_is_reported() {
     assert_eq!(
-        told(&folder_with_abi("abi/none.json")),
+        problems_of(&folder_with_abi("abi/none.json")),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:13: source[0].abi: `abi/none.json`: no such file (correct the path, which is relative to the folder of this file)",
@@ -33,7 +33,7 @@ fn an_abi_that_is_not_there_or_a_folder_is_told() {
     let folder = folder_with_abi("abi");
     fs::create_dir(folder.path().join("abi")).expect("created");
     assert_eq!(
-        told(&folder),
+        problems_of(&folder),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:13: source[0].abi: `abi`: is a directory, a file is wanted (name the JSON file that holds the contract's ABI)",
@@ -47,7 +47,7 @@ fn an_abi_of_50_mb_is_refused_and_not_read_whole() {
     let file = fs::File::create(folder.path().join("huge.json")).expect("created");
     file.set_len(50_000_000).expect("a hole of that size");
     assert_eq!(
-        told(&folder),
+        problems_of(&folder),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:13: source[0].abi: `huge.json`: is larger than 10 MiB (name the JSON file that holds the contract's ABI)",
@@ -58,7 +58,7 @@ fn an_abi_of_50_mb_is_refused_and_not_read_whole() {
 #[test]
 fn a_file_that_has_no_end_is_refused_too() {
     assert_eq!(
-        told(&folder_with_abi("/dev/zero")),
+        problems_of(&folder_with_abi("/dev/zero")),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:13: source[0].abi: `/dev/zero`: is larger than 10 MiB (name the JSON file that holds the contract's ABI)",
@@ -67,31 +67,34 @@ fn a_file_that_has_no_end_is_refused_too() {
 }
 
 #[test]
-fn what_is_no_abi_is_told_with_what_it_is() {
-    let told = |abi: &'static str| {
+fn a_file_without_an_abi_is_reported_with_what_it_is() {
+    let problem_of = |abi: &'static str| {
         let lines = Given::default().file("a.json", abi).wrong(&after("start_block", "abi = \"a.json\""));
         assert_eq!(lines.len(), 2, "{lines:#?}");
         lines[1].replace("chainflume.toml:13: source[0].abi: ", "")
     };
     let remedy = "(give the ABI array, a compiler's artifact or output, or a block explorer's answer)";
     assert_eq!(
-        told("pragma solidity"),
+        problem_of("pragma solidity"),
         format!("`a.json` is not JSON: expected value at line 1 column 1 {remedy}")
     );
-    assert_eq!(told("{}"), format!("`a.json` is not an ABI but an object without an `abi` key {remedy}"));
     assert_eq!(
-        told("[1]"),
+        problem_of("{}"),
+        format!("`a.json` is not an ABI but an object without an `abi` key {remedy}")
+    );
+    assert_eq!(
+        problem_of("[1]"),
         format!("`a.json` is not an ABI but an array that holds no declarations {remedy}")
     );
-    assert_eq!(told("[]"), "`a.json` declares no events (name the ABI of a contract that emits some)");
+    assert_eq!(problem_of("[]"), "`a.json` declares no events (name the ABI of a contract that emits some)");
     assert_eq!(
-        told(r#"[{"type":"event","name":"Paid","inputs":[{"name":"to","type":"adress"}]}]"#),
+        problem_of(r#"[{"type":"event","name":"Paid","inputs":[{"name":"to","type":"adress"}]}]"#),
         "`a.json` has event `Paid`: argument `to`: type `adress` is not an ABI type (correct or remove these events in the file)"
     );
 }
 
 #[test]
-fn an_event_the_abi_does_not_have_is_told_with_those_it_has() {
+fn an_event_the_abi_lacks_is_reported_with_those_it_has() {
     let text = after("start_block", "events = [\n\"Transfer\",\n\"Burned\",\n\"Transfer(address)\"]");
     assert_eq!(
         Given::default().wrong(&text),
@@ -109,15 +112,15 @@ fn a_configuration_that_cannot_be_read_is_one_problem() {
     let path = folder.path().join("chainflume.toml");
     let missing =
         "chainflume.toml: no such file (name the file with --config, or write one with `chainflume init`)";
-    assert_eq!(told(&folder), ["1 problem in chainflume.toml", missing]);
+    assert_eq!(problems_of(&folder), ["1 problem in chainflume.toml", missing]);
     fs::create_dir(&path).expect("created");
     let directory =
         "chainflume.toml: is a directory, a file is wanted (name a configuration file with --config)";
-    assert_eq!(told(&folder), ["1 problem in chainflume.toml", directory]);
+    assert_eq!(problems_of(&folder), ["1 problem in chainflume.toml", directory]);
     fs::remove_dir(&path).expect("removed");
     fs::write(&path, b"name = \"\xff\"").expect("written");
     let binary = "chainflume.toml: is not text (UTF-8) (name a configuration file with --config)";
-    assert_eq!(told(&folder), ["1 problem in chainflume.toml", binary]);
+    assert_eq!(problems_of(&folder), ["1 problem in chainflume.toml", binary]);
 }
 
 #[test]

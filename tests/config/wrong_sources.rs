@@ -138,19 +138,19 @@ fn the_user_is_an_address_among_the_arguments() {
         {"type":"event","name":"Paid","inputs":[{"name":"to","type":"address"},{"name":"sum","type":"uint256"}]},
         {"type":"event","name":"Closed","inputs":[]}
     ]"#;
-    let told = |user: &str| {
+    let problems_of = |user: &str| {
         let text = with("\"erc20\"", &format!("\"generic\"\nabi = \"pay.json\"\nuser = \"{user}\""));
         Given::default().file("pay.json", abi).wrong(&text)
     };
     assert_eq!(
-        told("form"),
+        problems_of("form"),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:12: source[0].user: is no argument of any event of the source (write one of to)",
         ]
     );
     assert_eq!(
-        told("sum"),
+        problems_of("sum"),
         [
             "1 problem in chainflume.toml",
             "chainflume.toml:12: source[0].user: is of type uint256 in Paid(address,uint256), and a user is an address (name an argument that is an address, or leave the event out of `events`)",

@@ -5,7 +5,7 @@ fn wrong(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_configuration_of_nothing_says_what_to_add() {
+fn an_empty_configuration_is_reported_with_what_to_add() {
     assert_eq!(
         wrong(""),
         [
@@ -17,7 +17,7 @@ fn a_configuration_of_nothing_says_what_to_add() {
 }
 
 #[test]
-fn several_problems_are_told_at_once_in_the_order_of_the_file() {
+fn all_problems_are_reported_in_the_order_of_the_file() {
     let text = r#"
 [log]
 levle = "info"
@@ -59,7 +59,7 @@ name = "usdc"
 }
 
 #[test]
-fn an_unknown_key_is_an_error_wherever_it_stands() {
+fn an_unknown_key_is_an_error_in_every_table() {
     let text = format!("datadir = \"x\"\n[databse]\nurl = \"x\"\n{}", after("http", "\"colour scheme\" = 1"));
     assert_eq!(
         wrong(&text),
@@ -73,7 +73,7 @@ fn an_unknown_key_is_an_error_wherever_it_stands() {
 }
 
 #[test]
-fn a_wrong_type_is_told_without_the_value() {
+fn a_wrong_type_is_reported_without_the_value() {
     let text = format!("data_dir = 5\ndatabase = \"hunter2\"\n[users]\ncreate_missing = \"yes\"\n{RIGHT}")
         .replace("http = \"https", "history = []\nhttp = [\"https")
         .replace("literal\"", "literal\"]")
@@ -94,7 +94,7 @@ fn a_wrong_type_is_told_without_the_value() {
 }
 
 #[test]
-fn one_bracket_where_two_belong_is_told_once() {
+fn one_bracket_where_two_belong_is_reported_once() {
     let text = RIGHT.replace("[[chain]]", "[chain]");
     assert_eq!(
         wrong(&text),
@@ -107,7 +107,7 @@ fn one_bracket_where_two_belong_is_told_once() {
 }
 
 #[test]
-fn faults_of_syntax_are_all_told_and_alone() {
+fn faults_of_syntax_are_all_reported_and_nothing_else() {
     let text = with("chain_id = 8453", "chain_id = \nname = \"again\"\nwhat is this");
     assert_eq!(
         wrong(&text),
@@ -165,7 +165,7 @@ fn confirmations_are_a_number_of_blocks_or_a_known_tag() {
 }
 
 #[test]
-fn values_that_contradict_each_other_are_told() {
+fn values_that_contradict_each_other_are_reported() {
     let text = after(
         "http",
         "confirmations = 12\nreorg_window = 12\nblock_time = \"2s\"\nws_silence = \"2s\"\nhistory = { initial_range = 20_000 }",
@@ -212,11 +212,11 @@ fn what_came_from_a_variable_is_never_shown() {
     let text = format!(
         "{text}\n[log]\nlevel = \"${{V}}\"\n[admin]\nlisten = \"${{V}}\"\n[shutdown]\ndeadline = \"${{V}}\""
     );
-    let told = Given::default().variable("V", "Hunter 2").wrong(&text);
-    assert_eq!(told.first().map(String::as_str), Some("11 problems in chainflume.toml"));
-    assert!(told.iter().all(|line| !line.contains("Hunter")), "{told:#?}");
+    let problems = Given::default().variable("V", "Hunter 2").wrong(&text);
+    assert_eq!(problems.first().map(String::as_str), Some("11 problems in chainflume.toml"));
+    assert!(problems.iter().all(|line| !line.contains("Hunter")), "{problems:#?}");
     let chain_id = "chainflume.toml:4: chain[0].chain_id: the value is not a whole number (set the variable to digits alone)";
-    assert!(told.iter().any(|line| line == chain_id), "{told:#?}");
+    assert!(problems.iter().any(|line| line == chain_id), "{problems:#?}");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn where_messages_go_is_checked() {
 }
 
 #[test]
-fn providers_say_what_each_and_what_all_of_them_lack() {
+fn what_each_and_what_all_providers_lack_is_reported() {
     let two = "[[chain.provider]]\nhttp = \"https://one.example/a\"\nrole = \"history\"\n\
                [[chain.provider]]\nhttp = \"https://one.example/b\"\nrole = \"audit\"\n";
     assert_eq!(
@@ -268,9 +268,9 @@ fn providers_say_what_each_and_what_all_of_them_lack() {
         ]
     );
     let bad = "[[chain.provider]]\nurl = \"https://one.example\"\nrole = \"archive\"\npriority = 0\n";
-    let told = wrong(&with("http = \"https://node.example/v2/key-in-literal\"\n", bad));
+    let problems = wrong(&with("http = \"https://node.example/v2/key-in-literal\"\n", bad));
     assert_eq!(
-        told,
+        problems,
         [
             "4 problems in chainflume.toml",
             "chainflume.toml:5: chain[0].provider[0].http: is missing (add http = \"https://…\", the address of a node)",
@@ -360,7 +360,7 @@ webhook = "slack"
 over_after = "1ms"
 "#
     );
-    let told = wrong(&text);
+    let problems = wrong(&text);
     let expected = [
         "12 problems in chainflume.toml",
         "chainflume.toml:16: webhook[0].url: the value has the scheme of another protocol, http or https is wanted (write an address that begins with http:// or https://)",
@@ -376,5 +376,5 @@ over_after = "1ms"
         "chainflume.toml:25: alerts.webhook: the value is not a url (write one that begins with http:// or https:// and names a host)",
         "chainflume.toml:26: alerts.over_after: `1ms` is too small (give a value from 100ms to 1day)",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(problems, expected);
 }

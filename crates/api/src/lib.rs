@@ -1,19 +1,7 @@
-//! What a crate offers on the public listener. The crate describes its routes and answers requests; `gateway::server` owns the
-//! listener: it checks the credential, reads the body within its bounds, repeats answers by `Idempotency-Key`, and writes errors,
-//! the access log and the OpenAPI document. No HTTP library and no runtime, so that a route is tested by calling it.
+//! What the public listener and the crates that answer its callers share: who a caller is, and what a route is. No HTTP, no
+//! runtime, no database.
 
-/// Answers.
-mod answer;
-/// JSON of strangers.
-mod json;
-/// Requests.
-mod request;
-/// Descriptions of routes.
-mod route;
-
-pub use answer::{ApiAnswer, Refusal};
-pub use json::{MAX_DEPTH, object, parse, read as read_json};
-pub use request::ApiRequest;
-pub use route::{
-    Api, ApiHandler, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess, handler,
-};
+/// Decides who a caller is and what the caller may see.
+pub mod access;
+/// Describes routes, requests, answers and refusals.
+pub mod routes;

@@ -1,4 +1,4 @@
-//! Types, decisions, decoding and meaning: no I/O, no runtime, no database.
+//! Types, decisions, decoding, meaning and settings: no I/O, no runtime, no database.
 
 /// Decides, without I/O: advance, rewind, wait or stop.
 pub mod canon;
@@ -10,3 +10,5 @@ pub mod domain;
 pub mod mapping;
 /// Composes the messages about stored events.
 pub mod messages;
+/// Reads the values of configuration keys.
+pub mod settings;

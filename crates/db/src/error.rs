@@ -114,9 +114,8 @@ pub enum StoreError {
     },
     /// A log that is already stored would be stored again.
     #[error(
-        "the event at {place}, which source {claimant} follows, is already stored for source {source_name}: run \
-         `chainflume sources rename {source_name} {claimant}` if it is the same source under another name, or \
-         `chainflume sources remove {source_name}` (or `reset`, where it is configured) to delete what is stored there"
+        "the event at {place} of source {claimant} is already stored for source {source_name}: \
+         `chainflume sources rename {source_name} {claimant}` keeps it, `chainflume sources remove {source_name}` deletes it"
     )]
     Overlap {
         /// Where.

@@ -48,10 +48,10 @@ pub struct Settings {
     #[serde(skip)]
     pub url: String,
     /// Connections at most. Two at least: one writes while another is asked whether the database can be reached.
-    #[serde(deserialize_with = "chainflume_settings::number::<2, 1_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<2, 1_000, _, _>")]
     pub max_connections: u32,
     /// How long to wait for one before giving up with a transient error.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 600_000, _>")]
     pub acquire_timeout: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
 //! a client listens, and kept for a bounded number of bytes. What is older is read in pages.
 
+mod ahead;
 mod balances;
 mod gap;
 mod hub;
@@ -18,6 +19,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use ahead::Ahead;
 pub use gap::{Gap, Reason};
 pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
@@ -25,9 +27,9 @@ pub use page::{Page, Start};
 pub use position::parse_position;
 
 use crate::push::PushRule;
+use chainflume_core::settings::{GIB, KIB, MIB};
 use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
-use chainflume_settings::{GIB, KIB, MIB};
 use hub::Hub;
 
 /// How messages are kept for clients.
@@ -38,10 +40,10 @@ pub struct Settings {
     #[serde(skip)]
     pub rules: Vec<PushRule>,
     /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
-    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 16 * GIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<MIB, { 16 * GIB }, _>")]
     pub hot_bytes: usize,
     /// Bytes of live messages that may wait for one client.
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
     pub queue_bytes: usize,
 }
 

@@ -55,12 +55,12 @@ pub use tls::{Tls, TlsError, TlsFiles};
 use crate::dashboard;
 use crate::feed::Feed;
 use crate::grants::Grants;
-use chainflume_access::{Principal, PublicRooms};
-use chainflume_api::Api;
+use chainflume_api::access::{Principal, PublicRooms};
+use chainflume_api::routes::Api;
+use chainflume_core::settings::{Fault, texts};
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
-use chainflume_settings::{Fault, texts};
 
 /// How the public listener answers.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub struct ListenerSettings {
     #[serde(skip)]
     pub public_rooms: PublicRooms,
     /// Connections at the same time.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000, _, _>")]
     pub max_connections: usize,
     /// Proxies whose `X-Forwarded-For` counts.
     #[serde(deserialize_with = "networks")]

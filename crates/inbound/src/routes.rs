@@ -1,6 +1,8 @@
 //! The routes of deliveries on the public listener. They need no credential: the signature is checked instead.
 
-use chainflume_api::{Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler};
+use chainflume_api::routes::{
+    Api, ApiAnswer, ApiHandler, ApiMethod, ApiRequest, OfferedRoute, RouteAccess, handler,
+};
 use serde_json::{Map, Value, json};
 
 use crate::inbox::{InboundAnswer, InboundDeliveries};
@@ -43,7 +45,7 @@ fn route(path: &'static str, answers: &'static [(u16, &'static str)], handler: A
 async fn deliver(
     inbox: InboundDeliveries,
     request: ApiRequest,
-) -> Result<ApiAnswer, chainflume_api::Refusal> {
+) -> Result<ApiAnswer, chainflume_api::routes::Refusal> {
     let name = request.parameter("name").to_owned();
     Ok(answer(&inbox, &name, &request).await)
 }
@@ -51,7 +53,7 @@ async fn deliver(
 async fn deliver_to_coinbase(
     inbox: InboundDeliveries,
     request: ApiRequest,
-) -> Result<ApiAnswer, chainflume_api::Refusal> {
+) -> Result<ApiAnswer, chainflume_api::routes::Refusal> {
     Ok(answer(&inbox, COINBASE, &request).await)
 }
 

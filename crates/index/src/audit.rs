@@ -16,10 +16,10 @@ use chainflume_ops::metrics;
 #[serde(default)]
 pub struct AuditSettings {
     /// Blocks read at once.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub blocks: u64,
     /// From one such read to the next.
-    #[serde(deserialize_with = "chainflume_settings::duration::<10, 86_400_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<10, 86_400_000, _>")]
     pub every: Duration,
     /// Whether differences are repaired where receipts with the root of their header prove what is on the chain.
     pub repair: bool,

@@ -28,10 +28,8 @@ pub enum IndexerError {
     Moved(String),
     /// The chain contradicts a final block.
     #[error(
-        "the node contradicts final block {ours}: it has {theirs} there. nothing was undone and this chain stops here. \
-         compare that block with a node you trust: if it agrees with ours, point the chain's `http` at it and restart; if the chain really \
-         undid final blocks, `chainflume rewind` finds the newest block that both agree on, and with --to takes the chain \
-         back to it; this daemon then goes on by itself"
+        "the node contradicts final block {ours}: it has {theirs} there; nothing was undone; restart with a node you trust, \
+         or run `chainflume rewind`"
     )]
     TooDeep {
         /// The final block as stored.

@@ -47,7 +47,7 @@ pub enum ChainError {
         method: &'static str,
         /// JSON-RPC error code, or the HTTP status when there was none.
         code: Option<i64>,
-        /// What the node says, cut to a line.
+        /// The text of the node, cut to a line.
         message: String,
         /// What kind of refusal that is.
         refusal: RefusalKind,
@@ -195,7 +195,7 @@ impl ChainError {
     /// Whether the same refusal means nothing else in time: a limit in words that are not understood. Of a rate, of an account that is
     /// used up and of another chain it is known that a smaller question changes nothing.
     pub(super) fn is_same_refusal(&self, before: &Self) -> bool {
-        let said = |error: &Self| match error {
+        let refusal = |error: &Self| match error {
             Self::Refused {
                 refusal: RefusalKind::Rate { .. } | RefusalKind::Quota | RefusalKind::WrongChain,
                 ..
@@ -203,7 +203,7 @@ impl ChainError {
             Self::Refused { method, code, message, .. } => Some((*method, *code, message.clone())),
             _ => None,
         };
-        said(self).is_some_and(|now| said(before) == Some(now))
+        refusal(self).is_some_and(|now| refusal(before) == Some(now))
     }
 
     /// Whether another method may return what this one does not: it is off, or its answer is too much.
@@ -222,7 +222,7 @@ impl ChainError {
         }
     }
 
-    /// Whether the node says that it does not have the method, or not for us.
+    /// Whether the node refuses the method, or refuses it to us.
     pub(super) fn is_method_off(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::MethodOff | RefusalKind::Denied, .. })
     }
@@ -243,7 +243,7 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: RefusalKind::Addresses, .. })
     }
 
-    /// Whether the node says that it has no block of that name or height, in one of the many ways there are
+    /// Whether the node reports that it has no block of that name or height, in one of the many ways there are
     /// (geth -39001, others -32602 or `not found`), as opposed to not answering just now.
     pub fn is_missing_block(&self) -> bool {
         let Self::Refused { refusal, code, message, .. } = self else { return false };
@@ -328,7 +328,7 @@ impl ChainError {
     }
 }
 
-/// What a node has said or what quotes it, for a person: a node may repeat the key it does not like.
+/// The text of a node, or a text that quotes it, for a person: a node may repeat the key that it refuses.
 pub(super) fn redacted(secrets: &[String], text: &str) -> String {
     one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
 }

@@ -1,7 +1,7 @@
 //! Which family a refusal belongs to, by the language of its message: providers change wording,
 //! numbers and status codes, and new ones appear, but all of them talk about ranges, results, requests
-//! or blocks. What is read is the first clause that says something; the advice behind it ("reduce your block
-//! range", "use fewer addresses") may speak of anything.
+//! or blocks. The first clause with known words decides; the advice behind it ("reduce your block range", "use
+//! fewer addresses") may be about anything.
 
 mod hint;
 mod refusal;
@@ -23,19 +23,19 @@ const METHOD_NOT_SUPPORTED: i64 = -32004;
 
 /// The family of a refusal. Words come before numbers: codes and statuses are used at will.
 pub(super) fn classify(answer: &ErrorResponse) -> RefusalKind {
-    let said = RefusalText::new(&answer.message, answer.data.as_deref());
-    match said.family() {
-        // A status that says "too many requests" beats words that are about no limit of the question's own.
-        Some(family) if !is_too_many_requests(answer) || family.is_limit() => meant(family, &said, answer),
+    let text = RefusalText::new(&answer.message, answer.data.as_deref());
+    match text.family() {
+        // The status "too many requests" beats words that are about no limit of the question's own.
+        Some(family) if !is_too_many_requests(answer) || family.is_limit() => meant(family, &text, answer),
         _ => by_number(answer),
     }
 }
 
-fn meant(family: RefusalFamily, said: &RefusalText, answer: &ErrorResponse) -> RefusalKind {
+fn meant(family: RefusalFamily, text: &RefusalText, answer: &ErrorResponse) -> RefusalKind {
     match family {
         RefusalFamily::Quota => RefusalKind::Quota,
         RefusalFamily::WrongChain => RefusalKind::WrongChain,
-        RefusalFamily::Batch => RefusalKind::Batch(hint::batch(said.text(), answer.calls)),
+        RefusalFamily::Batch => RefusalKind::Batch(hint::batch(text.as_str(), answer.calls)),
         RefusalFamily::Rate => RefusalKind::Rate { retry_after: answer.retry_after },
         RefusalFamily::BeyondHead => RefusalKind::BeyondHead,
         RefusalFamily::UnknownBlock => RefusalKind::UnknownBlock,
@@ -43,8 +43,8 @@ fn meant(family: RefusalFamily, said: &RefusalText, answer: &ErrorResponse) -> R
         RefusalFamily::MethodOff => RefusalKind::MethodOff,
         RefusalFamily::Addresses => RefusalKind::Addresses,
         RefusalFamily::Time => RefusalKind::Time,
-        RefusalFamily::Size => RefusalKind::Size(hint::size(said.text(), answer.asked)),
-        RefusalFamily::Range => RefusalKind::Range(hint::range(said.text(), answer.asked)),
+        RefusalFamily::Size => RefusalKind::Size(hint::size(text.as_str(), answer.asked)),
+        RefusalFamily::Range => RefusalKind::Range(hint::range(text.as_str(), answer.asked)),
         RefusalFamily::Denied => RefusalKind::Denied,
     }
 }
@@ -63,7 +63,7 @@ fn by_number(answer: &ErrorResponse) -> RefusalKind {
         (Some(408 | 504 | 522 | 524), _) => RefusalKind::Time,
         (Some(413), _) => RefusalKind::Size(None),
         (Some(401 | 403), _) => RefusalKind::Denied,
-        // A node that says when to come back is busy, not at a loss.
+        // A node that returns a time to retry at is busy, not at a loss.
         _ if answer.retry_after.is_some() => RefusalKind::Rate { retry_after: answer.retry_after },
         _ => RefusalKind::Unknown,
     }

@@ -10,7 +10,7 @@ use reqwest::header::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use chainflume_settings::{GIB, KIB};
+use chainflume_core::settings::{GIB, KIB};
 pub use pace::{FailoverSettings, HistorySettings, MAX_RATE, RateLimitSettings};
 
 /// How one chain's node is asked.
@@ -35,21 +35,21 @@ pub struct ChainSettings {
     #[serde(skip)]
     pub tag: Option<BlockTag>,
     /// How long one request may take, connection included.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 600_000, _>")]
     pub request_timeout: Duration,
     /// Whether answers may come compressed.
     pub compression: Compression,
     /// Largest body read, after decompression, in bytes.
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 64 * KIB }, GIB, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<{ 64 * KIB }, GIB, _>")]
     pub max_response_bytes: usize,
     /// How often the head is asked for while the WebSocket does not work.
-    #[serde(deserialize_with = "chainflume_settings::duration::<50, 3_600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<50, 3_600_000, _>")]
     pub poll_interval: Duration,
     /// An open WebSocket that has sent nothing for this long counts as dead.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 3_600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 3_600_000, _>")]
     pub ws_silence: Duration,
     /// A node whose newest block is older has not synced. Zero: any block is young enough.
-    #[serde(deserialize_with = "chainflume_settings::duration::<0, 31_536_000_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<0, 31_536_000_000, _>")]
     pub max_head_age: Duration,
     /// How history is read.
     #[serde(skip)]
@@ -94,7 +94,7 @@ pub struct ProviderSettings {
     #[serde(skip)]
     pub headers: HeaderMap,
     /// The lower, the rather it is asked.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000, _, _>")]
     pub priority: u32,
     /// What it is for.
     pub role: ProviderRole,

@@ -1,5 +1,5 @@
-//! The application's side: facts that its back ends publish over HTTP, each stored and numbered in one transaction, in the stream in
-//! which the chain's messages are.
+//! The application's side: facts that its back ends publish over HTTP, and facts that the daemon publishes by itself ([`trigger`]).
+//! Each is stored and numbered in one transaction, in the stream in which the chain's messages are.
 
 /// Activities: what a change makes of one, and how it is stored.
 mod activities;
@@ -15,6 +15,8 @@ mod retention;
 mod routes;
 /// What caused what.
 mod trace;
+/// Facts by the clock, by balances, and from the answers of URLs.
+pub mod trigger;
 /// People.
 mod users;
 
@@ -30,21 +32,23 @@ pub use activities::{
     ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, NewActivity,
 };
 use events::CommitQueue;
-pub use events::user_id as check_user_id;
+pub(crate) use events::user_id as check_user_id;
 pub use events::{
     ApplicationEvent, Defaults as EventDefaults, EventSchemas, PublishError, PublishReceipt, Published,
     SchemaFileError,
 };
-pub use events::{OwnFact, aggregate as check_aggregate, event_type as check_event_type, record};
-pub use ids::derived as derived_id;
+pub(crate) use events::{OwnFact, record};
+pub use events::{aggregate as check_aggregate, event_type as check_event_type};
+pub(crate) use ids::derived as derived_id;
 pub use replay::{FactQuery, FactReplay};
 pub use retention::trim_events;
-pub use users::{UserChanges, UserDevice, UserError, WrittenUser, may_read_record, may_write_record};
+pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
+pub(crate) use users::{may_read_record, may_write_record};
 
+use chainflume_core::settings::{KIB, MIB};
 use chainflume_db::Database;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
-use chainflume_settings::{KIB, MIB};
 
 /// How facts are taken.
 #[derive(Debug)]
@@ -66,10 +70,10 @@ pub struct Settings {
 #[serde(default)]
 pub struct FactLimits {
     /// Bytes of one payload at most. A body of a request has at most 1 MiB.
-    #[serde(deserialize_with = "chainflume_settings::size::<KIB, MIB, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<KIB, MIB, _>")]
     pub payload_bytes: usize,
     /// Kinds of things that events may be about: each has a stream in Redis.
-    #[serde(deserialize_with = "chainflume_settings::number::<5, 10_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<5, 10_000, _, _>")]
     pub max_aggregate_types: usize,
 }
 

@@ -8,7 +8,7 @@ mod users;
 use serde_json::Map;
 
 use crate::Publisher;
-use chainflume_api::{Api, ApiMethod};
+use chainflume_api::routes::{Api, ApiMethod};
 
 impl Publisher {
     /// What this crate offers on the public listener.

@@ -2,6 +2,6 @@
 
 mod activities;
 mod events;
-mod fixture;
+pub(crate) mod fixture;
 mod replay;
 mod users;

@@ -14,11 +14,11 @@ use chainflume_core::domain::{
 use super::Store;
 use super::kinds::Kinds;
 use chainflume_core::messages::DescribedKind;
+use chainflume_core::settings::number_or_word;
 use chainflume_db::Epoch;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, int8};
 use chainflume_db::transaction::Tx;
-use chainflume_settings::number_or_word;
 
 /// A chain as configured.
 #[derive(Clone, Debug)]

@@ -12,17 +12,20 @@ use chainflume_db::StoreError;
 #[serde(default)]
 pub struct HistoryRetention {
     /// Resolved dead letters, from their end on.
-    #[serde(rename = "dead_letters", deserialize_with = "chainflume_settings::duration::<0, CENTURY, _>")]
+    #[serde(
+        rename = "dead_letters",
+        deserialize_with = "chainflume_core::settings::duration::<0, CENTURY, _>"
+    )]
     pub resolved: Duration,
     /// Events that reorgs took back, with the record of the reorg.
-    #[serde(rename = "reorgs", deserialize_with = "chainflume_settings::duration::<0, CENTURY, _>")]
+    #[serde(rename = "reorgs", deserialize_with = "chainflume_core::settings::duration::<0, CENTURY, _>")]
     pub orphaned: Duration,
     /// Sources that follow every contract of a chain: their letters are of strangers.
     #[serde(skip)]
     pub strangers: Vec<String>,
     /// Open dead letters kept of each of these sources, the newest.
     #[serde(rename = "letters_of_any")]
-    #[serde(deserialize_with = "chainflume_settings::number::<0, 10_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<0, 10_000_000, _, _>")]
     pub strangers_letters: u32,
 }
 

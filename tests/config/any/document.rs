@@ -75,7 +75,7 @@ user = "account"
 publish_from = 9
 "#;
 
-/// The manual, in which every key stands, and all the rest.
+/// The manual, which has every key, and all the rest.
 pub fn whole() -> [Table; 2] {
     let canaried =
         |text: &str| text.replace("hooks/chainflume", CANARY).replace("127.0.0.1:8545", "node/canary");
@@ -124,7 +124,7 @@ fn value_to(value: &Value, text: &mut String) {
     }
 }
 
-/// A basic string: what may not stand in one is escaped.
+/// A basic string: what it may not contain is escaped.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What holds of a configuration that was read, and of what is said of one that was not.
+//! What is true of a configuration that was read, and of the problems of one that was not.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use chainflume_core::mapping::Family;
 
 use super::CANARY;
 
-/// Everything that is wrong has a reason, a remedy and its place, and nothing secret is told.
+/// Each problem has a reason, a remedy and its place, and no secret is printed.
 pub fn refused(problems: &Problems, text: &str) {
-    let told = problems.to_string();
-    assert!(!told.contains(CANARY), "a secret is told: {told}\n{text}");
+    let printed = problems.to_string();
+    assert!(!printed.contains(CANARY), "a secret is printed: {printed}\n{text}");
     assert!(!problems.list().is_empty(), "refused for no reason: {text}");
-    assert!(told.contains("folder/chainflume.toml"), "{told}");
+    assert!(printed.contains("folder/chainflume.toml"), "{printed}");
     let lines = 1 + text.matches('\n').count();
     for problem in problems.list() {
         let Problem { line, key, problem: what, remedy, .. } = problem;
@@ -23,7 +23,7 @@ pub fn refused(problems: &Problems, text: &str) {
         assert!(line.is_none_or(|line| (1..=lines).contains(&line)), "of {lines} lines: {problem:?}");
     }
     // A line each, below the one that counts them.
-    assert!(told.lines().count() > problems.list().len(), "{told}");
+    assert!(printed.lines().count() > problems.list().len(), "{printed}");
 }
 
 /// It holds together.
@@ -35,7 +35,7 @@ pub fn accepted(config: &Config) {
     differ(config.sources.iter().map(|source| source.name.as_str()));
     differ(config.webhooks.iter().map(|webhook| webhook.endpoint.name.as_str()));
     for chain in &config.chains {
-        assert!(config.sources_of(&chain.name).next().is_some(), "nobody reads {chain:?}");
+        assert!(config.sources_of(&chain.name).next().is_some(), "no source reads {chain:?}");
         follows(chain);
     }
     for source in &config.sources {

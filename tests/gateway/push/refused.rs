@@ -71,7 +71,7 @@ async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
         "{}.",
         forged(&json!({ "alg": "none" }), &claims(), SECRET).rsplit_once('.').expect("parts").0
     );
-    let pem = include_str!("../../../crates/access/src/fixtures/rsa.pem");
+    let pem = include_str!("../../../crates/api/src/access/fixtures/rsa.pem");
     let wrong_tokens = [
         (none, "token_invalid"),
         (forged(&hs256, &claims(), "another secret, of more than thirty-two bytes"), "token_invalid"),

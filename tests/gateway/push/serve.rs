@@ -361,8 +361,8 @@ async fn issuer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
-    let pem = include_str!("../../../crates/access/src/fixtures/rsa.pem");
-    let signed = include_str!("../../../crates/access/src/fixtures/rs256.jwt").trim().to_owned();
+    let pem = include_str!("../../../crates/api/src/access/fixtures/rsa.pem");
+    let signed = include_str!("../../../crates/api/src/access/fixtures/rs256.jwt").trim().to_owned();
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let der = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
     // The modulus of a key of 2048 bits, as SubjectPublicKeyInfo has it.

@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Confirmations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tags = [("safe", Self::Safe), ("finalized", Self::Finalized)];
         let remedy = "write a number of blocks, \"safe\" or \"finalized\"";
-        chainflume_settings::number_or_word::<0, 10_000, _, _>(deserializer, Self::Blocks, (&tags, remedy))
+        crate::settings::number_or_word::<0, 10_000, _, _>(deserializer, Self::Blocks, (&tags, remedy))
     }
 }
 
@@ -43,14 +43,14 @@ pub struct DepthPolicy {
     pub confirmations: Confirmations,
     /// Number of blocks below the head that may still change, if the chain has no `finalized` tag. Each of them is read
     /// singly.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 100_000, _, _>")]
+    #[serde(deserialize_with = "crate::settings::number::<1, 100_000, _, _>")]
     pub reorg_window: u64,
     /// How long one backend of a node may lack a block that another one has. A block younger than this, measured from
     /// the head, is read singly.
-    #[serde(deserialize_with = "chainflume_settings::duration::<0, 3_600_000, _>")]
+    #[serde(deserialize_with = "crate::settings::duration::<0, 3_600_000, _>")]
     pub backend_lag: Duration,
     /// The same in blocks; the larger of both counts.
-    #[serde(deserialize_with = "chainflume_settings::number::<0, 100_000, _, _>")]
+    #[serde(deserialize_with = "crate::settings::number::<0, 100_000, _, _>")]
     pub backend_lag_blocks: u64,
     /// Whether events are published as pending.
     pub publish: PublishMode,

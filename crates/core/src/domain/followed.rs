@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use serde::{Deserialize, Deserializer};
 
 use super::{AddressSet, BlockRange, BlockRef, TopicFilter};
-use chainflume_settings::number_or_word;
+use crate::settings::number_or_word;
 
 pub use compare::{ChainComparison, SourceCourse, compare};
 pub use difference::{SourceDifference, UnreadRange};

@@ -41,12 +41,12 @@ pub struct DeliverySettings {
     #[serde(skip)]
     pub types: Vec<String>,
     /// Maximum number of parallel deliveries, of messages with different keys.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 64, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 64, _, _>")]
     pub in_flight: usize,
     /// The messages that wait behind a failed delivery.
     pub order: DeliveryOrder,
     /// While this many messages wait for a try or behind one, no new messages are read from the outbox.
-    #[serde(deserialize_with = "chainflume_settings::number::<100, 10_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<100, 10_000_000, _, _>")]
     pub max_held: u64,
 }
 

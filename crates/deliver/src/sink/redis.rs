@@ -27,8 +27,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Delivered, Sink, SinkError, Stream};
 use chainflume_core::domain::{Aggregate, Envelope};
+use chainflume_core::settings::{Fault, text};
 use chainflume_ops::tls::ClientCertificate;
-use chainflume_settings::{Fault, text};
 use layout::StreamLayout;
 use stream_writer::{StreamWriter, WriteOutcome};
 
@@ -52,10 +52,10 @@ pub struct Settings {
     #[serde(deserialize_with = "prefix")]
     pub prefix: String,
     /// Approximate number of entries that each stream keeps.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000_000, _, _>")]
     pub stream_length: u64,
     /// Timeout of connecting, and then of an answer.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 60_000, _>")]
     pub timeout: Duration,
 }
 

@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 use super::{Delivered, Sink, SinkError, Stream};
 pub use answer::{AnswerFault, MAX_ANSWER, TakeAnswer};
 use chainflume_core::domain::Envelope;
+use chainflume_core::settings::{KIB, MIB};
 use chainflume_ops::http::{AddressPolicy, HttpClient, HttpError, HttpResponse};
-use chainflume_settings::{KIB, MIB};
 pub use sign::SigningKey;
 
 /// A delivery endpoint.
@@ -36,7 +36,7 @@ pub struct Settings {
     #[serde(skip)]
     pub keys: Vec<SigningKey>,
     /// Timeout of a delivery, including connection and answer.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 120_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 120_000, _>")]
     pub timeout: Duration,
     /// The addresses that the URL may resolve to.
     #[serde(skip)]
@@ -46,7 +46,7 @@ pub struct Settings {
     pub ca: Option<Vec<u8>>,
     /// Maximum size of a message, in bytes.
     #[serde(rename = "max_message_bytes")]
-    #[serde(deserialize_with = "chainflume_settings::size::<KIB, { 64 * MIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<KIB, { 64 * MIB }, _>")]
     pub max_bytes: usize,
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::gap::{Gap, Reason};
 use super::line::{Delivery, Line};
 use crate::push::Entry;
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_ops::metrics;
 use chainflume_outbox::Position;
 
@@ -174,6 +174,12 @@ impl Hub {
             next = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
         }
         Hot::Page(found, next)
+    }
+
+    /// Whether the messages after `position` are of this history and older than what is in memory.
+    pub fn is_cold(&self, position: &Position, history: u64) -> bool {
+        let state = self.state();
+        state.history == history && position.seq < state.floor
     }
 
     /// Whether `position` is surely one of this history: the newest, or a message in memory.

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::line::{Arrival, DirectSink, Line};
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_outbox::Position;
 
 /// Where the live messages of one client wait. It leaves its rooms when it is dropped.

@@ -6,7 +6,7 @@ use super::line::Delivery;
 use super::outlet::Outlet;
 use super::{Feed, newest};
 use crate::push::{Entry, keys};
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};
@@ -53,6 +53,11 @@ impl Page {
 
     fn at((next, history): (Position, u64)) -> Self {
         Self { deliveries: Vec::new(), gap: None, next, history }
+    }
+
+    /// One without messages, which goes on where this one does.
+    pub(super) fn place(&self) -> Self {
+        Self::at((self.next.clone(), self.history))
     }
 
     /// Grows with the place where it goes on. Within a history a number is one message, whatever epoch a client named with it.
@@ -180,6 +185,11 @@ impl Feed {
             (None, None) => from.clone(),
         };
         Ok(Some(Cold { rows, gap, next }))
+    }
+
+    /// Whether what follows `page` is older than what is in memory.
+    pub(super) fn is_cold(&self, page: &Page) -> bool {
+        self.hub.is_cold(&page.next, page.history)
     }
 
     /// Whether what is handed out here has not come as far as `page`.

@@ -1,5 +1,5 @@
 use super::Grants;
-use chainflume_access::sha256;
+use chainflume_api::access::sha256;
 use chainflume_db::{StoreError, transaction};
 
 /// A request that is answered once.

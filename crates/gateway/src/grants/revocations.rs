@@ -1,5 +1,5 @@
 use super::Grants;
-use chainflume_access::Revocation;
+use chainflume_api::access::Revocation;
 use chainflume_db::convert::unsigned;
 use chainflume_db::people::{ids_of_person, person_of};
 use chainflume_db::transaction::Tx;

@@ -1,5 +1,5 @@
 use super::*;
-use chainflume_access::{Revocation, Ticket};
+use chainflume_api::access::{Revocation, Ticket};
 
 async fn grants() -> Grants {
     let url = chainflume_testkit::postgres::database().await;

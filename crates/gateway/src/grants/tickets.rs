@@ -1,5 +1,5 @@
 use super::Grants;
-use chainflume_access::Ticket;
+use chainflume_api::access::Ticket;
 use chainflume_db::{StoreError, transaction};
 
 /// How long a ticket opens a stream: from an answer to the next request of the same page.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use chainflume_access::is_address;
+use chainflume_api::access::is_address;
 use chainflume_outbox::addresses;
 
 /// Whose balance of which token.

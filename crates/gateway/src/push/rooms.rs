@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rule::PushRule;
 use super::template::RoomTemplate;
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its

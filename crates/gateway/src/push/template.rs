@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use chainflume_access::Room;
+use chainflume_api::access::Room;
 use chainflume_core::domain::{Template, TemplateError, TemplatePart};
 
 /// The template of a value in a payload: `{payload.amount}`, `{user.id}`, `{changed}`. One that is a place alone gives the JSON value; all

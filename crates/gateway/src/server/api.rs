@@ -10,7 +10,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::{Shared, messages, report, revocations, socket, status, stream, tickets};
-use chainflume_api::{ParameterValues, QueryParameter};
+use chainflume_api::routes::{ParameterValues, QueryParameter};
 use document::{EVENT_STREAM, HTML, JSON, MIN_POSITION, openapi};
 
 /// A route.

@@ -3,7 +3,7 @@ use axum::http::{HeaderMap, header};
 use super::jwks::Jwks;
 use super::problem::HttpProblem;
 use super::revoked::Revoked;
-use chainflume_access::{KeyHash, Principal, Scopes, Service, ServiceKey, TokenError, User, Verifier};
+use chainflume_api::access::{KeyHash, Principal, Scopes, Service, ServiceKey, TokenError, User, Verifier};
 
 /// In a browser, which can set no header for a WebSocket, the token follows this in a second subprotocol.
 pub(super) const BEARER: &str = "bearer.";

@@ -2,7 +2,7 @@ use super::problem::HttpProblem;
 use super::session::Session;
 use super::stream::until;
 use super::{Shared, now};
-use chainflume_access::Principal;
+use chainflume_api::access::Principal;
 
 /// Why a connection that is open has to end, whatever its client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use super::limits::Bucket;
 use super::problem::HttpProblem;
 use super::{Auth, Shared, now};
 use crate::feed::Delivery;
-use chainflume_access::Principal;
-use chainflume_api::ApiRequest;
+use chainflume_api::access::Principal;
+use chainflume_api::routes::ApiRequest;
 use chainflume_ops::metrics::{self, DeliveryMeter};
 
 /// The longest pause of a client that asks too much: messages for it wait meanwhile.

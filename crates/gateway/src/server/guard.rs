@@ -12,7 +12,7 @@ use super::forwarded::Client;
 use super::limits::counted;
 use super::problem::{Code, HttpProblem};
 use super::{Settings, Shared, now, random};
-use chainflume_access::Principal;
+use chainflume_api::access::Principal;
 use chainflume_ops::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

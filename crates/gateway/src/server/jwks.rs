@@ -5,7 +5,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use chainflume_access::{Algorithm, TokenError, User, Verifier, verifying_keys};
+use chainflume_api::access::{Algorithm, TokenError, User, Verifier, verifying_keys};
 use chainflume_ops::health::Heartbeat;
 use chainflume_ops::http::HttpClient;
 use chainflume_ops::metrics;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use chainflume_settings::{KIB, MIB};
+use chainflume_core::settings::{KIB, MIB};
 
 /// What callers may use of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -14,35 +14,35 @@ use chainflume_settings::{KIB, MIB};
 pub struct CallerLimits {
     /// Connections of one address at the same time.
     #[serde(rename = "max_connections_per_address")]
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000, _, _>")]
     pub connections_per_address: usize,
     /// Connections that stay open, of one user at the same time.
     #[serde(rename = "max_connections_per_user")]
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000, _, _>")]
     pub connections_per_user: usize,
     /// Requests a second of one user or service.
     #[serde(rename = "requests_per_second")]
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000, _, _>")]
     pub requests: u32,
     /// Requests a second of one address, of those without a valid credential in a header.
     #[serde(rename = "requests_per_second_per_address")]
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000_000, _, _>")]
     pub requests_per_address: u32,
     /// How long the head of a request may take, and its body once more.
     #[serde(rename = "header_timeout")]
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 300_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 300_000, _>")]
     pub head_timeout: Duration,
     /// Bytes of the head of a request.
     #[serde(rename = "max_header_bytes")]
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 8 * KIB }, MIB, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<{ 8 * KIB }, MIB, _>")]
     pub head_bytes: usize,
     /// Bytes of the body of a request.
     #[serde(rename = "max_body_bytes")]
-    #[serde(deserialize_with = "chainflume_settings::size::<KIB, { 16 * MIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<KIB, { 16 * MIB }, _>")]
     pub body_bytes: usize,
     /// How long clients may take to leave when the server stops.
     #[serde(rename = "drain_timeout")]
-    #[serde(deserialize_with = "chainflume_settings::duration::<0, 300_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<0, 300_000, _>")]
     pub drain: Duration,
 }
 

@@ -10,7 +10,7 @@ use super::query::{self, Query};
 use super::{Shared, fresh, now};
 use crate::feed::{Delivery, Gap, Page, Reason, Start};
 use crate::push::TypePattern;
-use chainflume_access::{Principal, Room};
+use chainflume_api::access::{Principal, Room};
 use chainflume_outbox::Position;
 
 /// Every answer has the position at which it was read.

@@ -14,8 +14,8 @@ use super::post::{PostAnswer, Write, body, once, respond, written};
 use super::problem::HttpProblem;
 use super::query::Query;
 use super::{Shared, fresh, now};
-use chainflume_access::Principal;
-use chainflume_api::{Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, RouteAccess};
+use chainflume_api::access::Principal;
+use chainflume_api::routes::{Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, RouteAccess};
 
 /// A read waits for this position; every route that reads takes it.
 const MIN_POSITION: &str = "min_position";

@@ -12,7 +12,7 @@ use super::messages::POSITION;
 use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use crate::grants::{Begun, Repeatable};
-use chainflume_api::{object, read_json};
+use chainflume_api::routes::{object, read_json};
 use chainflume_outbox::Position;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -1,7 +1,7 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use chainflume_api::Refusal;
+use chainflume_api::routes::Refusal;
 use chainflume_db::StoreError;
 
 /// An error as RFC 9457 writes it: a status, a code that stays the same, and a sentence. Never a secret, a table or a stack.

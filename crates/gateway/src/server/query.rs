@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::problem::HttpProblem;
 use crate::feed::parse_position;
-use chainflume_access::{Principal, PublicRooms, Room};
+use chainflume_api::access::{Principal, PublicRooms, Room};
 use chainflume_outbox::Position;
 
 /// Rooms of one connection.

@@ -7,7 +7,7 @@ use super::messages::POSITION;
 use super::problem::HttpProblem;
 use super::query::Query;
 use super::{Shared, fresh, now};
-use chainflume_access::Scope;
+use chainflume_api::access::Scope;
 use chainflume_ops::metrics;
 
 /// `GET /v1/report`: means of the last 100 values of the answering process. There is no query layer and no cache yet, so these two are null.

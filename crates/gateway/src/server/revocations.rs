@@ -9,7 +9,7 @@ use super::post::{PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
 use super::query::Query;
 use super::{Auth, Shared, now};
-use chainflume_access::{Revocation, Scope};
+use chainflume_api::access::{Revocation, Scope};
 
 /// Bytes of a user's id or a token's: what a token may hold too.
 const MAX_BYTES: usize = 250;

@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use chainflume_access::{Principal, Revocation, Revocations};
+use chainflume_api::access::{Principal, Revocation, Revocations};
 
 /// What was revoked, as this process knows it. Clones are of the same.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
-use chainflume_access::Room;
+use crate::feed::{Ahead, Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
+use chainflume_api::access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,8 @@ pub(super) struct Session {
     joined: BTreeSet<Room>,
     /// All rooms that are joined, or none.
     resumes: Vec<Resume>,
+    /// What follows the page of the first of them, where it is being read.
+    ahead: Option<Ahead>,
     ready: VecDeque<Arrival>,
 }
 
@@ -59,7 +61,7 @@ impl Session {
     pub fn new(feed: &Feed, known: Known, cut: CancellationToken) -> Self {
         let outlet = feed.outlet(cut);
         let (joined, resumes, ready) = (BTreeSet::new(), Vec::new(), VecDeque::new());
-        Self { feed: feed.clone(), outlet, known, joined, resumes, ready }
+        Self { feed: feed.clone(), outlet, known, joined, resumes, ahead: None, ready }
     }
 
     /// Joins rooms that the client may join, from now on or with what it missed since a position: all or none.
@@ -205,8 +207,17 @@ impl Session {
             self.resumes.clear();
             return Ok(());
         }
-        let mut read = self.feed.after(page, rooms).await.map_err(|error| HttpProblem::of_store(&error))?;
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead.page(page, rooms).await,
+            None => None,
+        };
+        let read = match ahead {
+            Some(read) => read,
+            None => self.feed.after(page, rooms).await,
+        };
+        let mut read = read.map_err(|error| HttpProblem::of_store(&error))?;
         self.resumes.iter().skip(1).for_each(|other| read.end_at(&other.page));
+        self.ahead = self.feed.read_ahead(&read, rooms);
         self.ready.extend(read.gap.take().map(Arrival::Gap));
         self.ready.extend(read.deliveries.drain(..).map(Arrival::Message));
         if let Some(hindmost) = self.resumes.first_mut() {

@@ -24,7 +24,7 @@ use crate::feed::Arrival;
 use crate::tcp::{ClientStream, STALL_TIMEOUT};
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
-use chainflume_access::{Principal, Room};
+use chainflume_api::access::{Principal, Room};
 
 /// What a client offers, and the server answers alone.
 const PROTOCOL: &str = "chainflume.v1";
@@ -259,7 +259,7 @@ impl Connection {
     }
 
     async fn answer(&mut self, text: &str) -> Value {
-        let (mut frame, wrong) = match chainflume_api::parse(text.as_bytes()) {
+        let (mut frame, wrong) = match chainflume_api::routes::parse(text.as_bytes()) {
             Ok(frame) => (frame, FRAMES.to_owned()),
             Err(refusal) => (Value::Null, refusal.detail),
         };

@@ -25,7 +25,7 @@ use crate::socketio::{
     ClientPacket, Engine, EngineClient, PacketEvent, PacketSender, Received, SendError, Settings,
 };
 use crate::socketio::{ack, connected, disconnect, refused};
-use chainflume_access::{Principal, Room, random_name};
+use chainflume_api::access::{Principal, Room, random_name};
 use chainflume_ops::metrics::{self, DeliveryMeter};
 use chainflume_outbox::Position;
 

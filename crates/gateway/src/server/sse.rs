@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::{Open, Shared, random};
-use chainflume_access::Principal;
+use chainflume_api::access::Principal;
 use chainflume_ops::metrics;
 
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -16,7 +16,7 @@ use super::problem::HttpProblem;
 use super::query::Query;
 use super::sse::{EventResponse, EventText};
 use super::{Open, Shared, fresh, now};
-use chainflume_access::{Principal, Scope};
+use chainflume_api::access::{Principal, Scope};
 
 /// However many pages look, the daemon is asked once a second.
 const FRESH: Duration = Duration::from_secs(1);

@@ -156,7 +156,7 @@ mod tests {
         let stream = FedStream::new(0).await;
         stream.publish(&["a"]).await;
         let mut session = Session::new(&stream.feed, Known::ByRoom, CancellationToken::new());
-        let rooms = vec![chainflume_access::Room::parse("order-b").expect("a room")];
+        let rooms = vec![chainflume_api::access::Room::parse("order-b").expect("a room")];
         session.join(rooms, None).await.expect("joins");
         let mut messages = Messages { session, first: None, meter: DeliveryMeter::new("sse") };
         let began = Instant::now();

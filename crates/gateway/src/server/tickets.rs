@@ -10,7 +10,7 @@ use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Auth, Shared, now};
 use crate::grants::{Issue, TICKET_SECONDS};
-use chainflume_access::{Principal, Room, Ticket, User};
+use chainflume_api::access::{Principal, Room, Ticket, User};
 use chainflume_outbox::Position;
 
 const FIELDS: &[&str] = &["rooms", "since"];

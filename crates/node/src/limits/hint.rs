@@ -126,7 +126,7 @@ fn spelt(text: &str, figures: &[Figure], asked: u64) -> Option<Hint> {
     figures.windows(2).rev().find_map(width)
 }
 
-/// The smallest figure that is said to be the limit: where there are several the larger ones are what was asked
+/// The smallest figure that the text names as a limit: of several the larger ones are what was asked
 /// ("5000 > 3000", "block range too large (2000), maximum allowed is 1000").
 fn limit(text: &str, figures: &[Figure], asked: u64, in_blocks: bool) -> Option<Hint> {
     let mut last_end = 0;

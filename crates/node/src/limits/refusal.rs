@@ -1,10 +1,10 @@
-//! What a refusal is made of: what the node said, and the family that this is.
+//! What a refusal is made of: the answer of the node, and the family that this is.
 
 use std::time::Duration;
 
 use chainflume_ops::metrics::StepErrorKind;
 
-/// A width in blocks the node says it would accept, strictly narrower than what was asked.
+/// A width in blocks that the node offers to accept, strictly narrower than what was asked.
 pub type Hint = u64;
 
 /// Families of refusals. Providers word them differently and number them at will; what matters is what
@@ -21,12 +21,12 @@ pub enum RefusalKind {
     Time,
     /// Too many requests: slow down, do not narrow.
     Rate {
-        /// `Retry-After`, where the node said so.
+        /// `Retry-After`, where the node sent it.
         retry_after: Option<Duration>,
     },
     /// The account is used up: nothing helps in seconds.
     Quota,
-    /// Too many calls in one batch, or none may be: ask for fewer at once, as many as it says if it does.
+    /// Too many calls in one batch, or batches are off: ask for fewer at once, as many as the node names, if it does.
     Batch(Option<u64>),
     /// The key is missing, wrong or not good for this: an operator has to look.
     Denied,
@@ -97,7 +97,7 @@ pub(crate) enum NarrowReason {
     Time,
 }
 
-/// All a refusal may say, wherever it says it.
+/// All that a refusal may contain, in whatever part of the answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ErrorResponse {
     /// JSON-RPC error code.

@@ -32,8 +32,8 @@ pub(super) struct PhraseRule {
     pub subject: &'static [&'static str],
     /// The name of a method will do for a subject.
     pub or_method: bool,
-    /// And one of these is said of it, unless the list is empty.
-    pub says: &'static [&'static str],
+    /// And one of these is its verdict, unless the list is empty.
+    pub verdict: &'static [&'static str],
     /// And none of these.
     pub unless: &'static [&'static str],
 }
@@ -41,9 +41,9 @@ pub(super) struct PhraseRule {
 const fn rule(
     family: RefusalFamily,
     subject: &'static [&'static str],
-    says: &'static [&'static str],
+    verdict: &'static [&'static str],
 ) -> PhraseRule {
-    PhraseRule { family, subject, or_method: false, says, unless: &[] }
+    PhraseRule { family, subject, or_method: false, verdict, unless: &[] }
 }
 
 /// Words that speak of a bound.
@@ -222,7 +222,7 @@ pub(super) const RULES: &[PhraseRule] = &[
     ),
 ];
 
-/// What counts where nothing else is said: these words appear beside many limits.
+/// What counts where no other rule fits: these words appear beside many limits.
 #[rustfmt::skip]
 pub(super) const AT_LAST: &[PhraseRule] = &[
     rule(RefusalFamily::Quota, &["quota", "credits", "allowance"], &[]),

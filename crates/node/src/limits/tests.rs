@@ -65,7 +65,7 @@ fn real_answers_of_providers_are_distinguished() {
         "unknown_block" => "unknown_block",
         "pruned" => "pruned",
         "wrong_chain" => "wrong_chain",
-        class => panic!("a class nobody knows: {class}"),
+        class => panic!("an unknown class: {class}"),
     };
     let answers: Vec<serde_json::Value> = serde_json::from_str(&text).expect("valid facts");
     let wrong = answers.iter().filter_map(|answer| {

@@ -1,4 +1,4 @@
-//! What a refusal says, without what only looks like words.
+//! The words of a refusal, without what only looks like words.
 
 use serde_json::Value;
 
@@ -38,11 +38,11 @@ impl RefusalText {
     }
 
     /// With a blank at each end.
-    pub(super) fn text(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The family of the first clause that says something, else of all of them together.
+    /// The family of the first clause with known words, else of all clauses together.
     pub(super) fn family(&self) -> Option<RefusalFamily> {
         let mut clauses = vec![self.0.as_str()];
         for at in BREAKS {
@@ -69,7 +69,7 @@ fn family(clause: &str, rules: &[PhraseRule]) -> Option<RefusalFamily> {
     let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
     let fits = |rule: &&PhraseRule| {
         (has(rule.subject) || (rule.or_method && names_method))
-            && (rule.says.is_empty() || has(rule.says))
+            && (rule.verdict.is_empty() || has(rule.verdict))
             && !has(rule.unless)
     };
     rules.iter().find(fits).map(|rule| rule.family)

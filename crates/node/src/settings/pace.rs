@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use chainflume_settings::{GIB, KIB, MIB};
+use chainflume_core::settings::{GIB, KIB, MIB};
 
 /// When another provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct FailoverSettings {
     /// How often each provider is asked for its head, where there are several.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 3_600_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 3_600_000, _>")]
     pub probe_interval: Duration,
     /// How long a provider may take to answer a probe.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 60_000, _>")]
     pub probe_timeout: Duration,
     /// Blocks a provider may lag behind the others.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 100_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 100_000, _, _>")]
     pub max_lag: u64,
     /// How long a preferred provider must have been well before it is asked again.
-    #[serde(deserialize_with = "chainflume_settings::duration::<100, 86_400_000, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 86_400_000, _>")]
     pub return_after: Duration,
 }
 
@@ -44,19 +44,19 @@ pub const MAX_RATE: u64 = 1_000_000;
 #[serde(default)]
 pub struct RateLimitSettings {
     /// Requests a second, each call of a batch being one; `None` for no limit of our own.
-    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::limit::<MAX_RATE, _>")]
     pub requests_per_second: Option<u64>,
     /// Compute units a second; `None` for no limit of our own.
-    #[serde(deserialize_with = "chainflume_settings::limit::<MAX_RATE, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::limit::<MAX_RATE, _>")]
     pub compute_units_per_second: Option<u64>,
     /// Compute units of a call by method; `*` for all others.
     #[serde(skip)]
     pub compute_units: BTreeMap<String, u64>,
     /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 1_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000, _, _>")]
     pub max_concurrent: usize,
     /// Bytes of answers that are read at once; one answer may go beyond, up to the largest that is read.
-    #[serde(deserialize_with = "chainflume_settings::size::<{ 64 * KIB }, { 16 * GIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<{ 64 * KIB }, { 16 * GIB }, _>")]
     pub max_bytes_in_flight: usize,
 }
 
@@ -88,19 +88,19 @@ impl Default for RateLimitSettings {
 #[serde(default)]
 pub struct HistorySettings {
     /// Ranges asked for at the same time.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 64, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 64, _, _>")]
     pub ranges_in_flight: usize,
     /// Width of the first question, in blocks.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub initial_range: u64,
     /// Widest question, in blocks.
-    #[serde(deserialize_with = "chainflume_settings::number::<1, 10_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub max_range: u64,
     /// Bytes of answers that may wait for the database; no new range is asked for above it.
-    #[serde(deserialize_with = "chainflume_settings::size::<MIB, { 64 * GIB }, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::size::<MIB, { 64 * GIB }, _>")]
     pub buffer_bytes: usize,
     /// Answers that wait are handed out joined, up to so many logs; 0 hands each out by itself.
-    #[serde(deserialize_with = "chainflume_settings::number::<0, 1_000_000, _, _>")]
+    #[serde(deserialize_with = "chainflume_core::settings::number::<0, 1_000_000, _, _>")]
     pub commit_logs: usize,
 }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::names::{aggregate, bad_name, event_type, user_id};
 use crate::Settings;
-use chainflume_api::{Refusal, object};
+use chainflume_api::routes::{Refusal, object};
 use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
 
 /// An event of the application, checked.

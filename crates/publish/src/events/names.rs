@@ -1,5 +1,5 @@
-use chainflume_access::Room;
-use chainflume_api::Refusal;
+use chainflume_api::access::Room;
+use chainflume_api::routes::Refusal;
 
 /// Bytes of a type of events at most: a room `type-<type>` and a line in a log hold it.
 const MAX_TYPE_BYTES: usize = 200;

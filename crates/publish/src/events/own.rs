@@ -138,6 +138,8 @@ async fn stored(tx: &mut Tx, ids: &[Uuid]) -> Result<OwnEvents, StoreError> {
         "#,
     )
     .bind(ids)
+    // Planned each time, as in `Publisher::write`.
+    .persistent(false)
     .fetch_all(&mut **tx)
     .await?;
     let event = |row: OwnEventRow| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use chainflume_api::Refusal;
+use chainflume_api::routes::Refusal;
 
 /// Bytes of one file at most: a schema is written by people.
 const MAX_FILE_BYTES: u64 = 256 << 10;

@@ -55,6 +55,8 @@ impl Publisher {
         let ids: Vec<Uuid> = calls.iter().flatten().map(|event| event.id).collect();
         let stored: Vec<(Uuid, i64)> = sqlx::query_as("select id, seq from domain_events where id = any($1)")
             .bind(&ids)
+            // Planned at each commit: a plan from when the table was small reads all of it, until the server analyzes the table.
+            .persistent(false)
             .fetch_all(&mut *tx)
             .await?;
         let mut numbers = BTreeMap::new();

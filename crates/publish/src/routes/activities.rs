@@ -11,8 +11,8 @@ use crate::activities::{
 use crate::events::user_id;
 use crate::users::may_read_user;
 use crate::{Changed, Publisher, Settings};
-use chainflume_access::{Principal, Scope};
-use chainflume_api::{
+use chainflume_api::access::{Principal, Scope};
+use chainflume_api::routes::{
     ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, ParameterValues, QueryParameter, Refusal, RouteAccess,
     handler, object,
 };

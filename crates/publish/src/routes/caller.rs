@@ -1,8 +1,8 @@
 //! What all routes share: ids that follow from the key of a request, the name of its caller, and a database that does not answer.
 
 use crate::ids;
-use chainflume_access::Principal;
-use chainflume_api::{ApiRequest, Refusal};
+use chainflume_api::access::Principal;
+use chainflume_api::routes::{ApiRequest, Refusal};
 use chainflume_db::StoreError;
 
 /// Ids of what a request makes.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::caller::{NewId as _, source, unavailable};
 use crate::events::Defaults;
 use crate::{ApplicationEvent, PublishError, PublishReceipt, Publisher};
-use chainflume_access::{Principal, Scope};
-use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
+use chainflume_api::access::{Principal, Scope};
+use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler};
 
 /// Ids that name rooms, as a pattern of ECMAScript: printable ASCII without `*`, `,`, `"` and `\`.
 pub(super) const ROOM_ID: &str = r"^[!#-)+\-.-\[\]-~]+$";

@@ -5,8 +5,10 @@ use super::caller::{source, unavailable};
 use crate::events::user_id;
 use crate::users::{MAX_OF_PERSON, may_read_record, may_write_record};
 use crate::{Publisher, UserChanges, UserDevice, UserError};
-use chainflume_access::Scope;
-use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object};
+use chainflume_api::access::Scope;
+use chainflume_api::routes::{
+    ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object,
+};
 use chainflume_core::domain::Address;
 
 /// Bytes of the token of a device at most: a subscription of Web Push is JSON of some hundred.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::fixture::*;
+use chainflume_db::Database;
 
 fn event(id: u64, of: &str) -> Value {
     json!({
@@ -47,6 +48,33 @@ async fn a_request_with_one_bad_event_stores_none() {
         assert_eq!(refusal.code, "too_many_events");
     }
     assert_eq!(messages(&database).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn events_are_looked_up_by_index_in_a_table_that_grows() {
+    let (publisher, database) = publisher_on_one_connection().await;
+    let publish = async |n: u64| {
+        let events: Vec<Value> = (n * 32..(n + 1) * 32).map(|id| event(id, "a")).collect();
+        ask(&publisher, "POST /v1/domain-events", events.into()).await.expect("stored");
+    };
+    // PostgreSQL keeps a plan from the sixth execution on. This one would be made for an almost empty table.
+    for n in 1..=8 {
+        publish(n).await;
+    }
+    let many = "insert into domain_events (seq, id, type, aggregate_type, aggregate_id, payload, source, happened_at) \
+        select n, gen_random_uuid(), 'order.shipped', 'order', 'a', '{}', 'test', now() from generate_series(1000, 20999) n";
+    sqlx::query(many).execute(database.pool()).await.expect("inserts");
+    let before = rows_read_by_scans(&database).await;
+    publish(9).await;
+    let read = rows_read_by_scans(&database).await - before;
+    assert!(read < 20_000, "{read} rows were read to look up 32 events");
+}
+
+/// Rows of `domain_events` that PostgreSQL read without an index, by its statistics.
+async fn rows_read_by_scans(database: &Database) -> i64 {
+    sqlx::query("select pg_stat_force_next_flush()").execute(database.pool()).await.expect("flushes");
+    let sql = "select seq_tup_read from pg_stat_user_tables where relname = 'domain_events'";
+    sqlx::query_scalar(sql).fetch_one(database.pool()).await.expect("reads")
 }
 
 #[tokio::test]

@@ -3,18 +3,34 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{ActivityText, EventSchemas, FactLimits, Publisher, Settings};
-use chainflume_access::{Principal, Scopes, User};
-use chainflume_api::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
+use chainflume_api::access::{Principal, Scopes, User};
+use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use chainflume_outbox::{Outbox, OutboxRow};
 
-/// A publisher of a fresh database.
-pub async fn publisher() -> (Publisher, Database) {
+/// A fresh database.
+pub async fn database() -> Database {
+    database_with(4).await
+}
+
+/// The same, reached by so many connections.
+async fn database_with(max_connections: u32) -> Database {
     let url = chainflume_testkit::postgres::database().await;
-    let settings =
-        chainflume_db::Settings { url, max_connections: 4, acquire_timeout: Duration::from_secs(30) };
+    let settings = chainflume_db::Settings { url, max_connections, acquire_timeout: Duration::from_secs(30) };
     let database = Database::connect(&settings).await.expect("connects");
     database.migrate().await.expect("migrates");
+    database
+}
+
+/// A publisher of a fresh database.
+pub async fn publisher() -> (Publisher, Database) {
+    let database = database().await;
+    (publisher_with(&database, Vec::new()), database)
+}
+
+/// The same with one connection, which has one set of prepared statements.
+pub async fn publisher_on_one_connection() -> (Publisher, Database) {
+    let database = database_with(1).await;
     (publisher_with(&database, Vec::new()), database)
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgPool;
 
-use chainflume_access::{Principal, Scope};
+use chainflume_api::access::{Principal, Scope};
 use chainflume_db::StoreError;
 use chainflume_db::people::person_of;
 use chainflume_db::transaction::begin_look;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::super::RelayError;
 use crate::sink::SinkError;
+use chainflume_core::settings::{Fault, parse_duration, text};
 use chainflume_outbox::{DueDelivery, HeldMessage, OutboxRow, RoundOutcome, SinkPacing, SinkState};
-use chainflume_settings::{Fault, parse_duration, text};
 
 /// When a failed delivery is retried.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,7 +20,10 @@ pub struct Schedule {
     #[serde(rename = "retry_schedule", deserialize_with = "waits")]
     pub waits: Vec<Duration>,
     /// Number of tries before a message that the receiver refuses (4xx) becomes a dead letter.
-    #[serde(rename = "retry_attempts", deserialize_with = "chainflume_settings::number::<1, 100, _, _>")]
+    #[serde(
+        rename = "retry_attempts",
+        deserialize_with = "chainflume_core::settings::number::<1, 100, _, _>"
+    )]
     pub attempts: u32,
 }
 
@@ -45,7 +48,7 @@ impl Default for Schedule {
 
 fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
     let bounds = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
-    chainflume_settings::texts(deserializer, |text| parse_duration(text, &bounds))
+    chainflume_core::settings::texts(deserializer, |text| parse_duration(text, &bounds))
 }
 
 /// The messages that wait behind a failed one.

@@ -6,14 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::super::problem::CODES;
 use super::{ApiRoute, DELIVERY, READ_AT, REPEATABLE, ROUTES, WRITE};
-use chainflume_api::{Api, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess};
+use chainflume_api::routes::{Api, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess};
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const HTML: &str = "text/html";
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const PROBLEM: &str = "application/problem+json";
 
-/// What ids and names in a path are made of, as rooms are ([`chainflume_access::Room`]).
+/// What ids and names in a path are made of, as rooms are ([`chainflume_api::access::Room`]).
 const PLACE: &str = r"^[!#-)+\-.-\[\]-~]+$";
 
 pub(super) const MIN_POSITION: QueryParameter = QueryParameter::new(

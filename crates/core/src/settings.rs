@@ -1,4 +1,4 @@
-//! What a key of the configuration takes. A room derives `Deserialize` for its own settings, names the functions of this crate
+//! What a key of the configuration takes. A room derives `Deserialize` for its own settings, names the functions of this room
 //! in `deserialize_with`, and writes each default once, in `Default`. `config` reads a table of the file into the type.
 //!
 //! ```
@@ -7,7 +7,7 @@
 //! #[serde(default)]
 //! struct Pauses {
 //!     /// From 100 ms to one minute.
-//!     #[serde(deserialize_with = "chainflume_settings::duration::<100, 60_000, _>")]
+//!     #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 60_000, _>")]
 //!     between_polls: Duration,
 //! }
 //!

@@ -1,6 +1,6 @@
 use super::*;
-use crate::testing::database;
-use chainflume_publish::{EventSchemas, FactLimits, Settings};
+use crate::tests::fixture::database;
+use crate::{EventSchemas, FactLimits, Settings};
 
 async fn reaction(event_type: Option<&str>) -> (Reaction, Database) {
     let database = database().await;

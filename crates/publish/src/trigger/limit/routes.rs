@@ -2,11 +2,11 @@ use alloy_primitives::{Address, U256};
 use serde_json::{Map, Value, json};
 
 use super::{AlertLimit, LimitSide, UserAlerts};
-use chainflume_api::{
+use crate::{check_user_id, may_read_record, may_write_record};
+use chainflume_api::routes::{
     Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object,
 };
 use chainflume_db::StoreError;
-use chainflume_publish::{check_user_id, may_read_record, may_write_record};
 
 /// Limits of one person at most: each is compared with each movement of the person's tokens.
 const MAX_ALERTS: usize = 100;

@@ -15,7 +15,7 @@ pub use store::{ScheduleStore, StoredSchedules};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use chainflume_publish::{ApplicationEvent, EventSchemas, derived_id};
+use crate::{ApplicationEvent, EventSchemas, derived_id};
 
 /// A `[[schedule]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::answer::Refusal;
-use crate::json::read;
-use chainflume_access::{Principal, Scope};
+use super::answer::Refusal;
+use super::json::read;
+use crate::access::{Principal, Scope};
 
 /// A request, as a handler sees it.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::testing::database;
+use crate::tests::fixture::database;
 use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, Heartbeat, TurnSource};
 

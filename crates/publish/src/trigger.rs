@@ -5,7 +5,6 @@
 mod limit;
 /// Answers of URLs.
 mod reaction;
-
 /// Events by the clock.
 mod schedule;
 
@@ -19,6 +18,3 @@ pub use schedule::{
     CronFault, CronTimes, DueRun, MissedRuns, RunPlan, ScheduleLoop, ScheduleStore, ScheduledEvent,
     StoredSchedules,
 };
-
-#[cfg(test)]
-mod testing;

@@ -2,8 +2,8 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::principal::Principal;
-use crate::room::is_address;
+use super::principal::Principal;
+use super::room::is_address;
 
 /// Credentials that are invalid from a moment on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn canonical(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyHash, Scopes, Service, User};
+    use crate::access::{KeyHash, Scopes, Service, User};
 
     fn user(issued_at: Option<u64>, token_id: Option<&str>) -> Principal {
         let user = User::from_claims(r#"{"sub":"7","exp":900}"#).expect("claims");

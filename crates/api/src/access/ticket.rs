@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::service_key::NoRandomness;
+use super::service_key::NoRandomness;
 
 /// The credential for one stream: `cft_` and 32 random bytes in base64url. It may be part of an address, since its
 /// first use makes it invalid.

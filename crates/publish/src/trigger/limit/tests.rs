@@ -1,9 +1,9 @@
 use alloy_primitives::{B256, address};
 
 use super::*;
-use crate::testing::database;
-use chainflume_access::{Principal, Scopes, User};
-use chainflume_api::{ApiMethod, ApiRequest, Refusal};
+use crate::tests::fixture::database;
+use chainflume_api::access::{Principal, Scopes, User};
+use chainflume_api::routes::{ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use serde_json::{Value, json};
 
@@ -280,15 +280,15 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
     .execute(chain.database.pool())
     .await
     .expect("inserted");
-    let settings = chainflume_publish::Settings {
-        schemas: chainflume_publish::EventSchemas::default(),
+    let settings = crate::Settings {
+        schemas: crate::EventSchemas::default(),
         activity_types: Vec::new(),
         activity_texts: Vec::new(),
         chains: Vec::new(),
-        limits: chainflume_publish::FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
+        limits: crate::FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
     };
-    let publisher = chainflume_publish::Publisher::new(&chain.database, settings);
-    let wallet = chainflume_publish::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };
+    let publisher = crate::Publisher::new(&chain.database, settings);
+    let wallet = crate::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };
     publisher.put_user("8", &wallet, "test").await.expect("merges");
     assert_eq!(alerts.get("7").await.expect("reads"), std::slice::from_ref(&limit), "they are 7's now");
     assert_eq!(alerts.get("8").await.expect("reads"), [limit], "8 is another id of 7");

@@ -2,8 +2,8 @@ use jiff::Timestamp;
 use sqlx::postgres::PgPool;
 
 use super::{RunPlan, ScheduledEvent};
+use crate::{OwnFact, record};
 use chainflume_db::{Database, StoreError, transaction};
-use chainflume_publish::{OwnFact, record};
 
 /// Keeps how far schedules have run.
 pub trait ScheduleStore: Send + Sync {

@@ -6,13 +6,11 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 
-use chainflume_api::{Refusal, parse};
+use crate::{ApplicationEvent, EventDefaults, PublishError, Publisher, check_aggregate, derived_id};
+use chainflume_api::routes::{Refusal, parse};
 use chainflume_core::domain::causes;
 use chainflume_db::{Database, StoreError, transaction};
 use chainflume_ops::metrics;
-use chainflume_publish::{
-    ApplicationEvent, EventDefaults, PublishError, Publisher, check_aggregate, derived_id,
-};
 
 /// Causes above a message at most about which a URL is called. Chains of reactions that an application means are three or four long;
 /// two that answer each other would go on for ever.

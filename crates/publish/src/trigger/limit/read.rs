@@ -6,10 +6,10 @@ use uuid::Uuid;
 use super::alerts::alert_row;
 use super::judge::steps;
 use super::{BalanceSum, LimitCrossing, LimitRule, LimitTurn, Movement, Threshold, judge};
+use crate::derived_id;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, int8, unsigned};
 use chainflume_db::transaction::Tx;
-use chainflume_publish::derived_id;
 
 /// Messages of one page.
 const PAGE: i64 = 1_000;

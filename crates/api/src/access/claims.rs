@@ -1,8 +1,8 @@
 use serde::{Deserialize, Deserializer};
 
-use crate::principal::User;
-use crate::room::RoomPattern;
-use crate::service_key::Scopes;
+use super::principal::User;
+use super::room::RoomPattern;
+use super::service_key::Scopes;
 
 /// Maximum number of room patterns in one token: the maximum number of rooms per connection.
 const MAX_PATTERNS: usize = 128;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::answer::{ApiAnswer, Refusal};
-use crate::request::ApiRequest;
+use super::answer::{ApiAnswer, Refusal};
+use super::request::ApiRequest;
 
 /// What one crate offers.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
-use crate::room::{Room, RoomKind, RoomPattern};
-use crate::service_key::{KeyHash, Scope, Scopes};
+use super::room::{Room, RoomKind, RoomPattern};
+use super::service_key::{KeyHash, Scope, Scopes};
 
 /// The caller.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::answer::Refusal;
+use super::answer::Refusal;
 
 /// Arrays and objects within one another at most: far more than a fact needs, far less than a stack holds.
 pub const MAX_DEPTH: usize = 32;

@@ -3,10 +3,10 @@ use uuid::Uuid;
 
 use super::read::LimitLook;
 use super::{BalanceStep, LimitCrossing, LimitRule, LimitTurn};
+use crate::{ApplicationEvent, OwnFact, record};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
-use chainflume_publish::{ApplicationEvent, OwnFact, record};
 
 /// Stores what a look found, with its messages. Returns whether it was the first to do so.
 pub(super) async fn write(

@@ -2,7 +2,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use crate::token::{Algorithm, VerifyingKey};
+use super::token::{Algorithm, VerifyingKey};
 
 /// Maximum number of keys that are read from a set. An issuer has two or three, and a token without `kid` may need a
 /// check against each.
@@ -82,7 +82,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::token::{TokenError, Verifier};
+    use crate::access::token::{TokenError, Verifier};
 
     fn pair(seed: u8) -> Ed25519KeyPair {
         Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key")

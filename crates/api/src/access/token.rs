@@ -5,9 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::{hmac, signature};
 use serde::Deserialize;
 
-use crate::claims::Claims;
-use crate::pem::{self, PublicKey};
-use crate::principal::User;
+use super::claims::Claims;
+use super::pem::{self, PublicKey};
+use super::principal::User;
 
 /// Maximum size of a token in bytes: it must fit into one header of a request.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
@@ -235,13 +235,13 @@ pub struct Verifier {
 struct Header {
     alg: String,
     /// Selects only among the configured keys.
-    #[serde(default, deserialize_with = "crate::claims::some")]
+    #[serde(default, deserialize_with = "crate::access::claims::some")]
     kid: Option<String>,
     /// The purpose of the token.
-    #[serde(default, deserialize_with = "crate::claims::some")]
+    #[serde(default, deserialize_with = "crate::access::claims::some")]
     typ: Option<String>,
     /// Every listed extension must be understood, and this server understands none. A null counts as present too.
-    #[serde(default, deserialize_with = "crate::claims::some")]
+    #[serde(default, deserialize_with = "crate::access::claims::some")]
     crit: Option<serde_json::Value>,
 }
 
