@@ -227,7 +227,7 @@ pub const ROOMS: &[Room] = &[
 /// Outside crates with a home.
 pub const HOMES: &[Home] = &[
     home("croner", &["publish"], &["trigger"], "one room knows the times of cron expressions"),
-    home("jiff", &["publish"], &["trigger"], "zones are where cron expressions are"),
+    home("jiff", &["publish"], &[], "zones are where cron expressions and people are"),
     home("jsonschema", &["publish"], &[], "one package checks payloads of strangers"),
     home("ring", &["api"], &["access"], "one package checks signatures of tokens"),
     home(

@@ -12,7 +12,7 @@ mod request;
 mod route;
 
 pub use answer::{ApiAnswer, Refusal};
-pub use json::{MAX_DEPTH, object, parse};
+pub use json::{MAX_DEPTH, object, parse, read as read_json};
 pub use request::ApiRequest;
 pub use route::{
     Api, ApiHandler, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess, handler,

@@ -1,11 +1,15 @@
 //! Hints against the answers of our own node: the events that the chain's loop stored. A hint is confirmed by a stored event of its
-//! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one.
+//! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one. One whose event a reorg took
+//! away is open again.
 
 mod follow;
 mod message;
+mod reopen;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
@@ -52,6 +56,8 @@ pub struct HintRound {
 #[derive(Clone)]
 pub struct Comparison {
     pool: PgPool,
+    /// The newest reorg that was looked at, by chain.
+    reorgs: Arc<Mutex<BTreeMap<u64, i64>>>,
 }
 
 impl fmt::Debug for Comparison {
@@ -135,7 +141,11 @@ const EXPIRE: &str = concat!(
 impl Comparison {
     /// Of the hints in this database.
     pub fn of(database: &Database) -> Self {
-        Self { pool: database.pool().clone() }
+        Self { pool: database.pool().clone(), reorgs: Arc::default() }
+    }
+
+    fn reorgs(&self) -> MutexGuard<'_, BTreeMap<u64, i64>> {
+        self.reorgs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compares what is open of a chain. Several instances may do so at once: each hint ends once, with its message.
@@ -146,6 +156,7 @@ impl Comparison {
         let (chain_id, window) = (int8("chain id", chain.chain_id)?, int8("blocks", chain.window)?);
         let mut compared = HintRound { is_ahead: self.begin(chain).await?, ..HintRound::default() };
         self.follow(chain, MAX_FOLLOWED).await?;
+        self.reopen(chain).await?;
         let Some(tip) = self.tip(chain).await? else { return Ok(compared) };
         let (mut after, mut open) = (0, 0);
         loop {

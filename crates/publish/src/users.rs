@@ -14,6 +14,7 @@ use chainflume_db::StoreError;
 use chainflume_db::people::person_of;
 use chainflume_db::transaction::{PEOPLE, Tx, begin_bounded, lock, lock_shared};
 use chainflume_outbox::Position;
+use links::LinkedPerson;
 pub use rights::{may_read_record, may_read_user, may_write_record};
 
 /// A device of a person.
@@ -160,17 +161,23 @@ impl Publisher {
     }
 
     /// Erases a person, by any id of the application for the person: contacts, devices, links and other ids. Facts of the chain and
-    /// published events stay. Whether there was one.
+    /// published events stay. Publishes that the ids have left, and returns the position of that message; `None` where there was no
+    /// such person.
     ///
     /// # Errors
     /// A database error.
-    pub async fn erase_user(&self, id: &str) -> Result<bool, StoreError> {
+    pub async fn erase_user(&self, id: &str, source: &str) -> Result<Option<Position>, StoreError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
         lock(&mut tx, PEOPLE).await?;
-        let Some(own) = person_of(&mut tx, id).await? else { return Ok(false) };
-        sqlx::query("delete from application_users where id = $1").bind(own).execute(&mut *tx).await?;
+        let Some(own) = person_of(&mut tx, id).await? else { return Ok(None) };
+        let person = LinkedPerson::of(&mut tx, own).await?;
+        sqlx::query("delete from application_users where id = $1")
+            .bind(&person.own)
+            .execute(&mut *tx)
+            .await?;
+        let position = links::publish(&mut tx, &person, source).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(position)
     }
 }
 

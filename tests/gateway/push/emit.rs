@@ -77,6 +77,7 @@ async fn events_are_emitted_by_websocket_by_who_may_publish() {
     let reserved = json!({ "type": "erc20.transfer", "aggregateType": "order", "aggregateId": "9" });
     for (op, code) in [
         (json!({ "id": 1, "op": "emit" }), "malformed"),
+        (json!({ "id": 1, "op": "subscribe", "rooms": ["order-9"], "sinse": "e.1" }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": event(5, "9"), "events": [] }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": reserved }), "reserved_type"),
         (json!({ "id": 1, "op": "emit", "events": [] }), "too_many_events"),

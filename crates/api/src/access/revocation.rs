@@ -1,5 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
+use uuid::Uuid;
+
 use super::principal::Principal;
 use super::room::is_address;
 
@@ -83,15 +85,14 @@ impl Revocations {
     }
 }
 
-/// An id as it is compared: a wallet, and the id of its record, are the same in capital letters.
+/// An id as it is compared: a wallet, and the id of its record, are the same however they are written. A token reads what is of the
+/// person by every way to write a UUID that the `uuid` crate reads, so a revocation holds for every one.
 fn canonical(id: &str) -> String {
     let small = id.to_ascii_lowercase();
-    let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_wallet = id.starts_with("0x") && is_address(&small);
-    let is_uuid = id.len() == 36
-        && id.split('-').map(str::len).eq([8, 4, 4, 4, 12])
-        && id.split('-').all(is_hexadecimal);
-    if is_wallet || is_uuid { small } else { id.to_owned() }
+    if id.starts_with("0x") && is_address(&small) {
+        return small;
+    }
+    Uuid::try_parse(id).map_or_else(|_| id.to_owned(), |record| record.to_string())
 }
 
 #[cfg(test)]
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wallet_and_its_record_are_revoked_in_capital_letters_too() {
+    fn a_wallet_and_its_record_are_revoked_however_they_are_written() {
         let mut all = Revocations::default();
         let (wallet, record) = (format!("0x{}", "ab".repeat(20)), "00000000-0000-4000-8000-0000000000ab");
         for name in [&*wallet, record, "ab"] {
@@ -133,6 +134,8 @@ mod tests {
         assert!(
             covers(&wallet) && covers(&format!("0x{}", "aB".repeat(20))) && covers(&record.to_uppercase())
         );
+        let simple = record.replace('-', "");
+        assert!(covers(&simple) && covers(&format!("{{{record}}}")) && covers(&format!("urn:uuid:{record}")));
         // An id of the application is compared whole.
         assert!(covers("ab") && !covers("AB") && !covers(&format!("0x{}", "ab".repeat(19))));
     }

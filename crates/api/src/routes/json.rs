@@ -1,3 +1,5 @@
+mod number;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
@@ -11,12 +13,36 @@ pub const MAX_DEPTH: usize = 32;
 /// Reads JSON of a stranger.
 ///
 /// # Errors
-/// `bad_body` of what is no JSON, is nested deeper than [`MAX_DEPTH`], names a key twice, has NUL in a text, or has an integer
-/// beyond 64 bits: a database or a reader would make something else of it.
+/// `bad_body` of what is no JSON, is nested deeper than [`MAX_DEPTH`], names a key twice, has NUL in a text, or has a number that 64
+/// bits do not hold exactly: a database or a reader would make something else of it.
 pub fn parse(body: &[u8]) -> Result<Value, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = Strict(MAX_DEPTH).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    read.map_err(|error| Refusal::bad_body(format!("the body is not JSON that can be kept: {error}")))
+    let refused =
+        |why: &dyn fmt::Display| Refusal::bad_body(format!("the body is not JSON that can be kept: {why}"));
+    let value = read.map_err(|error| refused(&error))?;
+    match number::first_changed(body) {
+        None => Ok(value),
+        Some(number) => {
+            Err(refused(&format_args!("{number:?} has more digits than 64 bits hold; write it as a string")))
+        }
+    }
+}
+
+/// Reads a body whose media type is `media`, as [`parse`] does.
+///
+/// # Errors
+/// `bad_body`; `unsupported_media_type` where a media type is given that is not JSON.
+pub fn read(media: Option<&str>, body: &[u8]) -> Result<Value, Refusal> {
+    let media = media.map(|text| text.split(';').next().unwrap_or(text).trim().to_ascii_lowercase());
+    let is_json = |media: &String| {
+        media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+    };
+    if media.as_ref().is_some_and(|media| !is_json(media)) {
+        let detail = "send JSON with the header Content-Type: application/json";
+        return Err(Refusal::new(415, "unsupported_media_type", detail));
+    }
+    parse(body)
 }
 
 /// The fields of an object, none of them unknown.
@@ -81,7 +107,8 @@ impl<'de> Visitor<'de> for Strict {
         if value.fract() == 0.0 && value.abs() >= 9_007_199_254_740_992.0 {
             return Err(E::custom("a number beyond 64 bits; write it as a string"));
         }
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
+        // A database keeps no negative zero.
+        Number::from_f64(value + 0.0).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -131,6 +158,7 @@ mod tests {
         let text = r#"{"a":[1,-2,18446744073709551615,0.5,true,null,"\u00e4"],"b":{}}"#;
         assert_eq!(parse(text.as_bytes()).expect("JSON").to_string(), text.replace("\\u00e4", "\u{e4}"));
         assert_eq!(parse(b" 7 "), Ok(json!(7)));
+        assert_eq!(parse(b"[-0,-0.0,1e2]").expect("JSON").to_string(), "[0.0,0.0,100.0]");
     }
 
     #[test]
@@ -147,8 +175,15 @@ mod tests {
             r#""\u0000""#,
             r#"{"\u0000":1}"#,
         ];
-        let texts =
-            texts.into_iter().chain(["18446744073709551616", "1e300", "NaN", "\u{feff}{}", &deeper, &abyss]);
+        let texts = texts.into_iter().chain([
+            "18446744073709551616",
+            "1e300",
+            "NaN",
+            "\u{feff}{}",
+            "[123456789012345.6789]",
+            &deeper,
+            &abyss,
+        ]);
         for text in texts {
             let refusal = parse(text.as_bytes()).expect_err(&text[..text.len().min(40)]);
             assert_eq!((refusal.status, refusal.code), (400, "bad_body"));

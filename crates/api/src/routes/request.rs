@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::answer::Refusal;
-use super::json::parse;
+use super::json::read;
 use crate::access::{Principal, Scope};
 
 /// A request, as a handler sees it.
@@ -63,16 +63,7 @@ impl ApiRequest {
     /// # Errors
     /// `bad_body`; `unsupported_media_type` where a content type is sent that is not JSON.
     pub fn json(&self) -> Result<Value, Refusal> {
-        let media = self.header("content-type").map(|text| text.split(';').next().unwrap_or(text).trim());
-        let is_json = |media: &str| {
-            let media = media.to_ascii_lowercase();
-            media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
-        };
-        if media.is_some_and(|media| !is_json(media)) {
-            let detail = "send JSON with the header Content-Type: application/json";
-            return Err(Refusal::new(415, "unsupported_media_type", detail));
-        }
-        parse(&self.body)
+        read(self.header("content-type"), &self.body)
     }
 }
 

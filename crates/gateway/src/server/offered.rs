@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +19,18 @@ use chainflume_api::routes::{Api, ApiAnswer, ApiMethod, ApiRequest, OfferedRoute
 
 /// A read waits for this position; every route that reads takes it.
 const MIN_POSITION: &str = "min_position";
+
+/// The places of a path. One of a stranger that is no text is empty, which names nothing.
+fn placed(
+    places: Result<RawPathParams, RawPathParamsRejection>,
+    access: RouteAccess,
+) -> Result<BTreeMap<String, String>, HttpProblem> {
+    match places {
+        Ok(places) => Ok(places.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()),
+        Err(_) if access == RouteAccess::Open => Ok(BTreeMap::new()),
+        Err(_) => Err(HttpProblem::new(400, "malformed", "the path is not UTF-8")),
+    }
+}
 
 /// The routes of all crates.
 pub(super) fn routes(offered: &[Api]) -> Router<Shared> {
@@ -39,11 +52,15 @@ fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shar
         ApiMethod::Any => None,
     };
     let route = Arc::new(route.clone());
-    let act = move |State(shared): State<Shared>, places: RawPathParams, request: Request| {
+    let act = move |State(shared): State<Shared>,
+                    places: Result<RawPathParams, RawPathParamsRejection>,
+                    request: Request| {
         let route = route.clone();
         async move {
-            let places = places.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let answered = answer(&shared, (&route, is_repeatable), (places, request)).await;
+            let answered = match placed(places, route.access) {
+                Ok(places) => answer(&shared, (&route, is_repeatable), (places, request)).await,
+                Err(problem) => Err(problem),
+            };
             let mut response = answered.unwrap_or_else(HttpProblem::into_response);
             if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));

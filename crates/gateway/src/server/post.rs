@@ -3,14 +3,16 @@ use std::io::Read as _;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Shared;
 use super::messages::POSITION;
 use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use crate::grants::{Begun, Repeatable};
+use chainflume_api::routes::{object, read_json};
 use chainflume_outbox::Position;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -70,7 +72,7 @@ pub(super) async fn written(
 
 fn inflated(sent: &[u8], limit: usize) -> Result<Vec<u8>, HttpProblem> {
     let (mut bytes, most) = (Vec::new(), limit as u64 + 1);
-    let read = GzDecoder::new(sent).take(most).read_to_end(&mut bytes);
+    let read = MultiGzDecoder::new(sent).take(most).read_to_end(&mut bytes);
     read.map_err(|_| HttpProblem::new(400, "bad_body", "the body is not what gzip writes"))?;
     if bytes.len() > limit { Err(too_large(limit)) } else { Ok(bytes) }
 }
@@ -80,9 +82,16 @@ fn too_large(limit: usize) -> HttpProblem {
     HttpProblem::new(413, "body_too_large", detail)
 }
 
-/// Reads a body as JSON of this shape, which `what` describes.
-pub(super) fn json<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, HttpProblem> {
-    serde_json::from_slice(body).map_err(|_| HttpProblem::new(400, "bad_body", format!("send {what}")))
+/// Reads a body as JSON with some of these fields and no other, in a shape which `what` describes.
+pub(super) fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &[u8],
+    (known, what): (&[&str], &str),
+) -> Result<T, HttpProblem> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+    let fields = object(read_json(media, body)?, known, "")?;
+    let bad = |_| HttpProblem::new(400, "bad_body", format!("send {what}"));
+    serde_json::from_value(Value::Object(fields)).map_err(bad)
 }
 
 /// A write, as it is asked for.

@@ -1,5 +1,5 @@
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
@@ -7,16 +7,17 @@ use serde_json::json;
 
 use super::post::{PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
+use super::query::Query;
 use super::{Auth, Shared, now};
 use chainflume_api::access::{Revocation, Scope};
 
 /// Bytes of a user's id or a token's: what a token may hold too.
 const MAX_BYTES: usize = 250;
+const FIELDS: &[&str] = &["sub", "jti"];
 const WHAT: &str = "{\"sub\": \"7\"} for all tokens of a user up to now, or {\"jti\": \"…\"} for one token; \
                     1 to 250 bytes without control characters";
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RevocationRequest {
     sub: Option<String>,
     jti: Option<String>,
@@ -25,6 +26,7 @@ struct RevocationRequest {
 /// `POST /v1/revocations`
 pub(super) async fn revoke(
     State(shared): State<Shared>,
+    RawQuery(text): RawQuery,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, HttpProblem> {
@@ -32,8 +34,9 @@ pub(super) async fn revoke(
     if !principal.has(Scope::Admin) {
         return Err(HttpProblem::forbidden());
     }
+    Query::parse(text.as_deref(), &[])?;
     let bytes = written(&shared, &headers, request).await?;
-    let asked: RevocationRequest = json(&bytes, WHAT)?;
+    let asked: RevocationRequest = json(&headers, &bytes, (FIELDS, WHAT))?;
     let what = match (asked.sub, asked.jti) {
         (Some(sub), None) => Revocation::Subject(sub),
         (None, Some(jti)) => Revocation::Token(jti),

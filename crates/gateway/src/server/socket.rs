@@ -17,7 +17,7 @@ use super::caller::{Ending, unless_ended};
 use super::forwarded::Client;
 use super::frames::FrameQuota;
 use super::problem::HttpProblem;
-use super::query;
+use super::query::{self, Query};
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
@@ -35,6 +35,9 @@ const FRAME_BYTES: usize = 64 << 10;
 /// Bytes of a frame that are read all the same, so that a client with a little more hears why the connection is closed. One with
 /// more is cut off.
 const READ_BYTES: usize = 4 * FRAME_BYTES;
+/// What clients send.
+const FRAMES: &str = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],\"since\":\"…\"}; \
+                      other ops are unsubscribe, ping, refresh and emit";
 /// How long a client may take to read how its connection ends, where it is slow, or does not come again by itself.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
@@ -114,6 +117,7 @@ pub(super) async fn upgrade(
         HttpProblem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
     })?;
     let principal = shared.settings.auth.of_headers(headers, now())?;
+    Query::parse(request.uri().query(), &[])?;
     let place = shared.enter(client, &principal)?;
     let upgrade = handshake.accept(headers, PROTOCOL);
     let upgraded = hyper::upgrade::on(&mut request);
@@ -156,9 +160,9 @@ struct Connection {
     _held: (Seat, Open),
 }
 
-/// What a client asks for.
+/// What a client asks for. A misspelt `since` would begin now, and skip what the client missed.
 #[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 enum Op {
     Subscribe {
         rooms: Vec<String>,
@@ -268,19 +272,18 @@ impl Connection {
     }
 
     async fn answer(&mut self, text: &str) -> Value {
-        let frame: Value = chainflume_api::routes::parse(text.as_bytes()).unwrap_or_default();
+        let (mut frame, wrong) = match chainflume_api::routes::parse(text.as_bytes()) {
+            Ok(frame) => (frame, FRAMES.to_owned()),
+            Err(refusal) => (Value::Null, refusal.detail),
+        };
         // Numbers and short texts come back as they are.
-        let id =
-            Some(&frame["id"]).filter(|id| id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64));
-        let id = id.cloned().unwrap_or_default();
+        let id = frame.as_object_mut().and_then(|fields| fields.remove("id"));
+        let id = id.filter(|id| id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64));
+        let id = id.unwrap_or_default();
         let answered = match (self.quota.take().await, serde_json::from_value::<Op>(frame)) {
             (Err(problem), _) => Err(problem),
             (Ok(()), Ok(op)) => self.act(op).await,
-            (Ok(()), Err(_)) => {
-                let detail = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],\"since\":\"…\"}; \
-                              other ops are unsubscribe, ping, refresh and emit";
-                Err(HttpProblem::new(400, "malformed", detail))
-            }
+            (Ok(()), Err(_)) => Err(HttpProblem::new(400, "malformed", wrong)),
         };
         match answered {
             Ok(mut answer) => {

@@ -1,5 +1,5 @@
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -7,13 +7,16 @@ use serde_json::json;
 
 use super::post::{PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
-use super::{Auth, Shared, now, query};
+use super::query::{self, Query};
+use super::{Auth, Shared, now};
 use crate::grants::{Issue, TICKET_SECONDS};
 use chainflume_api::access::{Principal, Room, Ticket, User};
 use chainflume_outbox::Position;
 
+const FIELDS: &[&str] = &["rooms", "since"];
+const WHAT: &str = "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out";
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct TicketBody {
     rooms: Vec<String>,
     since: Option<String>,
@@ -47,13 +50,14 @@ pub(super) struct Redeemed {
 /// `POST /v1/tickets`
 pub(super) async fn issue(
     State(shared): State<Shared>,
+    RawQuery(text): RawQuery,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, HttpProblem> {
     let principal = shared.settings.auth.of_headers(&headers, now())?;
+    Query::parse(text.as_deref(), &[])?;
     let bytes = written(&shared, &headers, request).await?;
-    let asked: TicketBody =
-        json(&bytes, "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out")?;
+    let asked: TicketBody = json(&headers, &bytes, (FIELDS, WHAT))?;
     let names = asked.rooms.iter().map(String::as_str);
     let rooms = query::rooms(names, &principal, &shared.settings.listener.public_rooms)?;
     asked.since.as_deref().map(query::position).transpose()?;

@@ -52,6 +52,10 @@ fn hint(subject: Uuid) -> Option<i64> {
     (mark == MARK).then(|| i64::try_from(hint).ok()).flatten()
 }
 
+/// What a transaction confirmed that a reorg took out of its block, or moved to another.
+const REOPEN: &str =
+    "update inbound_hints set state = 'open', compared_at = now() where id = any($1) and state = 'confirmed'";
+
 impl Comparison {
     /// Begins to follow the transactions of new hints that no stored event can confirm. What finds no place stays as it is, and is
     /// `uncovered` in the end.
@@ -81,6 +85,15 @@ impl Comparison {
     }
 }
 
+fn of_moved(changes: &[TransactionChange]) -> Vec<i64> {
+    let is_moved = |change: &&TransactionChange| match change.to {
+        WatchState::Waiting => true,
+        WatchState::Mined => matches!(change.from, WatchState::Succeeded | WatchState::Reverted),
+        _ => false,
+    };
+    changes.iter().filter(is_moved).filter_map(|change| hint(change.subject)).collect()
+}
+
 impl Subject for Comparison {
     fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a> {
         Box::pin(async move {
@@ -88,6 +101,10 @@ impl Subject for Comparison {
                 let these = changes.iter().filter(|change| change.to == state);
                 these.filter_map(|change| hint(change.subject)).collect()
             };
+            let moved = of_moved(&changes);
+            if !moved.is_empty() {
+                sqlx::query(REOPEN).bind(&moved).execute(&mut **tx).await?;
+            }
             // A transaction that reverted was mined, but it has no log.
             let (succeeded, reverted) = (of(WatchState::Succeeded), of(WatchState::Reverted));
             if succeeded.is_empty() && reverted.is_empty() {

@@ -58,6 +58,23 @@ impl Stored {
         .await;
     }
 
+    /// The event in this block is undone by a reorg.
+    async fn orphaned(&self, block: u64) {
+        self.sql(
+            "insert into reorgs (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events) \
+             values (1, 0, decode(repeat('00', 32), 'hex'), 0, decode(repeat('00', 32), 'hex'), 1, 1)",
+        )
+        .await;
+        self.sql(&format!(
+            "with undone as (delete from events where block_number = {block} returning *) \
+             insert into orphaned_events (reorg_id, chain_id, block_number, tx_index, log_index, block_time, kind_id, projection, \
+                 block_hash, tx_hash, address) \
+             select (select max(id) from reorgs), chain_id, block_number, tx_index, log_index, block_time, kind_id, projection, \
+                 block_hash, tx_hash, address from undone"
+        ))
+        .await;
+    }
+
     async fn tip(&self, block: u64) {
         self.sql(&format!("update source_groups set block_number = {block}")).await;
     }
@@ -71,6 +88,15 @@ impl Stored {
             sources: vec!["usdc".to_owned()],
         };
         Comparison::of(&self.database).round(&chain).await.expect("the database is there")
+    }
+
+    /// What the transaction of a hint did.
+    async fn followed(&self, subject: Uuid, (from, to): (WatchState, WatchState)) {
+        let change =
+            TransactionChange { subject, chain_id: 1, transaction: transaction(100), from, to, block: None };
+        let mut tx = transaction::begin(self.database.pool(), true).await.expect("a transaction");
+        Comparison::of(&self.database).changed(&mut tx, vec![change]).await.expect("stored");
+        tx.commit().await.expect("a commit");
     }
 
     async fn states(&self) -> Vec<String> {
@@ -137,6 +163,33 @@ async fn a_reorg_may_move_what_a_hint_is_about() {
 }
 
 #[tokio::test]
+async fn a_hint_whose_event_a_reorg_took_away_is_open_again() {
+    let stored = Stored::new().await;
+    for (id, block) in [("a", 100), ("b", 101), ("c", 102)] {
+        stored.deliver(id, block).await;
+        stored.event(block, block).await;
+    }
+    stored.tip(102).await;
+    assert_eq!(stored.round(104).await, HintRound { confirmed: 3, ..HintRound::default() });
+    for block in [100, 101, 102] {
+        stored.orphaned(block).await;
+    }
+    // One comes back in its block, one in another, and one does not.
+    stored.event(100, 100).await;
+    stored.event(101, 105).await;
+    stored.tip(105).await;
+    assert_eq!(stored.round(107).await, HintRound::default());
+    assert_eq!(stored.states().await, ["confirmed", "confirmed", "open"]);
+    stored.tip(112).await;
+    assert_eq!(stored.round(114).await, HintRound { unconfirmed: 1, ..HintRound::default() });
+    assert_eq!(stored.round(114).await, HintRound::default());
+    assert_eq!(stored.states().await, ["confirmed", "confirmed", "unconfirmed"]);
+    let messages = stored.messages().await;
+    let [message] = messages.as_slice() else { panic!("{messages:?}") };
+    assert_eq!(message["payload"]["transactionHash"], transaction(102).to_string());
+}
+
+#[tokio::test]
 async fn a_hint_that_no_event_can_confirm_is_followed() {
     let stored = Stored::new().await;
     stored.deliver("a", 100).await;
@@ -149,17 +202,18 @@ async fn a_hint_that_no_event_can_confirm_is_followed() {
         .expect("rows");
     let [first, _] = subjects.as_slice() else { panic!("{subjects:?}") };
     assert!(is_hint(*first) && !is_hint(Uuid::from_u128(7)));
-    let change = TransactionChange {
-        subject: *first,
-        chain_id: 1,
-        transaction: transaction(100),
-        from: WatchState::Waiting,
-        to: WatchState::Succeeded,
-        block: None,
-    };
-    let mut tx = transaction::begin(stored.database.pool(), true).await.expect("a transaction");
-    Comparison::of(&stored.database).changed(&mut tx, vec![change]).await.expect("stored");
-    tx.commit().await.expect("a commit");
+    // A reorg takes it out of its block, and in again.
+    for (from, to, state) in [
+        (WatchState::Waiting, WatchState::Succeeded, "confirmed"),
+        (WatchState::Succeeded, WatchState::Waiting, "open"),
+        (WatchState::Waiting, WatchState::Mined, "open"),
+        (WatchState::Mined, WatchState::Succeeded, "confirmed"),
+        (WatchState::Succeeded, WatchState::Mined, "open"),
+        (WatchState::Mined, WatchState::Succeeded, "confirmed"),
+    ] {
+        stored.followed(*first, (from, to)).await;
+        assert_eq!(stored.states().await, [state, "open"], "{from:?} {to:?}");
+    }
     stored.tip(111).await;
     assert_eq!(stored.round(111).await, HintRound { unconfirmed: 1, ..HintRound::default() });
     assert_eq!(stored.states().await, ["confirmed", "unconfirmed"]);

@@ -18,7 +18,8 @@ pub(super) fn verify<'a>(
     // Before the body: a bomb that is old is not even opened. Seconds of these centuries have ten digits, and the time fixes where
     // the nonce ends and where the body begins, although nothing is between the three in what is signed.
     fresh(time, request.now)?;
-    let body = match optional(request.headers, "content-encoding")? {
+    let coding = optional(request.headers, "content-encoding")?.map(str::to_ascii_lowercase);
+    let body = match coding.as_deref() {
         None | Some("" | "identity") => Cow::Borrowed(request.body),
         Some("gzip" | "x-gzip") => Cow::Owned(gzip::inflate(request.body, request.max_body)?),
         Some(_) => return Err(SignatureRefusal::Encoding),

@@ -260,6 +260,7 @@ fn a_compressed_body_is_opened_within_its_bound() {
     assert_eq!(largest.check(), Err(SignatureRefusal::Mismatch), "it is opened, and not signed");
     let plain = Vector { body: vector.plain.clone(), ..vector.clone() };
     assert_eq!(plain.check(), Err(SignatureRefusal::Encoding));
+    assert!(vector.with_header("content-encoding", b"GZIP").check().is_ok(), "names of codings ignore case");
     let other = vector.with_header("content-encoding", b"br");
     assert_eq!(other.check(), Err(SignatureRefusal::Encoding));
     let large = Vector { body: vec![b' '; MAX_BODY + 1], ..vector };

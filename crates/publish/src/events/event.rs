@@ -88,7 +88,7 @@ impl ApplicationEvent {
             payload,
             user_id: user,
             correlation_id: optional(&mut metadata, "correlationId", "/metadata")?,
-            causation_id: optional(&mut metadata, "causationId", "/metadata")?,
+            causation_id: optional(&mut metadata, "causationId", "/metadata")?.map(message_id),
             source: optional(&mut metadata, "source", "/metadata")?.unwrap_or(defaults.source),
             timestamp: timestamp(optional(&mut fields, "timestamp", "")?, defaults.now)?,
         })
@@ -160,11 +160,16 @@ fn optional(fields: &mut Map<String, Value>, name: &str, place: &str) -> Result<
     }
 }
 
+/// The id of a message as messages have it: a UUID is the same in capital letters, and what caused what is found by the text.
+fn message_id(text: String) -> String {
+    Uuid::try_parse(&text).map_or(text, |id| id.to_string())
+}
+
 fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> {
     let at = match given {
         None => now,
         Some(text) => humantime::parse_rfc3339(&text).map_err(|_| {
-            let detail = "a timestamp is RFC 3339 in UTC, like 2026-01-31T12:00:00Z";
+            let detail = "a timestamp is RFC 3339 in UTC from 1970 on, like 2026-01-31T12:00:00Z";
             Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
         })?,
     };
@@ -205,6 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn the_id_of_a_cause_is_written_as_messages_write_it() {
+        let cause = |sent: &str| {
+            let mut event = event();
+            event["metadata"] = json!({ "causationId": sent, "correlationId": sent });
+            let read = read(event).expect("an event");
+            (read.causation_id.expect("a cause"), read.correlation_id.expect("a group"))
+        };
+        let id = "5d0b9c4e-7c1a-4d52-9d62-3f1f7a1e2b3c";
+        assert_eq!(cause(&id.to_uppercase()), (id.to_owned(), id.to_uppercase()));
+        assert_eq!(cause("Order-9"), ("Order-9".to_owned(), "Order-9".to_owned()));
+    }
+
+    #[test]
     fn each_fault_of_an_event_has_a_code_and_a_place() {
         let cases = [
             ("/id", json!("7"), "bad_event_id"),
@@ -217,6 +235,7 @@ mod tests {
             ("/payload", json!([1]), "bad_body"),
             ("/payload", json!({ "text": "x".repeat(64) }), "payload_too_large"),
             ("/timestamp", json!("yesterday"), "bad_timestamp"),
+            ("/timestamp", json!("1969-12-31T23:59:59Z"), "bad_timestamp"),
             ("/metadata/userId", json!("a b"), "bad_user_id"),
             ("/metadata/causationId", json!("a\nb"), "bad_body"),
             ("/metadata/chainId", json!(1), "bad_body"),

@@ -240,7 +240,7 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         return Err(Refusal::forbidden());
     }
     let status = request.query("status").map(|word| ActivityStatus::from_word(word).ok_or_else(bad_status));
-    let before = request.query("before").map(Uuid::try_parse).transpose();
+    let before = before(&publisher, &request).await?;
     let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     // A person with several ids has activities under each.
@@ -254,7 +254,7 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         user_ids: &ids,
         activity_type: request.query("type"),
         status: status.transpose()?,
-        before: before.map_err(|_| Refusal::bad_query("before is an eventId"))?,
+        before,
         limit: limit.ok_or_else(|| Refusal::bad_query(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
     };
     let found = publisher.activities(&filter).await.map_err(unavailable)?;
@@ -262,6 +262,15 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
     let next = found.last().filter(|_| is_full).map(|last| last.now.id.to_string());
     let found: Vec<Value> = found.iter().map(crate::Activity::to_json).collect();
     Ok(ApiAnswer::new(200, &json!({ "activities": found, "next": next })))
+}
+
+/// The activity with which the page before ended. An id of none would look like the end of the list.
+async fn before(publisher: &Publisher, request: &ApiRequest) -> Result<Option<Uuid>, Refusal> {
+    let Some(text) = request.query("before") else { return Ok(None) };
+    let none = || Refusal::bad_query("before is the eventId of an activity");
+    let id = Uuid::try_parse(text).map_err(|_| none())?;
+    let known = publisher.activity(id).await.map_err(unavailable)?;
+    known.map(|_| Some(id)).ok_or_else(none)
 }
 
 fn read_change(fields: &mut Map<String, Value>, settings: &Settings) -> Result<ActivityChange, Refusal> {

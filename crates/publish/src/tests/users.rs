@@ -246,12 +246,15 @@ async fn a_person_with_too_many_wallets_is_not_made() {
 
 #[tokio::test]
 async fn an_erased_person_is_gone_with_contacts_and_links() {
-    let (publisher, _database) = publisher().await;
+    let (publisher, database) = publisher().await;
     ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE], "phone": "+4915112345678" }))
         .await
         .expect("written");
+    let record = record_of(&database, ONE).await;
     let (status, _) = ask(&publisher, "DELETE /v1/users/7", Value::Null).await.expect("erased");
     assert_eq!(status, 200);
+    let left = json!({ "ids": [], "joined": [], "left": ["7", ONE, record] });
+    assert_eq!(about_ids(&database).await.last(), Some(&left));
     for line in ["GET /v1/users/7", "DELETE /v1/users/7"] {
         assert_eq!(ask(&publisher, line, Value::Null).await.expect_err("gone").code, "not_found", "{line}");
     }

@@ -22,6 +22,14 @@ pub(super) struct LinkedPerson {
     before: PersonIds,
 }
 
+impl LinkedPerson {
+    /// As the person is before a change.
+    pub(super) async fn of(tx: &mut Tx, own: String) -> Result<Self, StoreError> {
+        let before = PersonIds(ids_of_person(tx, &own).await?);
+        Ok(Self { own, before })
+    }
+}
+
 /// Gives a person exactly these wallets. People who have one of them, or whose id is one of them or of its record, are the same person:
 /// the oldest with an id of the application stays, with all wallets of the others.
 pub(super) async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<LinkedPerson, UserError> {
@@ -42,8 +50,8 @@ pub(super) async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<L
     .bind(&bytes)
     .fetch_all(&mut **tx)
     .await?;
-    let own = people.first().map_or(id, String::as_str);
-    let before = PersonIds(ids_of_person(tx, own).await?);
+    let person = LinkedPerson::of(tx, people.first().map_or(id, String::as_str).to_owned()).await?;
+    let own = &person.own;
     sqlx::query("delete from user_wallets where user_id = $1 and wallet <> all($2::bytea[])")
         .bind(id)
         .bind(&bytes)
@@ -65,7 +73,7 @@ pub(super) async fn link(tx: &mut Tx, id: &str, wallets: &[Address]) -> Result<L
     if count(tx, own).await? > MAX_OF_PERSON {
         return Err(UserError::TooLarge);
     }
-    Ok(LinkedPerson { own: own.to_owned(), before })
+    Ok(person)
 }
 
 /// Wallets, other ids or devices of a person, whatever there is most of.

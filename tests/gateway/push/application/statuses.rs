@@ -215,29 +215,32 @@ async fn refuses_bad_requests(asker: &Asker<'_>, routes: &Routes) {
         asker.expect(&ask.with("authorization", ""), 401, "credential_missing").await;
         // What this caller may not see is forbidden or not there.
         let answered = asker.ask(&ask.with("authorization", &*stranger)).await;
-        let is_hidden = route.starts_with("GET /v1/activities/{eventId}");
-        let expected = if is_hidden {
-            404
-        } else if route == "GET /v1/ws" {
-            101
-        } else {
-            403
+        let expected = match route.as_str() {
+            "GET /v1/ws" => 101,
+            hidden if hidden.starts_with("GET /v1/activities/{eventId}") => 404,
+            _ => 403,
         };
         assert_eq!(answered.status, expected, "{route}: {}", answered.text);
     }
     for (_, ask) in routes.with_status(&asker.document, 400) {
+        for (query, code) in [("nonsense=1", "bad_query"), ("token=x", "token_in_query")] {
+            asker.expect(&ask.query(query), 400, code).await;
+        }
         if ask.line == "GET /v1/ws" {
             asker.expect(&ask.with("upgrade", "h2c"), 400, "not_a_websocket").await;
-        } else if ask.is_read() || ask.line.starts_with("DELETE ") {
-            asker.expect(&ask.query("nonsense=1"), 400, "bad_query").await;
-        } else if !ask.line.starts_with("PATCH /v1/activities?") {
+        }
+        if ask.body.len() > 2 {
+            let unknown = ask.body.replacen('{', "{\"nonsense\":1,", 1);
+            asker.expect(&ask.body(unknown), 400, "bad_body").await;
             asker.expect(&ask.body("{"), 400, "bad_body").await;
+            asker.expect(&ask.with("content-type", "text/plain"), 415, "unsupported_media_type").await;
         }
     }
-    for line in ["POST /webhooks/coinbase", "POST /api/webhooks/coinbase"] {
-        assert_eq!(asker.ask(&Ask::new(line, &json!({}))).await.status, 401);
+    let lines = ["webhooks/coinbase", "api/webhooks/coinbase", "webhooks/nothing", "webhooks/%ff"];
+    for (line, status) in lines.into_iter().zip([401, 401, 404, 404]) {
+        assert_eq!(asker.ask(&Ask::new(format!("POST /{line}"), &json!({}))).await.status, status, "{line}");
     }
-    assert_eq!(asker.ask(&Ask::new("POST /webhooks/nothing", &json!({}))).await.status, 404);
+    asker.expect(&Ask::new("GET /v1/users/%ff", &Value::Null), 400, "malformed").await;
 }
 
 /// What is not there, or not so that the request fits it.

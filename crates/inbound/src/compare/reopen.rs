@@ -1,0 +1,54 @@
+//! Hints that a stored event confirmed which a reorg took away since. They are open again, and due when they were.
+
+use sqlx::postgres::PgPool;
+
+use super::{ComparedChain, Comparison};
+use chainflume_db::StoreError;
+use chainflume_db::convert::int8;
+use chainflume_db::transaction;
+
+/// The newest reorg of a chain after one that was looked at. Of those before a restart only a day's: a hint is due long before.
+const NEWEST: &str = "
+    select max(id) from reorgs where chain_id = $1 and id > $2 and detected_at > now() - interval '1 day'
+";
+
+/// A hint that is followed and names a contract had no stored event; the receipt decides about it.
+const REOPEN: &str = r"
+    update inbound_hints h set state = 'open', compared_at = now()
+    from (
+        select distinct o.tx_hash from reorgs r join orphaned_events o on o.reorg_id = r.id
+        where r.chain_id = $1 and r.id > $2 and r.id <= $3 and r.detected_at > now() - interval '1 day'
+    ) lost
+    where h.chain_id = $1 and h.tx_hash = lost.tx_hash and h.state = 'confirmed' and (h.address is null or not h.followed)
+        and not exists (
+            select from events e where e.chain_id = $1 and e.tx_hash = h.tx_hash
+            and e.block_number >= h.due_block - 2 * $4 and e.block_number <= h.due_block
+            and (h.address is null or e.address = h.address)
+        )
+";
+
+impl Comparison {
+    /// Opens the hints again whose events were undone by the reorgs since the last look.
+    pub(super) async fn reopen(&self, chain: &ComparedChain) -> Result<(), StoreError> {
+        let chain_id = int8("chain id", chain.chain_id)?;
+        let looked_at = self.looked_at(chain.chain_id);
+        let Some(newest) = newest(&self.pool, (chain_id, looked_at)).await? else { return Ok(()) };
+        let mut tx = transaction::begin_bounded(&self.pool).await?;
+        let reopen = sqlx::query(REOPEN).bind(chain_id).bind(looked_at).bind(newest);
+        reopen.bind(int8("blocks", chain.window)?).execute(&mut *tx).await?;
+        tx.commit().await?;
+        self.reorgs().insert(chain.chain_id, newest);
+        Ok(())
+    }
+
+    fn looked_at(&self, chain_id: u64) -> i64 {
+        self.reorgs().get(&chain_id).copied().unwrap_or(0)
+    }
+}
+
+async fn newest(pool: &PgPool, (chain_id, looked_at): (i64, i64)) -> Result<Option<i64>, StoreError> {
+    let mut tx = transaction::begin_look(pool).await?;
+    let newest = sqlx::query_scalar(NEWEST).bind(chain_id).bind(looked_at).fetch_one(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(newest)
+}
