@@ -6,11 +6,10 @@ mod document;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
-use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Shared, messages, query, report, revocations, socket, status, stream, tickets};
+use super::{Shared, messages, report, revocations, socket, status, stream, tickets};
 use chainflume_api::routes::{ParameterValues, QueryParameter};
 use document::{EVENT_STREAM, HTML, JSON, MIN_POSITION, openapi};
 
@@ -167,13 +166,9 @@ const fn write(
     }
 }
 
-/// The routes of the table. Those for callers take no token in the address, also where they read no parameters.
+/// The routes of the table.
 pub(super) fn routes() -> Router<Shared> {
-    let handler = |route: &ApiRoute| match route.is_guarded {
-        true => (route.handler)().layer(from_fn(query::refuse_token)),
-        false => (route.handler)(),
-    };
-    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, handler(route)))
+    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
 async fn document(State(shared): State<Shared>) -> Response {

@@ -1,9 +1,5 @@
 use std::collections::BTreeMap;
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
-
 use super::problem::HttpProblem;
 use crate::feed::parse_position;
 use chainflume_api::access::{Principal, PublicRooms, Room};
@@ -21,7 +17,8 @@ impl Query {
         let mut found = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
             if is_token(&name) {
-                return Err(token_in_query());
+                let detail = "a token in an address ends in logs; send it in the header Authorization";
+                return Err(HttpProblem::new(400, "token_in_query", detail));
             }
             if !known.contains(&&*name) || found.insert(name.into_owned(), value.into_owned()).is_some() {
                 let detail = match known {
@@ -63,19 +60,6 @@ fn is_token(name: &str) -> bool {
 /// Whether an address has a token in its parameters.
 pub(super) fn has_token(text: Option<&str>) -> bool {
     url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()).any(|(name, _)| is_token(&name))
-}
-
-fn token_in_query() -> HttpProblem {
-    let detail = "a token in an address ends in logs; send it in the header Authorization";
-    HttpProblem::new(400, "token_in_query", detail)
-}
-
-/// Refuses a token in the address, also where the route reads no parameters.
-pub(super) async fn refuse_token(request: Request, next: Next) -> Result<Response, HttpProblem> {
-    if has_token(request.uri().query()) {
-        return Err(token_in_query());
-    }
-    Ok(next.run(request).await)
 }
 
 /// Reads a position.
