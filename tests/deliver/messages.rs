@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use alloy_dyn_abi::DynSolValue;
-use chainflume_core::domain::{Address, U256};
-use chainflume_devchain::{Action, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, wallet};
+use chainflume_core::domain::{Address, B256, U256};
+use chainflume_devchain::{Action, CONSECUTIVE_TRANSFER, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, wallet};
 use serde_json::{Value, json};
 
 use crate::flume::{Flume, config, devchain, source};
@@ -39,6 +39,12 @@ fn odd() -> Action {
     Action::Raw(Box::new(RawLog::new(ODD, &[topic], &data.abi_encode_params())))
 }
 
+/// Tokens 1,000 to 1,004, minted by one event.
+fn batch_mint() -> Action {
+    let topics = [CONSECUTIVE_TRANSFER, U256::from(1_000).into(), B256::ZERO, wallet(1).into_word()];
+    Action::Raw(Box::new(RawLog::new(DEMO_NFT, &topics, &U256::from(1_004).to_be_bytes::<32>())))
+}
+
 /// One block each of everything the families know.
 fn everything() -> Vec<Vec<Action>> {
     let (one, two, amount, token_id) = (wallet(1), wallet(2), U256::from(5), U256::from(900));
@@ -53,7 +59,7 @@ fn everything() -> Vec<Vec<Action>> {
         vec![Action::NftApprove { owner: one, approved: two, token_id }],
         vec![Action::NftTransfer { from: one, to: two, token_id }],
         vec![Action::NftBurn { owner: two, token_id }],
-        vec![Action::NftApprovalForAll { owner: one, operator: two, approved: true }],
+        vec![Action::NftApprovalForAll { owner: one, operator: two, approved: true }, batch_mint()],
         vec![odd()],
     ]
 }
@@ -110,6 +116,7 @@ async fn every_message_of_every_type_is_what_the_schema_promises() {
         "erc721.approval",
         "erc721.approval_for_all",
         "erc721.burn",
+        "erc721.consecutive_transfer",
         "erc721.mint",
         "erc721.transfer",
         "stake.staked",
@@ -119,6 +126,15 @@ async fn every_message_of_every_type_is_what_the_schema_promises() {
     .into();
     expected.insert("user.updated".to_owned(), ["confirmed".to_owned()].into());
     assert_eq!(seen, expected);
+    let batch =
+        sent.iter().find(|message| message["type"] == "erc721.consecutive_transfer").expect("it was sent");
+    let zero = format!("{:#x}", Address::ZERO);
+    assert_eq!(
+        batch["payload"],
+        json!({
+            "fromTokenId": "1000", "toTokenId": "1004", "fromAddress": zero, "toAddress": format!("{:#x}", wallet(1))
+        })
+    );
     let odd = sent.iter().find(|message| message["type"] == "contract.Odd").expect("it was sent");
     assert_eq!(
         odd["payload"],
@@ -138,7 +154,7 @@ async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
     let keys = "confirmations = 12\npublish = \"pending_and_confirmed\"";
     let flume = Flume::start(&config(&server, keys, &sources(folder.path())), &url).await;
     let deadline = std::time::Instant::now() + crate::flume::WAIT_LIMIT;
-    while sent(&flume).await.len() < 11 {
+    while sent(&flume).await.len() < 12 {
         assert!(std::time::Instant::now() < deadline, "{:#?}", sent(&flume).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
@@ -157,8 +173,8 @@ async fn every_type_of_event_is_published_as_pending_and_no_user_is() {
     let depths: Vec<_> =
         published.iter().map(|message| message["metadata"]["confirmations"].clone()).collect();
     // The vault has no room for the stake of block 2.
-    assert_eq!(depths, [11, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0].map(Value::from));
-    let confirmed: Vec<Value> = all[11..]
+    assert_eq!(depths, [11, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 0].map(Value::from));
+    let confirmed: Vec<Value> = all[12..]
         .iter()
         .filter(|message| !message["type"].as_str().expect("text").starts_with("user."))
         .map(|message| {

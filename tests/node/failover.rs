@@ -2,6 +2,7 @@
 //! within seconds and taken back when it is well, and whichever is asked, the tables are the chain's.
 
 mod answers;
+mod blooms;
 mod commands;
 mod hangs;
 

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod changed;
+mod consecutive;
 mod excluded;
 mod names;
 mod property;

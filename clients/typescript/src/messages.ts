@@ -13,6 +13,7 @@ export type MessageType =
   | "erc721.burn"
   | "erc721.approval"
   | "erc721.approval_for_all"
+  | "erc721.consecutive_transfer"
   | "user.activated"
   | "user.updated"
   | `contract.${string}`;

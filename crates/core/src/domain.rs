@@ -16,6 +16,7 @@ mod off_chain;
 mod projection;
 mod receipt;
 mod template;
+mod token_range;
 mod topic_filter;
 mod trie;
 
@@ -37,9 +38,10 @@ pub use message::{
     Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
 };
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
-pub use projection::{ProjectionChange, ProjectionDelta, SignedSum};
+pub use projection::{OwnerRange, ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 pub use template::{Template, TemplateError, TemplatePart};
+pub use token_range::TokenRange;
 pub use topic_filter::{TopicFilter, TopicValues};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

@@ -16,6 +16,9 @@ pub const APPROVAL: B256 = b256!("0x8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2
 /// First topic of `ApprovalForAll(address,address,bool)`.
 pub const APPROVAL_FOR_ALL: B256 =
     b256!("0x17307eab39ab6107e8899845ad3d59bd9653f200f220920489ca2b5937696c31");
+/// First topic of `ConsecutiveTransfer(uint256,uint256,address,address)`.
+pub const CONSECUTIVE_TRANSFER: B256 =
+    b256!("0xdeaa91b6123d068f5821d0fb0678463d1a8a6079fe8af5de3ce5e896dcf9133d");
 
 /// Number of wallets in the generated traffic.
 pub const WALLETS: u64 = 36;
@@ -35,5 +38,6 @@ mod tests {
         assert_eq!(TRANSFER, keccak256("Transfer(address,address,uint256)"));
         assert_eq!(APPROVAL, keccak256("Approval(address,address,uint256)"));
         assert_eq!(APPROVAL_FOR_ALL, keccak256("ApprovalForAll(address,address,bool)"));
+        assert_eq!(CONSECUTIVE_TRANSFER, keccak256("ConsecutiveTransfer(uint256,uint256,address,address)"));
     }
 }

@@ -36,7 +36,8 @@ mod tests;
 pub use action::{Action, Call, RawLog, SignedTx};
 pub use call::{Request, RpcError, Transport};
 pub use contracts::{
-    APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER, WALLETS, wallet,
+    APPROVAL, APPROVAL_FOR_ALL, CONSECUTIVE_TRANSFER, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER,
+    WALLETS, wallet,
 };
 pub use error::DevChainError;
 #[cfg(feature = "faults")]

@@ -360,9 +360,11 @@ mod tests {
         let unreachable = |reason: &str| {
             ChainError::Unreachable { host: "node".to_owned(), reason: reason.to_owned() }.to_string()
         };
-        assert!(
-            unreachable("No CA certificates were loaded from the system").contains("install ca-certificates")
-        );
+        let of_http = "No CA certificates were loaded from the system";
+        let of_websocket = "IO error: no native root CA certificates found (errors: [])";
+        for reason in [of_http, of_websocket] {
+            assert!(unreachable(reason).contains("install ca-certificates, or name a file"), "{reason}");
+        }
         assert!(unreachable("Connection refused").ends_with("check the url and that the node runs"));
         let by_proxy = "failed to lookup address information by the proxy that http_proxy names";
         assert!(

@@ -96,9 +96,11 @@ pub enum TlsFault {
     ClientRefused,
 }
 
-/// Parts of the errors of rustls. The first that fits counts.
-const FAULTS: [(&str, TlsFault); 13] = [
+/// Parts of the errors of rustls and of its clients. The first that fits counts.
+const FAULTS: [(&str, TlsFault); 14] = [
     ("No CA certificates", TlsFault::NoAuthorities),
+    // Of the WebSocket client.
+    ("no native root CA certificates", TlsFault::NoAuthorities),
     ("UnknownIssuer", TlsFault::UnknownAuthority),
     // An authority of the same name with another key, as one that was made anew.
     ("invalid peer certificate: BadSignature", TlsFault::UnknownAuthority),

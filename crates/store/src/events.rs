@@ -313,6 +313,7 @@ fn letter(projection: Projection) -> &'static str {
         Projection::Balance => "b",
         Projection::Allowance => "a",
         Projection::Owner => "o",
+        Projection::OwnerRange => "r",
     }
 }
 
@@ -323,6 +324,7 @@ fn projection(code: &str) -> Result<Projection, StoreError> {
         "b" => Projection::Balance,
         "a" => Projection::Allowance,
         "o" => Projection::Owner,
+        "r" => Projection::OwnerRange,
         other => {
             return Err(StoreError::Corrupt { table: "events", what: format!("projection `{other}`") });
         }

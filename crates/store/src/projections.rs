@@ -1,4 +1,4 @@
-//! State folded from events: one set-based statement a table and direction.
+//! State folded from events: one set-based statement a table and direction, and one for each twenty ranges of tokens.
 //!
 //! Sums (stakes, balances) move by delta, forward and back. Where the last event decides (allowances,
 //! owners), forward is an upsert, and whenever events leave or arrive late the touched keys are read again
@@ -29,7 +29,7 @@ pub(super) async fn apply(
 ) -> Result<u64, StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
     allowances::apply(tx, chain, &folded.allowances).await?;
-    owners::apply(tx, chain, &folded.owners).await?;
+    owners::apply(tx, chain, folded).await?;
     stakes::apply(tx, chain, &folded.stakes).await?;
     users::apply(tx, chain, &folded.stakes).await
 }
@@ -42,7 +42,7 @@ pub(super) async fn apply_late(
 ) -> Result<(), StoreError> {
     balances::apply(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
-    owners::recompute(tx, chain, &folded.owners).await?;
+    owners::recompute(tx, chain, folded).await?;
     stakes::apply(tx, chain, &folded.stakes).await?;
     users::apply(tx, chain, &folded.stakes).await?;
     Ok(())
@@ -52,7 +52,7 @@ pub(super) async fn apply_late(
 pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, folded: &ProjectionDelta) -> Result<(), StoreError> {
     balances::undo(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
-    owners::recompute(tx, chain, &folded.owners).await?;
+    owners::recompute(tx, chain, folded).await?;
     stakes::undo(tx, chain, &folded.stakes).await
 }
 

@@ -72,5 +72,10 @@ async fn a_node_whose_certificate_is_not_trusted() {
     let output = finish(command).await;
     let words = "is not in the file of SSL_CERT_FILE: add it there, or correct the variable";
     assert_eq!(output.out.matches(words).count(), 2, "the node and its websocket: {output:#?}");
+    let mut command = desk.home.configured(&["check"]);
+    command.envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nonexistent")]);
+    let output = finish(command).await;
+    let words = "install ca-certificates, or name a file in the variable SSL_CERT_FILE";
+    assert!(output.out.contains(words), "{output:#?}");
     desk.daemon.stop_well().await;
 }

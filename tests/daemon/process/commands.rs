@@ -74,6 +74,7 @@ async fn views_are_listed_with_their_columns() {
         [
             "nft_approval (nft, Approval(address,address,uint256))",
             "nft_approval_for_all (nft, ApprovalForAll(address,address,bool))",
+            "nft_consecutive_transfer (nft, ConsecutiveTransfer(uint256,uint256,address,address))",
             "nft_transfer (nft, Transfer(address,address,uint256))",
             "token_approval (token, Approval(address,address,uint256))",
             "token_transfer (token, Transfer(address,address,uint256))",
@@ -81,7 +82,7 @@ async fn views_are_listed_with_their_columns() {
         ]
     );
     let views = home.run(&["views", "--json"]).await.json();
-    assert_eq!(views[5]["columns"][10], serde_json::json!({ "name": "developer", "type": "evm_address" }));
+    assert_eq!(views[6]["columns"][10], serde_json::json!({ "name": "developer", "type": "evm_address" }));
     let pool = connect(&url).await;
     for view in views.as_array().expect("a list") {
         execute(&pool, &format!("select * from {}", view["name"].as_str().expect("a name"))).await;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::Address;
 use chainflume_devchain::{
-    APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, Effect, Rule, STAKE_VAULT, STAKED, TRANSFER,
+    APPROVAL, APPROVAL_FOR_ALL, CONSECUTIVE_TRANSFER, DEMO_NFT, DEMO_TOKEN, Effect, Rule, STAKE_VAULT,
+    STAKED, TRANSFER,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -70,8 +71,10 @@ async fn caught_up_sources_share_one_question_a_block() {
             .map(|topic| topic.as_str().expect("hex").to_owned())
             .collect()
     };
-    let all_topics: BTreeSet<String> =
-        [STAKED, TRANSFER, APPROVAL, APPROVAL_FOR_ALL].iter().map(ToString::to_string).collect();
+    let all_topics: BTreeSet<String> = [STAKED, TRANSFER, APPROVAL, APPROVAL_FOR_ALL, CONSECUTIVE_TRANSFER]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     for asked in before.iter().chain(&asked) {
         assert_eq!(addresses(asked), [VAULT, DEMO_TOKEN, DEMO_NFT].into());
         assert_eq!((asked.topics.as_array().map(Vec::len), topics(asked)), (Some(1), all_topics.clone()));

@@ -26,6 +26,14 @@ with moves as ( \
 ), staked as ( \
     select address, account, sum(amount) as amount, count(*) as events, max(block_time) as last_at \
     from events where projection = 's' group by 1, 2 \
+), given as ( \
+    select address, token_id, counterparty, block_number, tx_index, log_index from events where projection = 'o' \
+    union all \
+    select address, generate_series(token_id, (args ->> 'toTokenId')::numeric), counterparty, block_number, tx_index, log_index \
+    from events where projection = 'r' \
+), owned as ( \
+    select distinct on (address, token_id) address, token_id, counterparty as owner from given \
+    order by address, token_id, block_number desc, tx_index desc, log_index desc \
 ), counted as ( \
     select k.id, count(e.kind_id) as events from event_kinds k left join events e on e.kind_id = k.id group by 1 \
 ) \
@@ -37,6 +45,9 @@ select \
         on t.contract = s.address and t.account = s.account and t.amount = s.amount \
             and t.events = s.events and t.last_at = s.last_at \
         where t.contract is null or s.address is null) as stakes, \
+    (select count(*) from (select * from owned where owner <> decode(repeat('00', 20), 'hex')) o full join nft_owners t \
+        on t.contract = o.address and t.token_id = o.token_id and t.owner = o.owner \
+        where t.contract is null or o.address is null) as owners, \
     (select count(*) from counted c join event_kinds k using (id) where k.events <> c.events) as counters";
 
 /// Source, block and number of the events that are published and not confirmed yet.
@@ -87,7 +98,7 @@ pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), S
     .fetch_all(&mut *tx)
     .await
     .map_err(words)?;
-    let folds: (i64, i64, i64) = sqlx::query_as(FOLDS).fetch_one(&mut *tx).await.map_err(words)?;
+    let folds: (i64, i64, i64, i64) = sqlx::query_as(FOLDS).fetch_one(&mut *tx).await.map_err(words)?;
     messages(&mut tx).await?;
     tx.commit().await.map_err(words)?;
 
@@ -101,8 +112,10 @@ pub async fn look(pool: &PgPool, ground: &Ground, world: &World) -> Result<(), S
         expect(ground, world, (&source, at), &mut due)?;
     }
     compare(ground, &kept, &due)?;
-    if folds != (0, 0, 0) {
-        return Err(format!("projections do not follow from events (balances, stakes, counters): {folds:?}"));
+    if folds != (0, 0, 0, 0) {
+        return Err(format!(
+            "projections do not follow from events (balances, stakes, owners, counters): {folds:?}"
+        ));
     }
     Ok(())
 }

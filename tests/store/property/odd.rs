@@ -3,7 +3,8 @@
 
 use alloy_primitives::{Address, B256, U256};
 use chainflume_devchain::{
-    APPROVAL, Action, Call, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, STAKED, TRANSFER, wallet,
+    APPROVAL, Action, CONSECUTIVE_TRANSFER, Call, DEMO_NFT, DEMO_TOKEN, RawLog, STAKE_VAULT, STAKED,
+    TRANSFER, wallet,
 };
 
 use super::sources::{COIN, KITTIES, NOTE, NOTES};
@@ -25,7 +26,8 @@ fn log(random: &mut Random) -> RawLog {
         0..5 => coin(random),
         5..8 => kitty(random),
         8..11 => note(random),
-        11..13 => owner(random),
+        11 => owner(random),
+        12 => owners(random),
         13 => {
             let amount = word(edge(random));
             staked(random, &amount)
@@ -81,6 +83,17 @@ fn kitty(random: &mut Random) -> RawLog {
 fn owner(random: &mut Random) -> RawLog {
     let token = B256::from(U256::from(1 + random.below(3)));
     RawLog::new(DEMO_NFT, &[TRANSFER, topic(who(random)), topic(who(random)), token], &[])
+}
+
+/// Owners of several tokens at once. Some ranges are too long, or end before they begin.
+fn owners(random: &mut Random) -> RawLog {
+    let first = U256::from(random.below(4));
+    let last = match random.below(6) {
+        0 => edge(random),
+        _ => first + U256::from(random.below(4)),
+    };
+    let topics = [CONSECUTIVE_TRANSFER, B256::from(first), topic(who(random)), topic(who(random))];
+    RawLog::new(DEMO_NFT, &topics, &word(last))
 }
 
 /// A string with NUL, one that is not UTF-8, an ordinary one, or an offset into nowhere.

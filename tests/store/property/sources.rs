@@ -3,7 +3,9 @@
 
 use alloy_primitives::{Address, B256, address, b256};
 use chainflume_core::domain::Log;
-use chainflume_devchain::{APPROVAL, APPROVAL_FOR_ALL, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER};
+use chainflume_devchain::{
+    APPROVAL, APPROVAL_FOR_ALL, CONSECUTIVE_TRANSFER, DEMO_NFT, DEMO_TOKEN, STAKE_VAULT, STAKED, TRANSFER,
+};
 
 /// An ERC-20 whose logs are whatever a case likes.
 pub const COIN: Address = address!("0xc014000000000000000000000000000000000020");
@@ -34,7 +36,7 @@ const KINDS: [Kind; COUNT] = [
         family: "erc721",
         address: DEMO_NFT,
         more: "",
-        events: &[TRANSFER, APPROVAL, APPROVAL_FOR_ALL],
+        events: &[TRANSFER, APPROVAL, APPROVAL_FOR_ALL, CONSECUTIVE_TRANSFER],
     },
     Kind { name: "coin", family: "erc20", address: COIN, more: "", events: &[TRANSFER, APPROVAL] },
     Kind {

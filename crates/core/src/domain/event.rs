@@ -15,8 +15,9 @@ pub struct KindIndex(pub usize);
 /// | `Balance` | loses `amount` | gains `amount` | base units | |
 /// | `Allowance` | owner | spender, who may now spend `amount` | base units | |
 /// | `Owner` | | owner from now on | | the token |
+/// | `OwnerRange` | | owner from now on | | the first token; the last one is in `args` ([`super::TokenRange`]) |
 ///
-/// The zero address in `Balance` and `Owner` is not an account (ERC-20, ERC-721: mint and burn).
+/// The zero address in `Balance`, `Owner` and `OwnerRange` is not an account (ERC-20, ERC-721: mint and burn).
 /// The columns alone define the change, so the stored event is enough to undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Projection {
@@ -30,6 +31,8 @@ pub enum Projection {
     Allowance,
     /// `nft_owners`.
     Owner,
+    /// `nft_owners`, of tokens whose ids follow one another.
+    OwnerRange,
 }
 
 impl Projection {
@@ -41,12 +44,13 @@ impl Projection {
             Self::Balance => "balance",
             Self::Allowance => "allowance",
             Self::Owner => "owner",
+            Self::OwnerRange => "owner_range",
         }
     }
 
     /// The inverse of [`Self::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        let all = [Self::None, Self::Stake, Self::Balance, Self::Allowance, Self::Owner];
+        let all = [Self::None, Self::Stake, Self::Balance, Self::Allowance, Self::Owner, Self::OwnerRange];
         all.into_iter().find(|projection| projection.as_str() == word)
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, U256};
 
 use super::event::{Event, Projection};
+use super::token_range::TokenRange;
 
 /// A signed sum of base units that never overflows: incoming and outgoing amounts are summed separately.
 ///
@@ -85,6 +86,19 @@ pub enum ProjectionChange {
         /// Its owner.
         owner: Option<Address>,
     },
+    /// All these tokens belong to one owner from now on.
+    Owners(OwnerRange),
+}
+
+/// Tokens that belong to one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRange {
+    /// The ERC-721 contract.
+    pub contract: Address,
+    /// The tokens.
+    pub tokens: TokenRange,
+    /// Their owner; `None` is burned.
+    pub owner: Option<Address>,
 }
 
 impl ProjectionChange {
@@ -118,6 +132,11 @@ impl ProjectionChange {
                 token_id: fact.token_id?,
                 owner: nonzero(fact.counterparty),
             },
+            Projection::OwnerRange => Self::Owners(OwnerRange {
+                contract: event.address,
+                tokens: TokenRange::of(fact)?,
+                owner: nonzero(fact.counterparty),
+            }),
         })
     }
 }
@@ -132,7 +151,9 @@ pub struct ProjectionDelta {
     pub balances: BTreeMap<(Address, Address), SignedSum>,
     /// (token, owner, spender) → the last amount approved.
     pub allowances: BTreeMap<(Address, Address, Address), U256>,
-    /// (contract, token id) → the last owner.
+    /// Ranges of tokens with their owners, in chain order.
+    pub owner_ranges: Vec<OwnerRange>,
+    /// (contract, token id) → the last owner, of tokens that changed hands after every range that has them.
     pub owners: BTreeMap<(Address, U256), Option<Address>>,
 }
 
@@ -158,6 +179,12 @@ impl ProjectionDelta {
             }
             ProjectionChange::Owner { contract, token_id, owner } => {
                 self.owners.insert((contract, token_id), owner);
+            }
+            ProjectionChange::Owners(range) => {
+                let OwnerRange { contract, tokens: TokenRange { first, last }, .. } = range;
+                let earlier = self.owners.extract_if((contract, first)..=(contract, last), |_, _| true);
+                earlier.for_each(drop);
+                self.owner_ranges.push(range);
             }
         }
     }
@@ -187,5 +214,32 @@ mod tests {
         folded.push(ProjectionChange::Balance { token, from: Some(holder), to: Some(holder), amount });
         let delta = folded.balances[&(token, holder)];
         assert_eq!((delta.entries, delta.halves()), (2, ((U256::ZERO, amount), (U256::ZERO, amount))));
+    }
+
+    #[test]
+    fn a_range_replaces_earlier_owners_of_its_tokens_alone() {
+        let (contract, other) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let who = |n: u8| Some(Address::with_last_byte(n));
+        let one = |contract, token: u64, n: u8| {
+            let token_id = U256::from(token);
+            ProjectionChange::Owner { contract, token_id, owner: who(n) }
+        };
+        let tokens = TokenRange { first: U256::from(2), last: U256::from(4) };
+        let range = OwnerRange { contract, tokens, owner: who(9) };
+        let mut folded = ProjectionDelta::default();
+        for token in 1..=5 {
+            folded.push(one(contract, token, 1));
+            folded.push(one(other, token, 1));
+        }
+        folded.push(ProjectionChange::Owners(range));
+        folded.push(one(contract, 3, 2));
+        let kept: Vec<_> =
+            folded.owners.iter().map(|((of, id), owner)| (*of, id.to::<u64>(), *owner)).collect();
+        let others = (1..=5).map(|token| (other, token, who(1)));
+        let expected: Vec<_> = [(contract, 1, who(1)), (contract, 3, who(2)), (contract, 5, who(1))]
+            .into_iter()
+            .chain(others)
+            .collect();
+        assert_eq!((kept, folded.owner_ranges), (expected, vec![range]));
     }
 }

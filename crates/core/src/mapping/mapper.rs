@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decode::{AbiEvent, AbiType, Param, SourceIndex, TypedLog};
-use crate::domain::{Column, EventKind, Fact, ViewColumn};
+use crate::domain::{Column, EventKind, Fact, Projection, ViewColumn};
 
 use super::family::{Family, FamilySettings};
 use super::problem::{MapLogError, MappingError, MappingProblem};
@@ -81,13 +81,16 @@ impl Mapper {
     /// The meaning of the log.
     ///
     /// # Errors
-    /// If the mapper does not know the source or the event of the log, or if its arguments are too large to be stored.
+    /// If the mapper does not know the source or the event of the log, or if its arguments are too large to be stored or counted.
     pub fn map(&self, log: &TypedLog) -> Result<Fact, MapLogError> {
         let plan =
             self.plan(log).ok_or_else(|| MapLogError::UnknownEvent { event: log.event.signature.clone() })?;
         let mut fact = plan.recipe.fact(plan.first_kind, &log.args)?;
         if plan.recipe.keeps_args() {
             fact.args = Some(args::to_json(&plan.params, &plan.recipe.roles, &log.args)?);
+        }
+        if plan.recipe.projection == Projection::OwnerRange {
+            erc721::check_range(&fact)?;
         }
         Ok(fact)
     }

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use alloy_primitives::U256;
 use thiserror::Error;
 
 use super::family::Family;
@@ -129,5 +130,20 @@ pub enum MapLogError {
         bytes: usize,
         /// The limit.
         max: usize,
+    },
+    /// A range of tokens that has none.
+    #[error("its last token is below its first token")]
+    RangeBackwards,
+    /// Each token of a range is a row.
+    #[error(
+        "its tokens {first} to {last} are more than the limit of {max}: they have no owner here until their first Transfer"
+    )]
+    RangeTooLong {
+        /// The first token.
+        first: U256,
+        /// The last token.
+        last: U256,
+        /// The limit.
+        max: u64,
     },
 }

@@ -242,7 +242,10 @@ impl HttpClient {
             TlsFault::NoAuthorities | TlsFault::UnknownAuthority if self.has_own_ca => {
                 "another authority signed its certificate: name the file of that one in ca_file"
             }
-            TlsFault::NoAuthorities | TlsFault::UnknownAuthority => {
+            TlsFault::NoAuthorities => {
+                "this machine has no certificate authorities: install ca-certificates, or name the authority's file in ca_file"
+            }
+            TlsFault::UnknownAuthority => {
                 "this machine does not know the authority of its certificate: name the authority's file in ca_file, or in the \
                  variable SSL_CERT_FILE"
             }
@@ -319,6 +322,17 @@ mod tests {
         for url in ["http://127.0.0.1:9/", "http://[::1]:9/", "https://1.1.1.1/"] {
             HttpClient::new(&settings(url, reach.clone())).expect(url);
         }
+    }
+
+    #[test]
+    fn a_machine_without_authorities_needs_ca_certificates() {
+        let client =
+            HttpClient::new(&settings("https://crm.example/", AddressPolicy::Anywhere)).expect("a url");
+        let remedy = |reason: &str| client.remedy(TlsFault::of(reason).expect("a fault of TLS"));
+        let none = remedy("unexpected error: No CA certificates were loaded from the system");
+        assert!(none.contains("install ca-certificates") && none.contains("ca_file"), "{none}");
+        let unknown = remedy("invalid peer certificate: UnknownIssuer");
+        assert!(!unknown.contains("install") && unknown.contains("ca_file"), "{unknown}");
     }
 
     #[test]

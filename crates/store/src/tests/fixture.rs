@@ -20,7 +20,8 @@ pub(super) const TRANSFER: usize = 1;
 pub(super) const MINT: usize = 2;
 pub(super) const APPROVAL: usize = 3;
 pub(super) const NFT: usize = 4;
-pub(super) const NOTE: usize = 5;
+pub(super) const NFT_RANGE: usize = 5;
+pub(super) const NOTE: usize = 6;
 pub(super) const SOURCES: [&str; 4] = ["vault", "token", "nft", "misc"];
 
 /// Tables that a chain and its mirror must agree on, and the columns that are the database's own.
@@ -145,6 +146,7 @@ pub(super) fn kinds() -> Vec<EventKind> {
                 column("tokenId", Column::TokenId),
             ],
         ),
+        consecutive_transfer(),
         kind(
             "misc",
             "contract.note",
@@ -159,6 +161,24 @@ pub(super) fn kinds() -> Vec<EventKind> {
             ],
         ),
     ]
+}
+
+fn consecutive_transfer() -> EventKind {
+    let column = |name: &str, argument: &str, column: Column| ViewColumn {
+        name: name.to_owned(),
+        argument: argument.to_owned(),
+        column,
+    };
+    let columns = vec![
+        column("from_token_id", "fromTokenId", Column::TokenId),
+        column("to_token_id", "toTokenId", value("toTokenId", SqlType::Numeric)),
+        column("from_address", "fromAddress", Column::Account),
+        column("to_address", "toAddress", Column::Counterparty),
+    ];
+    let signature = "ConsecutiveTransfer(uint256,uint256,address,address)";
+    let event_type = "erc721.consecutive_transfer";
+    let view = "nft_consecutive_transfer".to_owned();
+    EventKind { view, ..kind("nft", event_type, signature, Projection::OwnerRange, columns) }
 }
 
 /// An argument kept under this name.
@@ -239,6 +259,11 @@ pub(super) fn approval(owner: u8, spender: u8, amount: U256) -> Fact {
 
 pub(super) fn nft(from: u8, to: u8, token_id: U256) -> Fact {
     Fact { account: wallet(from), counterparty: wallet(to), token_id: Some(token_id), ..fact(NFT) }
+}
+
+pub(super) fn nft_range(from: u8, to: u8, first: U256, last: U256) -> Fact {
+    let args = Some(format!(r#"{{"toTokenId":"{last}"}}"#));
+    Fact { args, kind: KindIndex(NFT_RANGE), ..nft(from, to, first) }
 }
 
 pub(super) fn note(args: &str) -> Fact {

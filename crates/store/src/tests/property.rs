@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use chainflume_core::domain::{BlockId, BlockRange, Event, U256};
+use chainflume_core::domain::{Address, BlockId, BlockRange, Event, TokenRange, U256};
 
 use super::fixture::*;
 use crate::{Advance, Backfill, ChainStore, Checkpoint};
@@ -62,7 +62,15 @@ impl Model {
             0..2 => staked(1 + a, random.below(1_000)),
             2..4 => transfer(a, b, random.amount()),
             4..6 => approval(1 + a, 1 + b, random.amount()),
-            6..8 => nft(a, b, if random.below(2) == 0 { U256::MAX } else { U256::from(b) }),
+            6..8 => match random.below(5) {
+                0 | 1 => {
+                    let first = U256::from(random.below(6));
+                    nft_range(a, b, first, first + U256::from(random.below(6)))
+                }
+                2 => nft_range(a, b, U256::MAX - U256::from(random.below(3)), U256::MAX),
+                3 => nft(a, b, U256::MAX),
+                _ => nft(a, b, U256::from(random.below(8))),
+            },
             _ => note(r#"{"number":"1"}"#),
         }
     }
@@ -74,6 +82,27 @@ impl Model {
             .flat_map(|(_, events)| events.clone())
             .filter(|event| sources.contains(&kinds[event.fact.kind.0].source.as_str()))
             .collect()
+    }
+
+    /// The owners of all tokens, one event after the other.
+    fn owners(&self) -> BTreeMap<(Address, U256), Address> {
+        let mut owners = BTreeMap::new();
+        for event in self.events_of(&["nft"], 1, self.blocks.len() as u64) {
+            let first = event.fact.token_id.expect("a token");
+            let last = TokenRange::of(&event.fact).map_or(first, |range| range.last);
+            let mut token = first;
+            loop {
+                match event.fact.counterparty.expect("an address") {
+                    Address::ZERO => drop(owners.remove(&(event.address, token))),
+                    owner => drop(owners.insert((event.address, token), owner)),
+                }
+                if token == last {
+                    break;
+                }
+                token += U256::from(1);
+            }
+        }
+        owners
     }
 
     fn block(&self, number: u64) -> BlockId {
@@ -146,6 +175,16 @@ async fn history(seed: u64) {
         }
     }
     fill(&chain, &mut model).await;
+    let owners = model.owners();
+    let owners =
+        owners.iter().map(|((of, token), owner)| format!("{of:x} {token} {owner:x}").replace("0x", ""));
+    let mut owners: Vec<String> = owners.collect();
+    owners.sort();
+    let stored =
+        "select concat_ws(' ', encode(contract, 'hex'), token_id, encode(owner, 'hex')) from nft_owners";
+    let mut stored = texts(&lived, stored).await;
+    stored.sort();
+    assert_eq!(stored, owners);
 
     let other = open(&fresh).await;
     let lived_at = model.at;

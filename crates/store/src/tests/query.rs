@@ -46,7 +46,7 @@ async fn the_status_shows_the_state_of_each_source() {
     };
     let counts = store.event_counts().await.expect("reads");
     assert_eq!(
-        counts[2..5],
+        counts[3..6],
         [count("erc20.approval", 1), count("erc20.mint", 1), count("erc20.transfer", 0)]
     );
 }

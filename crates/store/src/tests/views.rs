@@ -51,6 +51,7 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
         names,
         [
             ("misc_note", "Note(int256,bool,bytes,string,uint256[])"),
+            ("nft_consecutive_transfer", "ConsecutiveTransfer(uint256,uint256,address,address)"),
             ("nft_transfer", "Transfer(address,address,uint256)"),
             ("token_approval", "Approval(address,address,uint256)"),
             ("token_transfer", "Transfer(address,address,uint256)"),
@@ -58,7 +59,7 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
         ]
     );
     let columns: Vec<_> =
-        views[4].columns.iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
+        views[5].columns.iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
     assert_eq!(
         columns,
         [
@@ -77,9 +78,9 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
         ]
     );
     assert_eq!(store.drop_views(Some("token")).await.expect("drops"), ["token_approval", "token_transfer"]);
-    assert_eq!(store.views().await.expect("lists").len(), 3);
+    assert_eq!(store.views().await.expect("lists").len(), 4);
     open(&store).await;
-    assert_eq!(store.views().await.expect("lists").len(), 5);
+    assert_eq!(store.views().await.expect("lists").len(), 6);
 }
 
 /// Opens the chain with these kinds and makes the views; returns the problems of those that cannot be made.
@@ -95,7 +96,14 @@ async fn view_names(store: &Store) -> Vec<String> {
     store.views().await.expect("lists").into_iter().map(|view| view.name).collect()
 }
 
-const ALL: [&str; 5] = ["misc_note", "nft_transfer", "token_approval", "token_transfer", "vault_staked"];
+const ALL: [&str; 6] = [
+    "misc_note",
+    "nft_consecutive_transfer",
+    "nft_transfer",
+    "token_approval",
+    "token_transfer",
+    "vault_staked",
+];
 const NOTHING: [&str; 0] = [];
 
 #[tokio::test]
@@ -161,7 +169,7 @@ async fn an_obstacle_to_a_view_stops_neither_chain_nor_other_views() {
                  program did not make; rename or drop it, then run `chainflume views`"
             )]
         );
-        assert_eq!(view_names(&store).await, ALL[..4]);
+        assert_eq!(view_names(&store).await, ALL[..5]);
         let kind = if what == "an index" { "index" } else { what.split_once(' ').expect("two words").1 };
         execute(&store, &format!("drop {kind} vault_staked")).await;
         assert_eq!(troubles(&store, &kinds()).await, NOTHING);
@@ -245,8 +253,15 @@ async fn an_upgraded_event_gets_a_view_beside_the_older_one() {
         .await
         .expect("advances");
     execute(&store, "create view mine as select * from misc_note").await;
-    let expected =
-        ["misc_note", "misc_note_new", "nft_transfer", "token_approval", "token_transfer", "vault_staked"];
+    let expected = [
+        "misc_note",
+        "misc_note_new",
+        "nft_consecutive_transfer",
+        "nft_transfer",
+        "token_approval",
+        "token_transfer",
+        "vault_staked",
+    ];
     let older = || texts(&store, "select number::text from mine");
     // The newer event alone, both, the older alone again, and so on: each keeps the name it has.
     for (round, configured) in
@@ -281,7 +296,14 @@ async fn two_events_never_share_a_view() {
     assert_eq!(troubles(&store, &kinds).await, NOTHING);
     assert_eq!(
         view_names(&store).await,
-        ["misc_note_2", "nft_transfer", "token_approval", "token_transfer", "vault_staked"]
+        [
+            "misc_note_2",
+            "nft_consecutive_transfer",
+            "nft_transfer",
+            "token_approval",
+            "token_transfer",
+            "vault_staked"
+        ]
     );
     execute(&store, "drop view misc_note_2; create table misc_note_2 (x int)").await;
     let troubles_now = troubles(&store, &kinds).await;

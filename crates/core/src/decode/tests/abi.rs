@@ -82,7 +82,8 @@ fn built_in_abis_have_the_topics_of_their_standards() {
     let approval = pair("Approval(address,address,uint256)", "0x8c5be1e5");
     let for_all = pair("ApprovalForAll(address,address,bool)", "0x17307eab");
     assert_eq!(topics(ERC20), [transfer.clone(), approval.clone()]);
-    assert_eq!(topics(ERC721), [transfer.clone(), approval, for_all]);
+    let range = pair("ConsecutiveTransfer(uint256,uint256,address,address)", "0xdeaa91b6");
+    assert_eq!(topics(ERC721), [transfer.clone(), approval, for_all, range]);
     assert!(topics(KITTIES).contains(&transfer));
     assert!(events(KITTIES).iter().all(|event| event.topic_count() == 1));
 }
@@ -246,6 +247,6 @@ fn events_are_chosen_by_name_or_signature_or_reported_unknown() {
     assert_eq!(found, ["Transfer", "ApprovalForAll"]);
     let errors = chosen(&["Transfer", "Burn", "Mint"]).expect_err("two are not there");
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let known = "Transfer(address,address,uint256), Approval(address,address,uint256), ApprovalForAll(address,address,bool)";
+    let known = "Transfer(address,address,uint256), Approval(address,address,uint256), ApprovalForAll(address,address,bool), ConsecutiveTransfer(uint256,uint256,address,address)";
     assert_eq!(texts, ["Burn", "Mint"].map(|name| format!("no event `{name}` in the ABI; it has {known}")));
 }

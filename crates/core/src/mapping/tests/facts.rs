@@ -1,7 +1,7 @@
 use super::*;
 use crate::decode::SupplyChange;
-use crate::domain::Projection;
-use crate::mapping::{SupplyProblem, check_supply};
+use crate::domain::{Projection, TokenRange};
+use crate::mapping::{MapLogError, SupplyProblem, check_supply};
 
 const KITTIES: &str = include_str!("../../../../../abi/CryptoKitties.json");
 
@@ -129,7 +129,47 @@ fn erc721_moves_a_token_and_not_an_amount() {
     assert_eq!(map(&mapper, json, "ApprovalForAll", args), ("erc721.approval_for_all".to_owned(), for_all));
     let projections: Vec<_> = mapper.kinds().iter().map(|kind| kind.projection).collect();
     let (owner, none) = (Projection::Owner, Projection::None);
-    assert_eq!(projections, [owner, owner, owner, none, none]);
+    assert_eq!(projections, [owner, owner, owner, none, none, Projection::OwnerRange]);
+}
+
+/// Arguments of a `ConsecutiveTransfer` of these tokens.
+fn range(first: U256, last: U256) -> Vec<Value> {
+    vec![Value::Uint(first), Value::Uint(last), Value::Address(Address::ZERO), Value::Address(address(2))]
+}
+
+#[test]
+fn a_range_of_tokens_is_one_fact() {
+    let json = standard(Family::Erc721);
+    let mapper = mapper(Family::Erc721, json);
+    let (word, fact) = map(&mapper, json, "ConsecutiveTransfer", range(U256::from(3), U256::from(7)));
+    let expected =
+        Fact { args: Some(r#"{"toTokenId":"7"}"#.to_owned()), ..token_fact(5, Address::ZERO, address(2), 3) };
+    assert_eq!((word.as_str(), &fact), ("erc721.consecutive_transfer", &expected));
+    let tokens = TokenRange { first: U256::from(3), last: U256::from(7) };
+    assert_eq!(TokenRange::of(&fact), Some(tokens));
+    // As `jsonb` gives it back.
+    let stored = Fact { args: Some(r#"{"toTokenId": "7"}"#.to_owned()), ..fact };
+    assert_eq!(TokenRange::of(&stored), Some(tokens));
+}
+
+#[test]
+fn a_range_is_counted_up_to_ten_thousand_tokens() {
+    let json = standard(Family::Erc721);
+    let mapper = mapper(Family::Erc721, json);
+    let event =
+        events(json).into_iter().find(|event| event.name == "ConsecutiveTransfer").expect("it is there");
+    let map = |first: U256, last: U256| {
+        let args = range(first, last);
+        mapper.map(&TypedLog { source: SourceIndex(0), event: event.clone(), args }).map(|_| ())
+    };
+    let number = U256::from::<u64>;
+    assert_eq!(map(number(5), number(5)), Ok(()));
+    assert_eq!(map(number(5), number(10_004)), Ok(()));
+    assert_eq!(map(U256::MAX - number(9_999), U256::MAX), Ok(()));
+    let too_long = |first, last| Err(MapLogError::RangeTooLong { first, last, max: 10_000 });
+    assert_eq!(map(number(5), number(10_005)), too_long(number(5), number(10_005)));
+    assert_eq!(map(U256::ZERO, U256::MAX), too_long(U256::ZERO, U256::MAX));
+    assert_eq!(map(number(5), number(4)), Err(MapLogError::RangeBackwards));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn every_problem_of_every_source_is_reported_at_once() {
             "source `vault` is of family stake and its ABI has no Staked(address,uint256); use family generic for other events",
             "source `coin` is of family erc20 and its ABI has no Transfer(address,address,uint256) or Approval(address,address,uint256); use family generic for other events",
             "source `coin` is of family erc20, which defines its users; remove `user`, which is for family generic",
-            "source `art` is of family erc721 and its ABI has no Transfer(address,address,uint256), Approval(address,address,uint256) or ApprovalForAll(address,address,bool); use family generic for other events",
+            "source `art` is of family erc721 and its ABI has no Transfer(address,address,uint256), Approval(address,address,uint256), ApprovalForAll(address,address,bool) or ConsecutiveTransfer(uint256,uint256,address,address); use family generic for other events",
             "source `a` has no event with an argument `owner`; arguments are who",
             "source `b`: argument `n` of Moved(address,uint8) is uint8, and a user is an address",
             "source `empty` has no events",

@@ -30,8 +30,15 @@ fn a_token_view_names_its_columns_as_the_abi_does() {
     assert_eq!(columns(&mapper, 4), named(["owner", "operator", "approved"], approved));
     let kinds: Vec<_> = mapper.kinds().iter().map(|k| (k.view.as_str(), k.event.as_str())).collect();
     let transfer = ("s_transfer", "Transfer");
-    let rest = [("s_approval", "Approval"), ("s_approval_for_all", "ApprovalForAll")];
-    assert_eq!(kinds, [transfer, transfer, transfer, rest[0], rest[1]]);
+    let rest = [
+        ("s_approval", "Approval"),
+        ("s_approval_for_all", "ApprovalForAll"),
+        ("s_consecutive_transfer", "ConsecutiveTransfer"),
+    ];
+    assert_eq!(kinds, [&[transfer; 3][..], &rest].concat());
+    let range = [Column::TokenId, arg("toTokenId", SqlType::Numeric), Column::Account, Column::Counterparty];
+    let names = ["from_token_id", "to_token_id", "from_address", "to_address"].map(ToOwned::to_owned);
+    assert_eq!(columns(&mapper, 5), names.into_iter().zip(range).collect::<Vec<_>>());
 }
 
 #[test]
