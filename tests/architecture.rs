@@ -397,7 +397,7 @@ fn what_the_plan_forbids_is_found() {
     assert_eq!(misplaced_crates(&config), Vec::<String>::new());
     let relay = file("deliver", "relay.rs", "use ::redis::Client;\nfn f(c: redis::Client) {}\nuse redis;");
     assert_eq!(misplaced_crates(&relay).len(), 3);
-    let users = file("publish", "users.rs", "use jiff::Zoned;\nuse sqlx::Row;");
+    let users = file("publish", "users.rs", "use croner::Cron;\nuse sqlx::Row;");
     assert_eq!(misplaced_crates(&users).len(), 1, "the rooms of one package do not restrict another");
 
     let tables = BTreeSet::from(["events".to_owned(), "blocks".to_owned()]);

@@ -5,6 +5,7 @@ use super::problem::Fault;
 use super::reader::{Reader, Text};
 use super::section::Section;
 use chainflume_core::decode::{self, Abi, AbiError, AbiEvent, RepeatedDeclaration};
+use chainflume_core::domain::AddressSet;
 use chainflume_core::mapping::{self, Family};
 
 /// Bytes read of an ABI file. The largest compiler artifacts stay below 2 MB; what is above this is
@@ -19,8 +20,16 @@ pub(super) struct Listened {
     pub repeated: Vec<RepeatedDeclaration>,
 }
 
-/// Reads `abi` and `events`.
-pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Listened> {
+/// An event of the standard that strangers can fill a disk with: one log has a row written for each of thousands of tokens. Where
+/// every contract of a chain is followed, only a source that names the event has it.
+const RANGE_EVENT: &str = "ConsecutiveTransfer";
+
+/// Reads `abi` and `events` of a source of these contracts.
+pub(super) fn events(
+    section: &Section<'_>,
+    family: Option<Family>,
+    addresses: Option<&AddressSet>,
+) -> Option<Listened> {
     let abi = section.text("abi");
     let (declared, wanted): (Vec<Text>, Vec<Text>) = section
         .texts("events")
@@ -42,8 +51,10 @@ pub(super) fn events(section: &Section<'_>, family: Option<Family>) -> Option<Li
         (None, None) => return None,
     };
     let (all, mut repeated) = (shared(all.events), all.repeated);
+    let is_unnamed =
+        |event: &AbiEvent| abi.is_none() && addresses == Some(&AddressSet::Any) && event.name == RANGE_EVENT;
     let mut events = match wanted.is_empty() && declared.is_empty() {
-        true => all,
+        true => all.into_iter().filter(|event| !is_unnamed(event)).collect(),
         false => select(section.reader, &all, wanted)?,
     };
     for text in declared {

@@ -89,7 +89,7 @@ pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     let chain = section.text("chain");
     let SourceKeys { family, start_block, end_block, publish_from, decimals, user } = section.fill();
     let addresses = addresses(&section);
-    let listened = abi::events(&section, family).and_then(|listened| {
+    let listened = abi::events(&section, family, addresses.as_ref()).and_then(|listened| {
         let marked = supply::marked(&section, family, listened.events);
         Some(abi::Listened { events: filter::filtered(&section, family, marked?)?, ..listened })
     });

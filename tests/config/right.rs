@@ -235,6 +235,19 @@ fn the_data_folder_follows_the_service_manager_or_the_home() {
 }
 
 #[test]
+fn ranges_of_tokens_of_any_contract_are_followed_only_by_name() {
+    let follows = |address: &str, events: &str| {
+        let text = with("\"erc20\"", "\"erc721\"").replace("start_block", &format!("{events}\nstart_block"));
+        let config =
+            Given::default().right(&text.replace("\"0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913\"", address));
+        config.sources[0].events.iter().any(|event| event.name == "ConsecutiveTransfer")
+    };
+    assert!(follows("\"0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913\"", ""), "the operator named the contract");
+    assert!(!follows("\"any\"", ""));
+    assert!(follows("\"any\"", "events = [\"Transfer\", \"ConsecutiveTransfer\"]"));
+}
+
+#[test]
 fn events_are_picked_by_name_or_by_signature() {
     let abi = r#"[
         {"type":"event","name":"Paid","inputs":[{"name":"to","type":"address","indexed":true}]},
