@@ -18,7 +18,7 @@ use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
 use super::problem::{HttpProblem, PROBLEM_JSON};
 use super::tls::Tls;
-use crate::tcp::{STALL_TIMEOUT, Stall, StallGuard, is_stalled};
+use crate::tcp::{STALL_TIMEOUT, Stall, StallGuard, is_stalled, set_up};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -128,7 +128,7 @@ struct AcceptedConnection {
 
 /// Serves a connection, after its handshake where the server speaks TLS.
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: AcceptedConnection) {
-    let _unset = stream.set_nodelay(true);
+    set_up(&stream);
     let Some(tls) = tls else { return serve(stream, service).await };
     let reason = match tokio::time::timeout(service.limits.head_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => return serve(stream, service).await,
