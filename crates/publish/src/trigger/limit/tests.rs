@@ -1,8 +1,8 @@
 use alloy_primitives::{B256, address};
 
 use super::*;
-use crate::tests::fixture::database;
-use chainflume_api::access::{Principal, Scopes, User};
+use crate::tests::fixture::{database, user};
+use chainflume_api::access::Principal;
 use chainflume_api::routes::{ApiMethod, ApiRequest, Refusal};
 use chainflume_db::Database;
 use serde_json::{Value, json};
@@ -320,18 +320,6 @@ async fn ask(
     };
     let answer = (route.handler)(request).await?;
     Ok(serde_json::from_str(&answer.json).expect("JSON"))
-}
-
-fn user(id: &str, scopes: &str) -> Principal {
-    Principal::User(User {
-        id: id.to_owned(),
-        role: "user".to_owned(),
-        scopes: Scopes::of_token(scopes),
-        rooms: Vec::new(),
-        expires_at: u64::MAX,
-        issued_at: None,
-        token_id: None,
-    })
 }
 
 #[tokio::test]
