@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 pub use shared::{ClientStream, DirectWriter};
-pub use stall::{STALL_TIMEOUT, Stall, StallGuard, is_stalled};
+pub use stall::{STALL_TIMEOUT, Stall, is_stalled};
 
 /// Bytes that the kernel takes for a client before its network has taken those before. Without a bound they are 4 MiB, and the socket
 /// counts as full until a third of them is gone: a client that reads 60 kB a second would seem to read nothing for twenty seconds.

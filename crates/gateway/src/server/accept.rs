@@ -18,7 +18,7 @@ use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
 use super::problem::{HttpProblem, PROBLEM_JSON};
 use super::tls::Tls;
-use crate::tcp::{STALL_TIMEOUT, Stall, StallGuard, is_stalled, set_up};
+use crate::tcp::{STALL_TIMEOUT, Stall, is_stalled, set_up};
 use chainflume_ops::metrics;
 
 /// How long a client that is too slow may take to read how it ends.
@@ -35,7 +35,6 @@ struct Held {
     _place: Option<ConnectionPlace<IpAddr>>,
     _tracked: TaskTrackerToken,
     cut: CancellationToken,
-    guard: StallGuard,
     peer: SocketAddr,
 }
 
@@ -43,11 +42,6 @@ impl Seat {
     /// Ends the connection soon, also while its client reads nothing.
     pub fn cut(&self) -> CancellationToken {
         self.0.cut.clone()
-    }
-
-    /// What the connection was upgraded to notices by itself when its client does not read.
-    pub fn unguard(&self) {
-        self.0.guard.lift();
     }
 
     /// Who is at the other end: a client, or a proxy.
@@ -99,8 +93,7 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
             continue;
         };
         let (tracked, cut) = (tracker.token(), CancellationToken::new());
-        let guard = StallGuard::default();
-        let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, guard, peer };
+        let held = Held { _permit: permit, _place: place, _tracked: tracked, cut, peer };
         let limits = door.settings.limits;
         let tls = door.settings.tls.as_ref().map(Tls::acceptor);
         let service = AcceptedConnection {
@@ -143,7 +136,7 @@ async fn serve<S>(stream: S, AcceptedConnection { router, limits, seat, stop }: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (cut, stream) = (seat.cut(), Stall::new(stream, STALL_TIMEOUT, seat.0.guard.clone()));
+    let (cut, stream) = (seat.cut(), Stall::new(stream, STALL_TIMEOUT));
     let service = TowerToHyperService::new(router.layer(Extension(seat.clone())));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);

@@ -21,7 +21,7 @@ use super::query::{self, Query};
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use crate::tcp::{ClientStream, STALL_TIMEOUT};
+use crate::tcp::ClientStream;
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_api::access::{Principal, Room};
@@ -72,6 +72,7 @@ impl From<WebSocketError> for End {
     fn from(error: WebSocketError) -> Self {
         match error {
             WebSocketError::Gone => Self::Gone,
+            WebSocketError::Stalled => Self::TooSlow,
             WebSocketError::TooLong => Self::Oversize,
             WebSocketError::NotText => Self::NotText,
             WebSocketError::Wrong => Self::Wrong,
@@ -134,7 +135,6 @@ pub(super) async fn upgrade(
         let seen = Instant::now();
         let open = Open::new(PROTOCOL_LABEL, place);
         // This connection has bounds of its own, and reports why it is closed.
-        seat.unguard();
         let quota = shared.quota();
         let held = (seat, open);
         Connection { shared, socket, session, principal, quota, seen, batch, _held: held }.run().await;
@@ -237,7 +237,7 @@ impl Connection {
                     if self.seen.elapsed() > SILENT {
                         return Err(End::Gone);
                     }
-                    in_time(self.socket.ping()).await?;
+                    self.socket.ping().await?;
                     quiet.as_mut().reset(Instant::now() + PING);
                 }
             }
@@ -250,18 +250,18 @@ impl Connection {
         match message {
             WebSocketMessage::Text(text) if text.len() <= FRAME_BYTES => {
                 let answer = self.answer(&text).await;
-                in_time(self.socket.text(answer.to_string().into())).await
+                Ok(self.socket.text(answer.to_string().into()).await?)
             }
             WebSocketMessage::Binary(bytes) if bytes <= FRAME_BYTES => {
                 let problem = HttpProblem::new(400, "malformed", "frames are JSON in text");
                 let answer = self.refusal(&Value::Null, &problem);
-                in_time(self.socket.text(answer.to_string().into())).await
+                Ok(self.socket.text(answer.to_string().into()).await?)
             }
             WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
             WebSocketMessage::Ping(bytes) => {
                 // A flood of pings, or of pongs, is read at the same pace as other frames.
                 let _paused = self.quota.take().await;
-                in_time(self.socket.pong(bytes)).await
+                Ok(self.socket.pong(bytes).await?)
             }
             WebSocketMessage::Pong => {
                 let _paused = self.quota.take().await;
@@ -354,7 +354,7 @@ async fn hand_out(
             Arrival::TooSlow => return Err(End::TooSlow),
             Arrival::Gap(gap) => batch.add(text_frame(gap_frame(&gap).as_bytes(), false)),
             Arrival::Message(delivery) => batch.add_message(delivery),
-            Arrival::Unflushed => in_time(socket.flush()).await?,
+            Arrival::Unflushed => socket.flush().await?,
         }
         if batch.is_full() {
             batch.send(socket).await?;
@@ -362,12 +362,4 @@ async fn hand_out(
         next = session.ready();
     }
     batch.send(socket).await
-}
-
-/// A write, which may take so long.
-async fn in_time(write: impl Future<Output = Result<(), WebSocketError>>) -> Result<(), End> {
-    match timeout(STALL_TIMEOUT, write).await {
-        Ok(written) => Ok(written?),
-        Err(_) => Err(End::TooSlow),
-    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
-use crate::tcp::{ClientStream, STALL_TIMEOUT};
+use crate::tcp::ClientStream;
 use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSocketMessage};
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
@@ -110,7 +110,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
     let mut texts = Vec::new();
     loop {
         while session.next(WRITE_BYTES, &mut texts) {
-            timeout(STALL_TIMEOUT, socket.texts(&texts)).await.map_err(|_| WebSocketError::Gone)??;
+            socket.texts(&texts).await?;
             texts.clear();
         }
         if session.closed.is_cancelled() {
@@ -125,7 +125,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
         drop(idle);
         let Some(message) = message else {
             // Something waits, or a write beside this task has left a rest.
-            timeout(STALL_TIMEOUT, socket.flush()).await.map_err(|_| WebSocketError::Gone)??;
+            socket.flush().await?;
             continue;
         };
         match message? {
@@ -135,7 +135,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
                 }
             }
             WebSocketMessage::Ping(bytes) => {
-                timeout(STALL_TIMEOUT, socket.pong(bytes)).await.map_err(|_| WebSocketError::Gone)??;
+                socket.pong(bytes).await?;
             }
             WebSocketMessage::Pong => {}
             WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => return Ok(()),

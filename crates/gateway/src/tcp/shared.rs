@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::stall::Stall;
+use super::stall::{STALL_TIMEOUT, Stall};
 
 /// What the task of a connection reads and writes.
 pub enum ClientStream {
@@ -25,7 +25,7 @@ pub enum ClientStream {
 /// TCP to which others write while the task of the connection does not.
 pub struct SharedTcp {
     shared: Arc<TcpHalves>,
-    write: OwnedWriteHalf,
+    write: Stall<OwnedWriteHalf>,
 }
 
 struct TcpHalves {
@@ -44,6 +44,7 @@ impl ClientStream {
         match upgraded.downcast::<TokioIo<Stall<TcpStream>>>() {
             Ok(parts) => {
                 let (read, write) = parts.io.into_inner().into_inner().into_split();
+                let write = Stall::new(write, STALL_TIMEOUT);
                 let shared = Arc::new(TcpHalves { read, unsent: Mutex::default() });
                 (Self::Tcp(SharedTcp { shared, write }), parts.read_buf)
             }

@@ -1,7 +1,5 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,29 +12,21 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// waits for it, for hours.
 const PROGRESS: usize = 16 << 10;
 
-/// A connection whose writes fail when the other side does not read. HTTP and the engine of Socket.IO wait for a write without a limit,
-/// so nothing else ends a connection to a client that stays connected and reads nothing.
+/// A connection whose writes fail when the other side does not read. HTTP, WebSockets and the engine of Socket.IO wait for a write
+/// without a limit, so nothing else ends a connection to a client that stays connected and reads nothing.
 pub struct Stall<S> {
     io: S,
-    guard: StallGuard,
     limit: Duration,
-    /// While the socket is full: until when it has to accept bytes, and how many it still has to.
-    full: Option<(Pin<Box<Sleep>>, usize)>,
+    full: Option<FullSocket>,
 }
 
-/// Whether the writes of a connection are bounded here. Clones are of the same connection.
-#[derive(Clone, Default)]
-pub struct StallGuard(Arc<AtomicBool>);
-
-impl StallGuard {
-    /// What the connection became has bounds of its own.
-    pub fn lift(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_off(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+/// A socket that took no more.
+struct FullSocket {
+    /// Until when it has to accept the missing bytes.
+    deadline: Pin<Box<Sleep>>,
+    missing: usize,
+    /// Whether a write waits for it since then, or again.
+    is_waiting: bool,
 }
 
 /// Whether a connection ended because its client did not read.
@@ -52,9 +42,9 @@ pub fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl<S> Stall<S> {
-    /// With so long for each [`PROGRESS`] of a full socket, while `guard` is set.
-    pub fn new(io: S, limit: Duration, guard: StallGuard) -> Self {
-        Self { io, guard, limit, full: None }
+    /// With so long for each [`PROGRESS`] of a full socket.
+    pub fn new(io: S, limit: Duration) -> Self {
+        Self { io, limit, full: None }
     }
 
     /// The connection, without bounds.
@@ -72,23 +62,35 @@ impl<S> Stall<S> {
         match &outcome {
             Poll::Ready(Ok(value)) => {
                 match (written(value), &mut self.full) {
-                    (Some(bytes), Some((_, missing))) if bytes < *missing => *missing -= bytes,
+                    (Some(bytes), Some(full)) if bytes < full.missing => {
+                        full.missing -= bytes;
+                        full.is_waiting &= bytes == 0;
+                    }
                     (_, full) => *full = None,
                 }
                 outcome
             }
             Poll::Ready(Err(_)) => outcome,
-            Poll::Pending if self.guard.is_off() => outcome,
-            Poll::Pending => {
-                let limit = self.limit;
-                let (deadline, _) =
-                    self.full.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), PROGRESS));
-                match deadline.as_mut().poll(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                }
+            Poll::Pending if self.is_past(cx) => {
+                self.full = None;
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
+            Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether a write that waits has waited for too long.
+    fn is_past(&mut self, cx: &mut Context<'_>) -> bool {
+        // Time in which nothing was to be sent does not count.
+        self.full.take_if(|full| !full.is_waiting && full.deadline.is_elapsed());
+        let limit = self.limit;
+        let full = self.full.get_or_insert_with(|| FullSocket {
+            deadline: Box::pin(tokio::time::sleep(limit)),
+            missing: PROGRESS,
+            is_waiting: true,
+        });
+        full.is_waiting = true;
+        full.deadline.as_mut().poll(cx).is_ready()
     }
 }
 
@@ -140,17 +142,17 @@ mod tests {
 
     use super::*;
 
-    /// How writing 64 KiB ends when the other side reads a byte every so often.
-    async fn write(limit: Duration, pause: Duration) -> io::Result<()> {
+    /// How writing 64 KiB ends when the other side reads so many bytes every so often.
+    async fn write(limit: Duration, (bytes, pause): (usize, Duration)) -> io::Result<()> {
         let (server, mut client) = duplex(1 << 10);
         let reader = tokio::spawn(async move {
-            while client.read(&mut [0; 1]).await.is_ok_and(|read| read > 0) {
+            while client.read(&mut vec![0; bytes]).await.is_ok_and(|read| read > 0) {
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
             }
         });
-        let written = Stall::new(server, limit, StallGuard::default()).write_all(&[0; 64 << 10]).await;
+        let written = Stall::new(server, limit).write_all(&[0; 64 << 10]).await;
         reader.abort();
         written
     }
@@ -160,10 +162,36 @@ mod tests {
         let kind = |outcome: io::Result<()>| outcome.map_err(|error| error.kind());
         let (short, long) = (Duration::from_secs(2), Duration::from_mins(1));
         let began = Instant::now();
-        assert_eq!(kind(write(short, long).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(kind(write(short, (1, long)).await), Err(io::ErrorKind::TimedOut));
         assert_eq!(began.elapsed().as_secs(), short.as_secs());
-        assert_eq!(kind(write(short, Duration::from_millis(1)).await), Err(io::ErrorKind::TimedOut));
+        assert_eq!(kind(write(short, (1, Duration::from_millis(1))).await), Err(io::ErrorKind::TimedOut));
         assert_eq!(began.elapsed().as_secs(), 2 * short.as_secs());
-        assert_eq!(kind(write(long, Duration::ZERO).await), Ok(()));
+        assert_eq!(kind(write(long, (1, Duration::ZERO)).await), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_may_take_as_long_as_its_reader_goes_on() {
+        let (limit, began) = (Duration::from_secs(2), Instant::now());
+        write(limit, (1 << 10, Duration::from_millis(100))).await.expect("the reader is slow, and reads");
+        assert!(began.elapsed() > 2 * limit);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_is_to_be_sent_does_not_count() {
+        let (server, mut client) = duplex(1 << 10);
+        let (limit, mut bytes) = (Duration::from_secs(2), [0; 1 << 10]);
+        let mut stream = Stall::new(server, limit);
+        stream.write_all(&bytes).await.expect("there is room");
+        let full = tokio::time::timeout(limit / 2, stream.write_all(&[0])).await;
+        assert!(full.is_err());
+        client.read_exact(&mut bytes).await.expect("bytes");
+        stream.write_all(&bytes).await.expect("there is room");
+        tokio::time::sleep(10 * limit).await;
+        let reader = tokio::spawn(async move {
+            tokio::time::sleep(limit / 2).await;
+            client.read_exact(&mut bytes).await.map(|_| client)
+        });
+        stream.write_all(&[0]).await.expect("the reader has its time");
+        let _client = reader.await.expect("no panic").expect("bytes");
     }
 }

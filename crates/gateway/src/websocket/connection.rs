@@ -25,6 +25,8 @@ pub enum WebSocketMessage {
 pub enum WebSocketError {
     /// The client is gone.
     Gone,
+    /// The client reads nothing while something waits for it.
+    Stalled,
     /// A message has more bytes than it may.
     TooLong,
     /// A text is not UTF-8.
@@ -34,8 +36,9 @@ pub enum WebSocketError {
 }
 
 impl From<std::io::Error> for WebSocketError {
-    fn from(_: std::io::Error) -> Self {
-        Self::Gone
+    fn from(error: std::io::Error) -> Self {
+        // A bound of the connection's writes; the system has this error for a client that is silent for long, too.
+        if error.kind() == std::io::ErrorKind::TimedOut { Self::Stalled } else { Self::Gone }
     }
 }
 
@@ -159,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Sends a text. A call that is dropped has sent a part; the next one sends the rest first.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn text(&mut self, text: Bytes) -> Result<(), WebSocketError> {
         self.send(frame::TEXT, text).await
     }
@@ -167,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Sends texts, several by one write, as [`Self::frames`] does.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn texts(&mut self, texts: &[Bytes]) -> Result<(), WebSocketError> {
         if let [one] = texts {
             return self.text(one.clone()).await;
@@ -180,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// part; the next one sends the rest first.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn frames(&mut self, frames: &[Bytes]) -> Result<(), WebSocketError> {
         self.flush().await?;
         let all = match frames {
@@ -194,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Asks whether the client is there.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn ping(&mut self) -> Result<(), WebSocketError> {
         self.send(frame::PING, Bytes::new()).await
     }
@@ -202,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Answers a ping.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn pong(&mut self, bytes: Bytes) -> Result<(), WebSocketError> {
         self.send(frame::PONG, bytes).await
     }
@@ -210,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Says that the connection ends, and why: a code and at most 123 bytes.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), WebSocketError> {
         let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
         self.send(frame::CLOSE, payload.into()).await?;
@@ -228,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// Sends what is left of a frame, and what the stream itself has kept.
     ///
     /// # Errors
-    /// [`WebSocketError::Gone`]
+    /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]
     pub async fn flush(&mut self) -> Result<(), WebSocketError> {
         while let Some(unsent) = self.unsent.as_mut().filter(|unsent| unsent.has_remaining()) {
             if self.io.write_buf(unsent).await? == 0 {

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::super::frames::delivered;
-use super::{ClientSocket, End, PROTOCOL_LABEL, in_time};
+use super::{ClientSocket, End, PROTOCOL_LABEL};
 use crate::feed::{Delivery, DirectSink, Sent};
 use crate::tcp::DirectWriter;
 use crate::websocket::{WRITE_BYTES, text_frame};
@@ -69,7 +69,7 @@ impl FrameBatch {
     /// Sends what was added.
     pub async fn send(&mut self, socket: &mut ClientSocket) -> Result<(), End> {
         if !self.frames.is_empty() {
-            in_time(socket.frames(&self.frames)).await?;
+            socket.frames(&self.frames).await?;
         }
         self.frames.clear();
         self.bytes = 0;
