@@ -7,19 +7,19 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction;
 
-/// The newest reorg of a chain after one that was looked at. Of those before a restart only a day's: a hint is due long before.
-const NEWEST: &str = "
-    select max(id) from reorgs where chain_id = $1 and id > $2 and detected_at > now() - interval '1 day'
-";
+/// The newest reorg of a chain after one that was looked at.
+const NEWEST: &str = "select max(id) from reorgs where chain_id = $1 and id > $2";
 
-/// A hint that is followed and names a contract had no stored event; the receipt decides about it.
+/// Of the reorgs before a restart only those of a day: a hint is due long before. The receipt decides about a hint that is followed.
+/// A source that is removed takes its events away, and the chain has them still.
 const REOPEN: &str = r"
     update inbound_hints h set state = 'open', compared_at = now()
     from (
         select distinct o.tx_hash from reorgs r join orphaned_events o on o.reorg_id = r.id
         where r.chain_id = $1 and r.id > $2 and r.id <= $3 and r.detected_at > now() - interval '1 day'
+            and r.reason <> 'removal'
     ) lost
-    where h.chain_id = $1 and h.tx_hash = lost.tx_hash and h.state = 'confirmed' and (h.address is null or not h.followed)
+    where h.chain_id = $1 and h.tx_hash = lost.tx_hash and h.state = 'confirmed' and not h.followed
         and not exists (
             select from events e where e.chain_id = $1 and e.tx_hash = h.tx_hash
             and e.block_number >= h.due_block - 2 * $4 and e.block_number <= h.due_block
