@@ -1,7 +1,6 @@
 //! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
 //! a client listens, and kept for a bounded number of bytes. What is older is read in pages.
 
-mod ahead;
 mod balances;
 mod gap;
 mod hub;
@@ -9,6 +8,7 @@ mod line;
 mod outlet;
 mod page;
 mod position;
+mod prefetch;
 mod tail;
 
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use ahead::Ahead;
 pub use gap::{Gap, Reason};
 pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
 pub use page::{Page, Start};
 pub use position::parse_position;
+pub use prefetch::PrefetchedPage;
 
 use crate::push::PushRule;
 use chainflume_core::settings::{GIB, KIB, MIB};
@@ -56,6 +56,8 @@ impl Default for Settings {
 /// Pages of the outbox that are read at once: thousands of clients that come back together must not take the database from the
 /// writers.
 const READERS: usize = 2;
+/// Pages that are read, or wait in memory, before their clients have had the page before: eight megabytes each at most.
+const PREFETCHES: usize = 8;
 
 /// The messages, for clients. Clones are of the same.
 #[derive(Clone)]
@@ -66,6 +68,7 @@ pub struct Feed {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     readers: Arc<Semaphore>,
+    prefetches: Arc<Semaphore>,
     wake: Arc<watch::Sender<()>>,
 }
 
@@ -82,6 +85,7 @@ impl Feed {
             hub: Arc::new(Hub::new(newest, settings.hot_bytes)),
             settings: Arc::new(settings),
             readers: Arc::new(Semaphore::new(READERS)),
+            prefetches: Arc::new(Semaphore::new(PREFETCHES)),
             wake: Arc::new(watch::Sender::new(())),
         })
     }

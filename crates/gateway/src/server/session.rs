@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Ahead, Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
+use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, PrefetchedPage, Reason, Start};
 use chainflume_api::access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ pub(super) struct Session {
     /// All rooms that are joined, or none.
     resumes: Vec<Resume>,
     /// What follows the page of the first of them, where it is being read.
-    ahead: Option<Ahead>,
+    prefetched: Option<PrefetchedPage>,
     ready: VecDeque<Arrival>,
 }
 
@@ -61,7 +61,7 @@ impl Session {
     pub fn new(feed: &Feed, known: Known, cut: CancellationToken) -> Self {
         let outlet = feed.outlet(cut);
         let (joined, resumes, ready) = (BTreeSet::new(), Vec::new(), VecDeque::new());
-        Self { feed: feed.clone(), outlet, known, joined, resumes, ahead: None, ready }
+        Self { feed: feed.clone(), outlet, known, joined, resumes, prefetched: None, ready }
     }
 
     /// Joins rooms that the client may join, from now on or with what it missed since a position: all or none.
@@ -171,6 +171,9 @@ impl Session {
             resume.rooms.retain(|room| !rooms.contains(room));
             !resume.rooms.is_empty()
         });
+        if self.resumes.is_empty() {
+            self.prefetched = None;
+        }
     }
 
     /// Has live messages written by `sink` while [`Self::live`] waits.
@@ -207,17 +210,17 @@ impl Session {
             self.resumes.clear();
             return Ok(());
         }
-        let ahead = match self.ahead.take() {
-            Some(ahead) => ahead.page(page, rooms).await,
+        let prefetched = match self.prefetched.take() {
+            Some(prefetched) => prefetched.page(page, rooms).await,
             None => None,
         };
-        let read = match ahead {
+        let read = match prefetched {
             Some(read) => read,
             None => self.feed.after(page, rooms).await,
         };
         let mut read = read.map_err(|error| HttpProblem::of_store(&error))?;
         self.resumes.iter().skip(1).for_each(|other| read.end_at(&other.page));
-        self.ahead = self.feed.read_ahead(&read, rooms);
+        self.prefetched = self.feed.prefetch(&read, rooms);
         self.ready.extend(read.gap.take().map(Arrival::Gap));
         self.ready.extend(read.deliveries.drain(..).map(Arrival::Message));
         if let Some(hindmost) = self.resumes.first_mut() {
