@@ -279,8 +279,7 @@ impl Shared {
         let limits = self.settings.limits;
         let full = |reason| {
             metrics::push_dropped(reason);
-            let detail = "too many connections are open; close some, or try again";
-            HttpProblem::new(429, "too_many_connections", detail).after(5)
+            HttpProblem::too_many_connections()
         };
         let user = match principal {
             Principal::User(_) => {

@@ -83,13 +83,13 @@ pub(super) async fn accept(listener: TcpListener, router: Router, door: Door, st
         };
         let Ok(permit) = seats.clone().try_acquire_owned() else {
             metrics::push_dropped("connections");
-            tracker.spawn(refuse(stream, (503, "unavailable")));
+            tracker.spawn(refuse(stream, full(), door.settings.tls.is_some()));
             continue;
         };
         let Some(place) = door.enter(peer) else {
             metrics::push_dropped("address");
             tracing::debug!(client = %peer.ip(), "an address has too many connections");
-            tracker.spawn(refuse(stream, (429, "too_many_connections")));
+            tracker.spawn(refuse(stream, HttpProblem::too_many_connections(), door.settings.tls.is_some()));
             continue;
         };
         let (tracked, cut) = (tracker.token(), CancellationToken::new());
@@ -163,9 +163,15 @@ fn explain(ended: hyper::Result<()>, peer: IpAddr) {
     tracing::debug!(client = %peer, reason, "a connection sent no request that can be read, or did not read its answer");
 }
 
-/// There is no place: the client is asked to come again, if that can be sent at once.
-async fn refuse(mut stream: TcpStream, (status, code): (u16, &'static str)) {
-    let problem = HttpProblem::new(status, code, "too many connections are open; close some, or try again");
+fn full() -> HttpProblem {
+    HttpProblem::new(503, "unavailable", "the server has as many connections as it may have; try again")
+}
+
+/// There is no place: the client is asked to come again, if that can be sent at once. Before a handshake of TLS it cannot.
+async fn refuse(mut stream: TcpStream, problem: HttpProblem, is_tls: bool) {
+    if is_tls {
+        return;
+    }
     let (status, body) = (problem.status(), problem.json().to_string());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\nretry-after: 5\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",

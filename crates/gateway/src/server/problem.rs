@@ -73,6 +73,12 @@ impl HttpProblem {
         matches!(self.status, 401 | 403 | 429)
     }
 
+    /// One user or address has as many connections as it may have.
+    pub fn too_many_connections() -> Self {
+        let detail = "too many connections are open; close some, or try again";
+        Self::new(429, "too_many_connections", detail).after(5)
+    }
+
     /// The answer does not show whether a room exists.
     pub fn forbidden() -> Self {
         Self::new(403, "forbidden", "this credential does not open what was asked for")
