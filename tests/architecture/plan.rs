@@ -190,7 +190,12 @@ pub const ROOMS: &[Room] = &[
         &["tcp", "websocket"],
         "it moves packets of a protocol, also over WebSockets, and does not know what is in them",
     ),
-    room("gateway", "websocket", &[], "it moves messages of a protocol and does not know what is in them"),
+    room(
+        "gateway",
+        "websocket",
+        &["tcp"],
+        "it moves messages of a protocol and does not know what is in them",
+    ),
     room("gateway", "tcp", &[], "it moves bytes and knows no protocol"),
     room("gateway", "dashboard", &[], "pages are files, and do not know who asks"),
     room(

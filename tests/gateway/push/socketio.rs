@@ -148,6 +148,15 @@ async fn stock_clients_follow_over_every_transport_through_faults() {
         client.read(&all, before).await;
     }
     assert!(daemon.metric("chainflume_push_connections{protocol=\"socketio\"}").await >= Some(6.0));
+
+    // A server that stops ends each connection in order, and no client takes that for its own wish.
+    daemon.stop_well().await;
+    let daemon = gate.start().await;
+    gate.mine(&daemon, 2).await;
+    let all = gate.outbox().await;
+    for client in &mut clients {
+        client.read(&all, before).await;
+    }
     daemon.stop_well().await;
 }
 

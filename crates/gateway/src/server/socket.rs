@@ -42,8 +42,8 @@ const FRAMES: &str = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
-/// A client that has sent nothing for so long, not even an answer to a ping, is gone.
-const SILENT: Duration = Duration::from_secs(75);
+/// Pings in turn that a client may leave without an answer, or any frame: a minute and a half of silence.
+const UNANSWERED_PINGS: u8 = 2;
 
 /// Why a connection ends, as its close frame reports.
 #[derive(Clone, Copy)]
@@ -132,12 +132,12 @@ pub(super) async fn upgrade(
         if let Some(writer) = writer {
             session.write_by(Box::new(batch.direct(writer)));
         }
-        let seen = Instant::now();
         let open = Open::new(PROTOCOL_LABEL, place);
-        // This connection has bounds of its own, and reports why it is closed.
         let quota = shared.quota();
         let held = (seat, open);
-        Connection { shared, socket, session, principal, quota, seen, batch, _held: held }.run().await;
+        Connection { shared, socket, session, principal, quota, unanswered: 0, batch, _held: held }
+            .run()
+            .await;
     });
     let mut answer = StatusCode::SWITCHING_PROTOCOLS.into_response();
     for (name, value) in upgrade.headers {
@@ -154,8 +154,8 @@ struct Connection {
     session: Session,
     principal: Principal,
     quota: FrameQuota,
-    /// When the client last sent anything.
-    seen: Instant,
+    /// Pings since the last frame of the client.
+    unanswered: u8,
     batch: FrameBatch,
     _held: (Seat, Open),
 }
@@ -234,10 +234,11 @@ impl Connection {
                 incoming = self.socket.next() => return Ok(incoming?),
                 ending = &mut ended => return Err(ending.into()),
                 () = &mut quiet => {
-                    if self.seen.elapsed() > SILENT {
+                    if self.unanswered == UNANSWERED_PINGS {
                         return Err(End::Gone);
                     }
-                    self.socket.ping().await?;
+                    unless_ended::<End>(ended.as_mut(), async { Ok(self.socket.ping().await?) }).await?;
+                    self.unanswered += 1;
                     quiet.as_mut().reset(Instant::now() + PING);
                 }
             }
@@ -246,22 +247,23 @@ impl Connection {
 
     /// Oversize and malformed messages end the connection.
     async fn incoming(&mut self, message: WebSocketMessage) -> Result<(), End> {
-        self.seen = Instant::now();
+        self.unanswered = 0;
         match message {
             WebSocketMessage::Text(text) if text.len() <= FRAME_BYTES => {
                 let answer = self.answer(&text).await;
-                Ok(self.socket.text(answer.to_string().into()).await?)
+                self.send(answer).await
             }
             WebSocketMessage::Binary(bytes) if bytes <= FRAME_BYTES => {
                 let problem = HttpProblem::new(400, "malformed", "frames are JSON in text");
                 let answer = self.refusal(&Value::Null, &problem);
-                Ok(self.socket.text(answer.to_string().into()).await?)
+                self.send(answer).await
             }
             WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
             WebSocketMessage::Ping(bytes) => {
                 // A flood of pings, or of pongs, is read at the same pace as other frames.
                 let _paused = self.quota.take().await;
-                Ok(self.socket.pong(bytes).await?)
+                let ended = pin!(self.shared.ended(&self.principal));
+                unless_ended(ended, async { Ok(self.socket.pong(bytes).await?) }).await
             }
             WebSocketMessage::Pong => {
                 let _paused = self.quota.take().await;
@@ -269,6 +271,12 @@ impl Connection {
             }
             WebSocketMessage::Close(code) => Err(End::Closed(code)),
         }
+    }
+
+    /// Sends the answer to a frame, for as long as the credential holds.
+    async fn send(&mut self, answer: Value) -> Result<(), End> {
+        let ended = pin!(self.shared.ended(&self.principal));
+        unless_ended(ended, async { Ok(self.socket.text(answer.to_string().into()).await?) }).await
     }
 
     async fn answer(&mut self, text: &str) -> Value {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::packet::ClientPacket;
-use super::session::{CLOSE, EngineSession, NotPushed};
+use super::session::{EngineSession, NOOP, NotPushed};
 use crate::tcp::STALL_TIMEOUT;
 
 /// One client, over whatever transport it has just now. It is disconnected when this is dropped.
@@ -42,7 +42,7 @@ pub enum Received {
 pub enum SendError {
     /// It is gone.
     Gone,
-    /// It has read nothing for ten seconds.
+    /// It has taken no packet for ten seconds.
     TooSlow,
 }
 
@@ -123,6 +123,8 @@ impl EngineClient {
 
 impl Drop for EngineClient {
     fn drop(&mut self) {
-        self.session.close(CLOSE);
+        // A client that polls takes the end of the engine for its own wish in one library, and never comes again. With nothing to do it
+        // polls, learns that the session is gone, and connects anew.
+        self.session.close(NOOP);
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn keep_alive(session: &EngineSession, (interval, limit): (Dura
             let _stale = timeout(Duration::ZERO, session.pong.notified()).await;
             session.push_own(PING);
             if timeout(limit, session.pong.notified()).await.is_err() {
-                return session.close(CLOSE);
+                return session.close(NOOP);
             }
         }
     };
@@ -110,7 +110,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
     let mut texts = Vec::new();
     loop {
         while session.next(WRITE_BYTES, &mut texts) {
-            socket.texts(&texts).await?;
+            in_time(session, socket.texts(&texts)).await?;
             texts.clear();
         }
         if session.closed.is_cancelled() {
@@ -125,7 +125,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
         drop(idle);
         let Some(message) = message else {
             // Something waits, or a write beside this task has left a rest.
-            socket.flush().await?;
+            in_time(session, socket.flush()).await?;
             continue;
         };
         match message? {
@@ -135,10 +135,25 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
                 }
             }
             WebSocketMessage::Ping(bytes) => {
-                socket.pong(bytes).await?;
+                in_time(session, socket.pong(bytes)).await?;
             }
             WebSocketMessage::Pong => {}
             WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => return Ok(()),
         }
+    }
+}
+
+/// A write, which is given up some time after the session has ended: a client may take it slowly, for as long as it likes.
+async fn in_time(
+    session: &EngineSession,
+    write: impl Future<Output = Result<(), WebSocketError>>,
+) -> Result<(), WebSocketError> {
+    let late = async {
+        session.closed.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        written = write => written,
+        () = late => Err(WebSocketError::Gone),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How long a client may read nothing while its socket, or its queue of packets, is full.
+/// How long a client has to read [`PROGRESS`] bytes while its socket is full, or a packet while its queue is.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that a full socket has to accept in that time. Without it a reader of one byte a second would keep a connection, and what
 /// waits for it, for hours.
@@ -33,12 +33,17 @@ struct FullSocket {
 pub fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        if error.downcast_ref::<io::Error>().is_some_and(is_stall) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+/// Whether a write failed because the client did not read. The system has an error of this kind for a client that vanished.
+pub fn is_stall(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
 impl<S> Stall<S> {

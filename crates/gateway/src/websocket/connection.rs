@@ -4,6 +4,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::deflate::{InflateError, inflate};
 use super::frame::{self, ClientFrame, FrameError, client_frame, server_head, unmask};
+use crate::tcp::is_stall;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,7 @@ pub enum WebSocketError {
 
 impl From<std::io::Error> for WebSocketError {
     fn from(error: std::io::Error) -> Self {
-        // A bound of the connection's writes; the system has this error for a client that is silent for long, too.
-        if error.kind() == std::io::ErrorKind::TimedOut { Self::Stalled } else { Self::Gone }
+        if is_stall(&error) { Self::Stalled } else { Self::Gone }
     }
 }
 

@@ -13,7 +13,11 @@ async fn connected() -> (SharedTcp, DirectWriter, TcpStream) {
     server.writable().await.expect("is writable");
     let (read, write) = server.into_split();
     let shared = Arc::new(TcpHalves { read, unsent: Mutex::default() });
-    (SharedTcp { shared: shared.clone(), write: Stall::new(write, STALL_TIMEOUT) }, DirectWriter(shared), client)
+    (
+        SharedTcp { shared: shared.clone(), write: Stall::new(write, STALL_TIMEOUT) },
+        DirectWriter(shared),
+        client,
+    )
 }
 
 /// Different bytes at each place, so that a swap is seen.
