@@ -162,7 +162,8 @@ fn optional(fields: &mut Map<String, Value>, name: &str, place: &str) -> Result<
 
 /// The id of a message as messages have it: a UUID is the same in capital letters, and what caused what is found by the text.
 fn message_id(text: String) -> String {
-    Uuid::try_parse(&text).map_or(text, |id| id.to_string())
+    let id = Uuid::try_parse(&text).map(|id| id.to_string()).ok();
+    id.filter(|id| id.eq_ignore_ascii_case(&text)).unwrap_or(text)
 }
 
 fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> {

@@ -240,7 +240,6 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         return Err(Refusal::forbidden());
     }
     let status = request.query("status").map(|word| ActivityStatus::from_word(word).ok_or_else(bad_status));
-    let before = before(&publisher, &request).await?;
     let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     // A person with several ids has activities under each.
@@ -250,6 +249,7 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         }
         None => Vec::new(),
     };
+    let before = before(&publisher, &request, &ids).await?;
     let filter = ActivityFilter {
         user_ids: &ids,
         activity_type: request.query("type"),
@@ -264,13 +264,19 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
     Ok(ApiAnswer::new(200, &json!({ "activities": found, "next": next })))
 }
 
-/// The activity with which the page before ended. An id of none would look like the end of the list.
-async fn before(publisher: &Publisher, request: &ApiRequest) -> Result<Option<Uuid>, Refusal> {
+/// The activity of these users, or of any where none is named, with which the page before ended. An id of none would look like the end
+/// of the list.
+async fn before(
+    publisher: &Publisher,
+    request: &ApiRequest,
+    user_ids: &[String],
+) -> Result<Option<Uuid>, Refusal> {
     let Some(text) = request.query("before") else { return Ok(None) };
     let none = || Refusal::bad_query("before is the eventId of an activity");
     let id = Uuid::try_parse(text).map_err(|_| none())?;
     let known = publisher.activity(id).await.map_err(unavailable)?;
-    known.map(|_| Some(id)).ok_or_else(none)
+    let is_listed = known.is_some_and(|known| user_ids.is_empty() || user_ids.contains(&known.now.user_id));
+    if is_listed { Ok(Some(id)) } else { Err(none()) }
 }
 
 fn read_change(fields: &mut Map<String, Value>, settings: &Settings) -> Result<ActivityChange, Refusal> {
