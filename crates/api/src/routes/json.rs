@@ -10,6 +10,9 @@ use super::answer::Refusal;
 /// Arrays and objects within one another at most: far more than a fact needs, far less than a stack holds.
 pub const MAX_DEPTH: usize = 32;
 
+/// Characters of a number that a refusal shows.
+const SHOWN_DIGITS: usize = 40;
+
 /// Reads JSON of a stranger.
 ///
 /// # Errors
@@ -24,7 +27,10 @@ pub fn parse(body: &[u8]) -> Result<Value, Refusal> {
     match number::first_changed(body) {
         None => Ok(value),
         Some(number) => {
-            Err(refused(&format_args!("{number:?} has more digits than 64 bits hold; write it as a string")))
+            let shown: String = number.chars().take(SHOWN_DIGITS).collect();
+            Err(refused(&format_args!(
+                "64 bits do not hold the number {shown} exactly; write it as a string"
+            )))
         }
     }
 }
