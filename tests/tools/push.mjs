@@ -42,7 +42,7 @@ function compressed() {
   socket.on("open", () => {
     print({ extensions: socket.extensions, protocol: socket.protocol });
     // More than the compressed bytes of it, and a ping that is answered among the messages.
-    socket.send(JSON.stringify({ id: 1, op: "subscribe", rooms: [room], padding: " ".repeat(30_000) }));
+    socket.send(JSON.stringify({ id: 1, op: "subscribe", rooms: [room] }) + " ".repeat(30_000));
     socket.ping("there?");
   });
   socket.on("pong", (bytes) => print({ pong: String(bytes) }));
