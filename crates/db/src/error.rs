@@ -115,7 +115,8 @@ pub enum StoreError {
     /// A log that is already stored would be stored again.
     #[error(
         "the event at {place} of source {claimant} is already stored for source {source_name}: \
-         `chainflume sources rename {source_name} {claimant}` keeps it, `chainflume sources remove {source_name}` deletes it"
+         `chainflume sources rename {source_name} {claimant}` keeps it, `chainflume sources reset {source_name}` deletes it, \
+         as does `sources remove` where {source_name} is no longer configured"
     )]
     Overlap {
         /// Where.
