@@ -8,7 +8,6 @@ mod line;
 mod outlet;
 mod page;
 mod position;
-mod prefetch;
 mod tail;
 
 use std::sync::Arc;
@@ -24,7 +23,6 @@ pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
 pub use page::{Page, Start};
 pub use position::parse_position;
-pub use prefetch::PrefetchedPage;
 
 use crate::push::PushRule;
 use chainflume_core::settings::{GIB, KIB, MIB};
@@ -56,8 +54,6 @@ impl Default for Settings {
 /// Pages of the outbox that are read at once: thousands of clients that come back together must not take the database from the
 /// writers.
 const READERS: usize = 2;
-/// Pages that are read, or wait in memory, before their clients have had the page before: eight megabytes each at most.
-const PREFETCHES: usize = 8;
 
 /// The messages, for clients. Clones are of the same.
 #[derive(Clone)]
@@ -68,7 +64,6 @@ pub struct Feed {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     readers: Arc<Semaphore>,
-    prefetches: Arc<Semaphore>,
     wake: Arc<watch::Sender<()>>,
 }
 
@@ -85,7 +80,6 @@ impl Feed {
             hub: Arc::new(Hub::new(newest, settings.hot_bytes)),
             settings: Arc::new(settings),
             readers: Arc::new(Semaphore::new(READERS)),
-            prefetches: Arc::new(Semaphore::new(PREFETCHES)),
             wake: Arc::new(watch::Sender::new(())),
         })
     }

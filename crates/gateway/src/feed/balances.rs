@@ -11,40 +11,23 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_outbox::{OutboxRow, addresses, room_key};
 
-/// Bytes of messages that are in memory as parsed JSON at once, which takes some ten times as much.
-const PARSED_BYTES: usize = 1 << 20;
-
 impl Feed {
     /// Messages for clients, with the people whose wallets they name, and with the balances that they changed as these are now. Balances
     /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
     /// as of the message's block would take the history of every balance; the newest is what a screen shows.
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let (mut entries, mut together, mut bytes) = (Vec::with_capacity(rows.len()), Vec::new(), 0);
-        for row in rows {
-            bytes += row.message.len();
-            together.push(row);
-            if bytes >= PARSED_BYTES {
-                entries.extend(self.parsed(std::mem::take(&mut together)).await?);
-                bytes = 0;
-            }
-        }
-        entries.extend(self.parsed(together).await?);
-        Ok(entries)
-    }
-
-    async fn parsed(&self, rows: Vec<OutboxRow>) -> Result<impl Iterator<Item = Arc<Entry>>, StoreError> {
         let (mut wallets, mut users, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let parse = |row: &OutboxRow| serde_json::from_str(&row.message).unwrap_or_default();
-        let messages: Vec<Value> = rows.iter().map(parse).collect();
-        for (row, message) in rows.iter().zip(&messages) {
+        for row in &rows {
+            let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
+            let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches no user through a wallet.
             if message["metadata"]["chainId"].is_null() {
-                users.extend(message["metadata"]["userId"].as_str());
+                users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
             } else {
-                wallets.extend(addresses(message["aggregateId"].as_str(), message["payload"].as_object()));
+                wallets.extend(named.into_iter().map(str::to_owned));
             }
             if changes_balances(&row.message_type, row.state.as_str()) {
-                wanted.extend(changed_balances(message));
+                wanted.extend(changed_balances(&message));
             }
         }
         let owners = if wallets.len() + users.len() == 0 {
@@ -54,20 +37,20 @@ impl Feed {
         };
         let balances = if wanted.is_empty() { BTreeMap::new() } else { self.balances(wanted).await? };
         let (lookups, now) = (Lookups { balances, owners }, Instant::now());
-        let entry = move |(row, message): (OutboxRow, Value)| {
+        let entry = |row: OutboxRow| {
             let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
             let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
-            let entry = Entry::with_lookups(row, &message, &self.settings.rules, &lookups);
+            let entry = Entry::with_lookups(row, &self.settings.rules, &lookups);
             Arc::new(entry.stored_at(now.checked_sub(age)))
         };
-        Ok(rows.into_iter().zip(messages).map(entry))
+        Ok(rows.into_iter().map(entry).collect())
     }
 
     /// The application's ids of the person of each of these wallets, and the other ids of the person of each of these ids.
     async fn owners(
         &self,
-        wallets: &BTreeSet<&str>,
-        users: &BTreeSet<&str>,
+        wallets: &BTreeSet<String>,
+        users: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             r"
@@ -85,8 +68,8 @@ impl Feed {
             select k.name, a.alias from known k join user_aliases a on a.user_id = k.own where a.alias <> k.name
             ",
         )
-        .bind(wallets.iter().copied().collect::<Vec<_>>())
-        .bind(users.iter().copied().collect::<Vec<_>>())
+        .bind(wallets.iter().map(String::as_str).collect::<Vec<_>>())
+        .bind(users.iter().map(String::as_str).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?;
         let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -176,12 +176,6 @@ impl Hub {
         Hot::Page(found, next)
     }
 
-    /// Whether the messages after `position` are of this history and older than what is in memory.
-    pub fn is_cold(&self, position: &Position, history: u64) -> bool {
-        let state = self.state();
-        state.history == history && position.seq < state.floor
-    }
-
     /// Whether `position` is surely one of this history: the newest, or a message in memory.
     pub fn knows(&self, position: &Position) -> bool {
         let state = self.state();

@@ -55,11 +55,6 @@ impl Page {
         Self { deliveries: Vec::new(), gap: None, next, history }
     }
 
-    /// One without messages, which goes on where this one does.
-    pub(super) fn place(&self) -> Self {
-        Self::at((self.next.clone(), self.history))
-    }
-
     /// Grows with the place where it goes on. Within a history a number is one message, whatever epoch a client named with it.
     pub fn order(&self) -> (u64, u64) {
         (self.history, self.next.seq)
@@ -185,11 +180,6 @@ impl Feed {
             (None, None) => from.clone(),
         };
         Ok(Some(Cold { rows, gap, next }))
-    }
-
-    /// Whether what follows `page` is older than what is in memory.
-    pub(super) fn is_cold(&self, page: &Page) -> bool {
-        self.hub.is_cold(&page.next, page.history)
     }
 
     /// Whether what is handed out here has not come as far as `page`.

@@ -95,14 +95,14 @@ impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches no client by room;
     /// none is ever stored.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
-        let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
-        Self::with_lookups(row, &message, rules, &Lookups::default())
+        Self::with_lookups(row, rules, &Lookups::default())
     }
 
-    /// The same of a row whose JSON is `message`, also for the people whose wallets it names, and with balances for the users whose
-    /// balance the message changed: an event of those of their rooms that no rule reaches.
-    pub fn with_lookups(row: Row, message: &Value, rules: &[PushRule], lookups: &Lookups) -> Self {
-        let own = rooms(message, &lookups.owners);
+    /// The same, also for the people whose wallets it names, and with balances for the users whose balance the message changed: an event
+    /// of those of their rooms that no rule reaches.
+    pub fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups) -> Self {
+        let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
+        let own = rooms(&message, &lookups.owners);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
             if !addressed.iter().any(|there| there.room == *room) {
@@ -110,19 +110,19 @@ impl Entry {
                 addressed.push(Addressed { room, event, frame, sent: Default::default(), packet });
             }
         };
-        for rule in rules.iter().filter(|rule| rule.matches(message)) {
-            let named = rule.rooms.iter().filter_map(|template| template.room(message));
-            let named: Vec<Room> = named.filter(|room| may_be_sent(message, room)).collect();
+        for rule in rules.iter().filter(|rule| rule.matches(&message)) {
+            let named = rule.rooms.iter().filter_map(|template| template.room(&message));
+            let named: Vec<Room> = named.filter(|room| may_be_sent(&message, room)).collect();
             let reached = if rule.rooms.is_empty() { &own } else { &named };
             reached.iter().for_each(|room| add(room, Some(events.len())));
-            events.push((rule.emit.as_str().to_owned(), rule.data(message).to_string()));
+            events.push((rule.emit.as_str().to_owned(), rule.data(&message).to_string()));
         }
-        if let Some((name, data)) = built_in(message) {
+        if let Some((name, data)) = built_in(&message) {
             let users = own.iter().filter(|room| matches!(room.kind(), RoomKind::User(_)));
             users.for_each(|room| add(room, Some(events.len())));
             events.push((name.to_owned(), data));
         }
-        for (user, data) in balance_events(message, lookups) {
+        for (user, data) in balance_events(&message, lookups) {
             if let Some(room) = own.iter().find(|room| room.kind() == RoomKind::User(&user)) {
                 add(room, Some(events.len()));
                 events.push((BALANCE_UPDATED.to_owned(), data.to_string()));

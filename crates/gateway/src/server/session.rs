@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::problem::HttpProblem;
 use super::query::MAX_ROOMS;
-use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, PrefetchedPage, Reason, Start};
+use crate::feed::{Arrival, DirectSink, Feed, Gap, Outlet, Page, Reason, Start};
 use chainflume_api::access::Room;
 use chainflume_outbox::Position;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,6 @@ pub(super) struct Session {
     joined: BTreeSet<Room>,
     /// All rooms that are joined, or none.
     resumes: Vec<Resume>,
-    /// What follows the page of the first of them, where it is being read.
-    prefetched: Option<PrefetchedPage>,
     ready: VecDeque<Arrival>,
 }
 
@@ -61,7 +59,7 @@ impl Session {
     pub fn new(feed: &Feed, known: Known, cut: CancellationToken) -> Self {
         let outlet = feed.outlet(cut);
         let (joined, resumes, ready) = (BTreeSet::new(), Vec::new(), VecDeque::new());
-        Self { feed: feed.clone(), outlet, known, joined, resumes, prefetched: None, ready }
+        Self { feed: feed.clone(), outlet, known, joined, resumes, ready }
     }
 
     /// Joins rooms that the client may join, from now on or with what it missed since a position: all or none.
@@ -171,9 +169,6 @@ impl Session {
             resume.rooms.retain(|room| !rooms.contains(room));
             !resume.rooms.is_empty()
         });
-        if self.resumes.is_empty() {
-            self.prefetched = None;
-        }
     }
 
     /// Has live messages written by `sink` while [`Self::live`] waits.
@@ -210,17 +205,8 @@ impl Session {
             self.resumes.clear();
             return Ok(());
         }
-        let prefetched = match self.prefetched.take() {
-            Some(prefetched) => prefetched.page(page, rooms).await,
-            None => None,
-        };
-        let read = match prefetched {
-            Some(read) => read,
-            None => self.feed.after(page, rooms).await,
-        };
-        let mut read = read.map_err(|error| HttpProblem::of_store(&error))?;
+        let mut read = self.feed.after(page, rooms).await.map_err(|error| HttpProblem::of_store(&error))?;
         self.resumes.iter().skip(1).for_each(|other| read.end_at(&other.page));
-        self.prefetched = self.feed.prefetch(&read, rooms);
         self.ready.extend(read.gap.take().map(Arrival::Gap));
         self.ready.extend(read.deliveries.drain(..).map(Arrival::Message));
         if let Some(hindmost) = self.resumes.first_mut() {

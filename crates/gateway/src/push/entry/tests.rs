@@ -276,7 +276,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
             .into(),
         owners: [(OTHER.to_owned(), ["maria", "m2"].map(str::to_owned).to_vec())].into(),
     };
-    let entry = with_lookups(transfer(), &[], &lookups);
+    let entry = Entry::with_lookups(transfer(), &[], &lookups);
     for (room, user, amount) in [
         ("user-u", "u", "7"),
         (&*format!("user-{WALLET}"), WALLET, "7"),
@@ -292,24 +292,21 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
         assert_eq!(frame(&entry, &room)["event"], "message", "{room}");
     }
     // A rule comes first.
-    let ruled = with_lookups(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &lookups);
+    let ruled = Entry::with_lookups(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &lookups);
     assert_eq!(frame(&ruled, "user-u")["event"], "moved");
     // Whatever happens to a wallet is its owner's, and what is private reaches no user through a wallet.
     let approval = message_with_owner("erc20.approval", &lookups);
     assert_eq!(frame(&approval, "user-maria")["event"], "message");
     let private = off_chain("order.shipped", ("order", "9"), &json!({ "to": OTHER }));
     assert!(
-        with_lookups(private, &[], &lookups).rooms_where(|room| room.as_str() == "user-maria").is_empty()
+        Entry::with_lookups(private, &[], &lookups)
+            .rooms_where(|room| room.as_str() == "user-maria")
+            .is_empty()
     );
 }
 
-fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups) -> Entry {
-    let message: Value = serde_json::from_str(&row.json).expect("JSON");
-    Entry::with_lookups(row, &message, rules, lookups)
-}
-
 fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {
-    with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups)
+    Entry::with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups)
 }
 
 #[test]

@@ -102,18 +102,3 @@ async fn a_room_that_is_joined_for_now_waits_for_those_that_resume() {
     session.leave(&rooms(&["order-b"]));
     assert_eq!(taken(&mut session, true).await, expected(1..=MANY as u64 + 4, &["a"]));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn prefetched_page_serves_only_the_rooms_it_was_read_for() {
-    let stream = FedStream::new(0).await;
-    stream.publish(&in_turn(MANY)).await;
-    let mut session = session(&stream, Known::ByEvent);
-    session.join(rooms(&["order-a", "order-b"]), Some(stream.at(0))).await.expect("joins");
-    session.resume().await.expect("reads");
-    assert!(session.prefetched.is_some(), "the next page is read while the client gets the first");
-    let before = taken(&mut session, false).await;
-    session.leave(&rooms(&["order-b"]));
-    let last = before.last().expect("a page").0;
-    assert_eq!(taken(&mut session, true).await, expected(last + 1..=MANY as u64, &["a"]));
-    assert!(session.prefetched.is_none(), "nothing is older than what is in memory");
-}
