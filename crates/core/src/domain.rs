@@ -30,8 +30,8 @@ pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use followed::{
-    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceCourse,
-    SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
+    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange,
+    SourceComparison, SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
 };
 pub use header::{HeaderField, header_hash};
 pub use log::{Log, Place, Topics};

@@ -1,4 +1,4 @@
-//! How messages get into the outbox: in the transaction of what they are about.
+//! Adds messages to the outbox, in the transaction that stores their facts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,8 +12,8 @@ use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::copy::{Rows, copy_in};
 use chainflume_db::transaction::{DURABLE, Tx};
 
-/// Gives the messages their numbers and stores them. Must come last in the transaction: from here on every other
-/// writer with messages waits for its end.
+/// Numbers the messages and stores them. Must come last in the transaction: from here on every other writer with messages waits
+/// for its commit.
 ///
 /// # Errors
 /// A database error.
@@ -26,8 +26,8 @@ pub async fn append(
     number(tx, Some(chain_id), drafts, seen_at.and_then(micros)).await.map(|_| ())
 }
 
-/// The same for messages about facts that are not on a chain. Returns the position of the last; the numbers before it are those of
-/// the others. `None` without messages.
+/// As [`append`], for messages about facts that are not on a chain. Returns the position of the last message; the others have the
+/// numbers directly before it. `None` without messages.
 ///
 /// # Errors
 /// A database error.
@@ -35,7 +35,7 @@ pub async fn append_off_chain(tx: &mut Tx, drafts: Vec<Draft>) -> Result<Option<
     append_all(tx, None, drafts).await
 }
 
-/// The same for messages about facts of a chain, or of none.
+/// As [`append`]; `chain_id` is `None` for facts that are not on a chain. Returns as [`append_off_chain`].
 pub(crate) async fn append_all(
     tx: &mut Tx,
     chain_id: Option<i64>,
@@ -77,8 +77,8 @@ async fn number(
     Ok(Some(position))
 }
 
-/// From so many messages on they are copied: a reorg of 64 blocks is a fifth quicker for it. No fewer, since a server that
-/// waits for rows throws out no client that is frozen there, and this one holds what every writer with messages waits for.
+/// From this number of messages on, `COPY` writes them: this saves a fifth of the time of a reorg of 64 blocks. Not for fewer, because
+/// PostgreSQL ends no client that freezes inside `COPY`, and every writer with messages waits for this one.
 const MANY: usize = 2_000;
 
 async fn insert(
@@ -117,7 +117,7 @@ async fn insert(
     Ok(())
 }
 
-/// Keys and numbers, in the order of the index.
+/// The room keys of these messages with their numbers, in the order of the index.
 fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
     let keys = numbered.iter().flat_map(|(seq, draft)| draft.keys.iter().map(|key| (*key, *seq)));
     let mut named: Vec<(i64, i64)> = keys.collect();
@@ -125,12 +125,11 @@ fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
     named
 }
 
-/// Takes the next numbers, has the commit announced, and returns the last of them with its epoch. Where the database is in another place than
-/// at the last time, a new epoch begins with them ([`crate::Lineage`]).
+/// Takes the next `count` numbers, and makes the commit notify listeners. Returns the last number with its epoch. If the database is
+/// in another place than at the last call, a new epoch begins with these numbers ([`crate::Lineage`]).
 ///
-/// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
-/// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
-/// waits for it.
+/// Published messages must survive a crash of the server: if it loses a commit whose messages have left, it gives their numbers to
+/// others. So this commit always waits for the disk. One round trip, because every block at the head waits for it.
 pub(crate) async fn reserve(tx: &mut Tx, count: i64) -> Result<(i64, String), StoreError> {
     let sql = format!(
         r"
