@@ -53,8 +53,7 @@ impl Unnumbered {
         self.write_down(tx).await?;
         // Sorted before the lock is taken: keys are then written in the order of their index.
         sqlx::raw_sql(SORT).execute(&mut **tx).await?;
-        let (last, _) = reserve(tx, self.written).await?;
-        let before = last - self.written;
+        let before = reserve(tx, self.written).await?.last - self.written;
         // Not prepared: the tables are new in each transaction, so an earlier plan does not fit.
         sqlx::query(
             r"
