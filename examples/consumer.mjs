@@ -1,20 +1,20 @@
 // @ts-check
-// A consumer of Chainflume's messages: it keeps count of what stands on the chain, whatever happens to chain or consumer.
+// A consumer of Chainflume's messages. It counts the confirmed ones, exactly, through reorgs and crashes of the consumer.
 //
 //     npm install redis
 //     node consumer.mjs redis://127.0.0.1:6379/ activity worker-1     (Node.js 18 or newer, as Debian 12 has it)
 //
-// Start as many as you like in one group, each with a name of its own. docs/CONSUMING.md tells the rest.
+// Start any number of consumers in one group, each with its own name. docs/CONSUMING.md explains the rules.
 
 import { createClient } from "redis";
 
 const [url = "redis://127.0.0.1:6379/", group = "activity", name = "worker-1"] = process.argv.slice(2);
 const streams = ["events:user", "events:token", "events:nft", "events:contract"];
-// What another consumer took and did not finish for so long is taken over: longer than any message takes you.
+// A message that another consumer received this long ago and did not acknowledge is taken over. Set it longer than your work takes.
 const idleMs = Number(process.env.IDLE_MS ?? 60_000);
 
 /**
- * The part of a message that is used here; schemas/message.json is the whole.
+ * The fields of a message that are used here; schemas/message.json has all.
  * @typedef {object} Message
  * @property {string} id
  * @property {number} seq
@@ -24,17 +24,16 @@ const idleMs = Number(process.env.IDLE_MS ?? 60_000);
  * @property {string} aggregateId
  */
 
-// Here stands what you do with a message. Whether it counts is decided in the transaction in which it has its effect:
-// only if its seq is above the last one seen of the same thing. So a message that comes again does nothing, and one
-// that another consumer overtook does nothing either. In SQL this is
-//   insert into seen (thing, seq, state) values ($1, $2, $3)
-//   on conflict (thing) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
+// Put your own work here. The same transaction decides whether the message counts: only if its seq is above the last seq of
+// the same subject. So a repeated message changes nothing, nor does one that another consumer has overtaken. In SQL this is
+//   insert into seen (subject, seq, state) values ($1, $2, $3)
+//   on conflict (subject) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
 const apply = `
 local seq, state = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0 unknown', '(%d+) (%a+)')
 if tonumber(ARGV[2]) <= tonumber(seq) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
-local stood, stands = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
-redis.call('HINCRBY', KEYS[2], ARGV[4], stands - stood)
+local before, after = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
+redis.call('HINCRBY', KEYS[2], ARGV[4], after - before)
 return 1
 `;
 
@@ -45,15 +44,15 @@ client.on("error", (error) => console.error(`redis: ${error.message}`));
 async function handle(stream, entryId, fields) {
   /** @type {Message} */
   const message = JSON.parse(fields.message);
-  // An event is told by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again.
-  // A user is told anew with every change: the newest message about a wallet holds.
-  const thing = message.type.startsWith("user.") ? message.aggregateId : message.id;
+  // All messages about an event have its id: confirmed, retracted after a reorg, perhaps confirmed again.
+  // Messages about a user have the wallet as aggregateId, and the newest one is valid.
+  const subject = message.type.startsWith("user.") ? message.aggregateId : message.id;
   const isNew = await client.eval(apply, {
-    keys: [`{${group}}:seen`, `{${group}}:standing`],
-    arguments: [thing, String(message.seq), message.state, message.aggregateType],
+    keys: [`{${group}}:seen`, `{${group}}:confirmed`],
+    arguments: [subject, String(message.seq), message.state, message.aggregateType],
   });
   console.log(message.seq, message.type, message.state, isNew ? "" : "(seen before)");
-  // Only now: what is not acknowledged comes again.
+  // Last: Redis delivers a message again if it is not acknowledged.
   await client.xAck(stream, group, entryId);
 }
 
@@ -68,7 +67,7 @@ async function consume() {
     for (const stream of streams) {
       const claimed = await client.xAutoClaim(stream, group, name, idleMs, "0-0", { COUNT: 100 });
       for (const entry of claimed.messages) {
-        // Nothing in place of an entry that Redis has trimmed meanwhile.
+        // Null for an entry that Redis has trimmed meanwhile.
         if (entry) await handle(stream, entry.id, entry.message);
       }
     }
@@ -91,7 +90,7 @@ for (;;) {
   try {
     await consume();
   } catch (error) {
-    // Redis is away, or has lost the group with all it had: from the beginning of what is there.
+    // Redis is away, or has lost its data with the group: begin again with the oldest entry.
     console.error(`trying again: ${error}`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }

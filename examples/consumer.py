@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A consumer of Chainflume's messages: it keeps count of what stands on the chain, whatever happens to chain or consumer.
+"""A consumer of Chainflume's messages. It counts the confirmed ones, exactly, through reorgs and crashes of the consumer.
 
     pip install redis
     python3 consumer.py redis://127.0.0.1:6379/ activity worker-1
 
-Start as many as you like in one group, each with a name of its own. docs/CONSUMING.md tells the rest.
+Start any number of consumers in one group, each with its own name. docs/CONSUMING.md explains the rules.
 """
 
 import json
@@ -16,38 +16,37 @@ import redis
 
 URL, GROUP, NAME = sys.argv[1:4] if len(sys.argv) == 4 else ("redis://127.0.0.1:6379/", "activity", "worker-1")
 STREAMS = ["events:user", "events:token", "events:nft", "events:contract"]
-# What another consumer took and did not finish for so long is taken over: longer than any message takes you.
+# A message that another consumer received this long ago and did not acknowledge is taken over. Set it longer than your work takes.
 IDLE_MS = int(os.environ.get("IDLE_MS", "60000"))
 
-# Here stands what you do with a message. Whether it counts is decided in the transaction in which it has its effect:
-# only if its seq is above the last one seen of the same thing. So a message that comes again does nothing, and one
-# that another consumer overtook does nothing either. In SQL this is
-#   insert into seen (thing, seq, state) values ($1, $2, $3)
-#   on conflict (thing) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
+# Put your own work here. The same transaction decides whether the message counts: only if its seq is above the last seq of
+# the same subject. So a repeated message changes nothing, nor does one that another consumer has overtaken. In SQL this is
+#   insert into seen (subject, seq, state) values ($1, $2, $3)
+#   on conflict (subject) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
 APPLY = """
 local seq, state = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0 unknown', '(%d+) (%a+)')
 if tonumber(ARGV[2]) <= tonumber(seq) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
-local stood, stands = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
-redis.call('HINCRBY', KEYS[2], ARGV[4], stands - stood)
+local before, after = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
+redis.call('HINCRBY', KEYS[2], ARGV[4], after - before)
 return 1
 """
 
 
 def handle(client, stream, entry_id, fields):
-    # Whoever claims an entry that Redis has trimmed meanwhile is given no fields.
+    # No fields: Redis has trimmed the entry meanwhile.
     if fields:
         message = json.loads(fields["message"])
-        # An event is told by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again.
-        # A user is told anew with every change: the newest message about a wallet holds.
+        # All messages about an event have its id: confirmed, retracted after a reorg, perhaps confirmed again.
+        # Messages about a user have the wallet as aggregateId, and the newest one is valid.
         about_user = message["type"].startswith("user.")
-        thing = message["aggregateId"] if about_user else message["id"]
-        keys = [f"{{{GROUP}}}:seen", f"{{{GROUP}}}:standing"]
+        subject = message["aggregateId"] if about_user else message["id"]
+        keys = [f"{{{GROUP}}}:seen", f"{{{GROUP}}}:confirmed"]
         is_new = client.eval(
-            APPLY, 2, *keys, thing, message["seq"], message["state"], message["aggregateType"]
+            APPLY, 2, *keys, subject, message["seq"], message["state"], message["aggregateType"]
         )
         print(message["seq"], message["type"], message["state"], "" if is_new else "(seen before)", flush=True)
-    # Only now: what is not acknowledged comes again.
+    # Last: Redis delivers a message again if it is not acknowledged.
     client.xack(stream, GROUP, entry_id)
 
 
@@ -75,7 +74,7 @@ def main():
         try:
             consume(client)
         except redis.RedisError as error:
-            # Redis is away, or has lost the group with all it had: from the beginning of what is there.
+            # Redis is away, or has lost its data with the group: begin again with the oldest entry.
             print(f"trying again: {error}", file=sys.stderr)
             time.sleep(1)
 

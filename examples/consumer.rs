@@ -1,9 +1,9 @@
-//! A consumer of Chainflume's messages: it keeps count of what is on the chain, whatever happens to chain or consumer.
+//! A consumer of Chainflume's messages. It counts the confirmed ones, exactly, through reorgs and crashes of the consumer.
 //!
 //!     cargo run --example consumer -- redis://127.0.0.1:6379/ activity worker-1
 //!
-//! In a program of your own: `cargo add redis serde_json`. Start as many as you like in one group, each with a name of its
-//! own. docs/CONSUMING.md has the rest.
+//! In your own program: `cargo add redis serde_json`. Start any number of consumers in one group, each with its own name.
+//! docs/CONSUMING.md explains the rules.
 #![expect(clippy::disallowed_methods, reason = "there is no runtime here whose worker a sleep would block")]
 
 use std::collections::HashMap;
@@ -15,30 +15,31 @@ use serde_json::Value;
 
 const STREAMS: [&str; 4] = ["events:user", "events:token", "events:nft", "events:contract"];
 
-/// Here is what you do with a message. Whether it counts is decided in the transaction in which it has its effect: only
-/// if its `seq` is above the last one seen of the same thing. So a message that comes again does nothing, and one that
-/// another consumer overtook does nothing either. In SQL this is
+/// Put your own work here. The same transaction decides whether the message counts: only if its `seq` is above the last
+/// `seq` of the same subject. So a repeated message changes nothing, nor does one that another consumer has overtaken. In
+/// SQL this is
 ///
 /// ```sql
-/// insert into seen (thing, seq, state) values ($1, $2, $3)
-/// on conflict (thing) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
+/// insert into seen (subject, seq, state) values ($1, $2, $3)
+/// on conflict (subject) do update set seq = excluded.seq, state = excluded.state where seen.seq < excluded.seq
 /// ```
 const APPLY: &str = "
 local seq, state = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0 unknown', '(%d+) (%a+)')
 if tonumber(ARGV[2]) <= tonumber(seq) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
-local stood, stands = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
-redis.call('HINCRBY', KEYS[2], ARGV[4], stands - stood)
+local before, after = state == 'confirmed' and 1 or 0, ARGV[3] == 'confirmed' and 1 or 0
+redis.call('HINCRBY', KEYS[2], ARGV[4], after - before)
 return 1
 ";
 
-/// Id and fields of an entry; no fields where Redis has trimmed it meanwhile.
+/// Id and fields of an entry; no fields if Redis has trimmed it meanwhile.
 type Entry = (String, Option<HashMap<String, String>>);
 
 struct Consumer {
     group: String,
     name: String,
-    /// What another consumer took and did not finish for so long is taken over: longer than any message takes you.
+    /// A message that another consumer received this long ago and did not acknowledge is taken over. Set it longer than
+    /// your work takes.
     idle_ms: u64,
 }
 
@@ -84,7 +85,7 @@ impl Consumer {
             if let Some(text) = fields.as_ref().and_then(|fields| fields.get("message")) {
                 self.apply(&serde_json::from_str(text)?, connection)?;
             }
-            // Only now: what is not acknowledged comes again.
+            // Last: Redis delivers a message again if it is not acknowledged.
             cmd("XACK").arg(&[stream, &self.group, &id]).exec(connection)?;
         }
         Ok(())
@@ -94,14 +95,14 @@ impl Consumer {
         let word = |key: &str| message[key].as_str().ok_or_else(|| format!("no {key}: {message}"));
         let seq = message["seq"].as_u64().ok_or("no seq")?;
         let (kind, aggregate, state) = (word("type")?, word("aggregateType")?, word("state")?);
-        // An event is known by its id: confirmed, retracted when a reorg took it back, perhaps confirmed again. A user is
-        // told anew with every change: the newest message about a wallet holds.
-        let thing = word(if kind.starts_with("user.") { "aggregateId" } else { "id" })?;
+        // All messages about an event have its id: confirmed, retracted after a reorg, perhaps confirmed again. Messages
+        // about a user have the wallet as `aggregateId`, and the newest one is valid.
+        let subject = word(if kind.starts_with("user.") { "aggregateId" } else { "id" })?;
         let is_new: bool = cmd("EVAL")
             .arg(APPLY)
             .arg(2)
-            .arg(&[format!("{{{}}}:seen", self.group), format!("{{{}}}:standing", self.group)])
-            .arg(thing)
+            .arg(&[format!("{{{}}}:seen", self.group), format!("{{{}}}:confirmed", self.group)])
+            .arg(subject)
             .arg(seq)
             .arg(&[state, aggregate])
             .query(connection)?;
@@ -123,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let consumer = Consumer { group, name, idle_ms };
     loop {
         let ended = client.get_connection().map_err(Into::into).and_then(|mut c| consumer.run(&mut c));
-        // Redis is away, or has lost the group with all it had: from the beginning of what is there.
+        // Redis is away, or has lost its data with the group: begin again with the oldest entry.
         if let Err(error) = ended {
             eprintln!("trying again: {error}");
             std::thread::sleep(Duration::from_secs(1));

@@ -1,5 +1,5 @@
-// A user's first minutes: the back end registers the user, begins an activity, the user's wallet sends a transaction, and the screen
-// shows how the activity follows that transaction on the chain.
+// A user's first minutes. The back end registers the user and begins an activity, the wallet sends a transaction, and the screen shows
+// how the activity follows the transaction on the chain.
 //
 //     node onboarding.mjs <server> <node> [key]
 //
@@ -14,7 +14,7 @@ if (!server || !node) {
 }
 const user = `ada-${Date.now()}`;
 
-/** Asks the node. */
+/** Sends a request to the node and returns its result. */
 async function rpc(method, ...params) {
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
   const response = await fetch(node, { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -23,7 +23,7 @@ async function rpc(method, ...params) {
   return result;
 }
 
-// 1. The back end registers the user with the wallet. From now on what happens to the wallet is in the user's room too.
+// 1. The back end registers the user with the wallet. From now on messages about the wallet are in the user's room too.
 const [wallet, receiver] = await rpc("eth_accounts");
 const headers = { "content-type": "application/json", ...(token ? { authorization: `Bearer ${token}` } : {}) };
 const registered = await fetch(new URL(`v1/users/${user}`, server), {

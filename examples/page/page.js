@@ -12,25 +12,25 @@ const client = new ChainflumeClient({
   url: given.get("server") ?? location.origin,
   transport: given.get("transport") ?? "auto",
   rooms: ["type-erc20.transfer"],
-  // After a reload the page goes on where it was: what happened meanwhile arrives first.
+  // After a reload the page resumes at its last position: what it missed arrives first.
   since: sessionStorage.getItem("position") ?? undefined,
 });
 client.on("position", (position) => sessionStorage.setItem("position", position));
 client.on("state", (state) => ($("status").textContent = state));
 client.on("gap", ({ reason }) => ($("status").textContent = `messages were lost (${reason}): read your state anew`));
 
-// What is true now, by the id of the event. A message that is confirmed, retracted and confirmed again counts once.
-const standing = new Fold();
+// The confirmed events by id. An event that is confirmed, retracted and confirmed again counts once.
+const confirmed = new Fold();
 let gone = 0;
 
 client.eventStream.subscribe("erc20.transfer", (frame) => {
-  standing.apply(frame);
+  confirmed.apply(frame);
   if (frame.state === "retracted") {
     gone += 1;
-    // The page may not show it: it came before the page, or long ago.
+    // The list may not contain it: it arrived before the page was opened, or long ago.
     document.getElementById(frame.id)?.classList.add("gone");
   } else show(frame);
-  $("standing").value = standing.frames.length;
+  $("confirmed").value = confirmed.frames.length;
   $("gone").value = gone;
 });
 
@@ -38,7 +38,7 @@ function show({ id, data: { payload, metadata } }) {
   document.getElementById(id)?.remove();
   const item = document.createElement("li");
   item.id = id;
-  // `textContent`, never HTML: whoever makes a token chooses its words.
+  // `textContent`, never HTML: the author of a token chooses its name.
   item.textContent = `block ${metadata.blockNumber}: ${payload.value} from ${payload.from} to ${payload.to}`;
   $("transfers").prepend(item);
   while ($("transfers").childElementCount > 200) $("transfers").lastElementChild.remove();

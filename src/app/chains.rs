@@ -33,7 +33,7 @@ pub struct ChainListing {
 /// When the database cannot be read.
 pub async fn chains(loaded: &Loaded) -> Result<Vec<ChainListing>, AppError> {
     with_database(loaded, async |database| {
-        let kept = database.store.kept_chains().await.map_err(store_error)?;
+        let kept = database.store.stored_chains().await.map_err(store_error)?;
         let mut listed: Vec<ChainListing> = kept.into_iter().map(|kept| stored(loaded, kept)).collect();
         for chain in &loaded.config.chains {
             if !listed.iter().any(|known| known.chain_id == chain.chain_id) {
@@ -67,7 +67,7 @@ pub async fn forget_chain(
     mut report: impl FnMut(Deleting),
 ) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
-        let kept = database.store.kept_chains().await.map_err(store_error)?;
+        let kept = database.store.stored_chains().await.map_err(store_error)?;
         let chain = find(loaded, &kept, name)?;
         if configured_as(loaded, chain.chain_id).is_some() {
             return Err(AppError::Failed(format!(

@@ -16,10 +16,10 @@ pub(super) async fn differences(
     if store.schema().await.map_err(store_error)? != Schema::Current {
         return Ok(Vec::new());
     }
-    let kept = store.kept().await.map_err(store_error)?;
+    let kept = store.filled_sources().await.map_err(store_error)?;
     let of_chain = |chain: &crate::config::Chain| {
-        let asked = record(&loaded.config, chain).asked();
-        let comparison = compare(chain.chain_id, &asked, &kept);
+        let configured = record(&loaded.config, chain).configured();
+        let comparison = compare(chain.chain_id, &configured, &kept);
         let name = chain.name.clone();
         comparison.differences().map(|difference| (name.clone(), difference.clone())).collect::<Vec<_>>()
     };

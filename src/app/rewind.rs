@@ -115,7 +115,7 @@ async fn back_to(
         return Ok(Err(error.into()));
     }
     for _ in 0..TRIES {
-        let outcome = match store.held().await {
+        let outcome = match store.snapshot().await {
             Ok(held) => {
                 store.rewind(&Rewind { expected: held.checkpoints, to: theirs, by_operator: true }).await
             }
@@ -133,7 +133,7 @@ async fn back_to(
 /// Goes down in growing steps until store and node agree, then closes in on the height above which they do not. From the
 /// tip and not from the middle: a node may have thrown old headers away.
 async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError> {
-    let held = store.held().await?;
+    let held = store.snapshot().await?;
     let tip = held.checkpoints.iter().filter_map(|checkpoint| checkpoint.at).max_by_key(|at| at.number);
     let Some(tip) = tip else { return Ok(Rewinding::Agree { common: None, tip: None }) };
     let (mut low, mut high, mut step) = (tip.number, tip.number + 1, 1);

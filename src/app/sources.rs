@@ -42,7 +42,7 @@ pub struct SourceListing {
 /// When the database cannot be read.
 pub async fn sources(loaded: &Loaded) -> Result<Vec<SourceListing>, AppError> {
     with_database(loaded, async |database| {
-        let kept = database.store.kept().await.map_err(store_error)?;
+        let kept = database.store.filled_sources().await.map_err(store_error)?;
         let differences = differences(loaded, &database.store).await?;
         let mut listed: Vec<SourceListing> = kept.into_iter().map(|kept| stored(loaded, kept)).collect();
         listed.extend(unstored(loaded, &listed));
@@ -107,7 +107,7 @@ fn unstored(loaded: &Loaded, stored: &[SourceListing]) -> Vec<SourceListing> {
 /// When the old name is configured or not stored, the new one is stored, or a daemon follows it under its old name.
 pub async fn rename_source(loaded: &Loaded, old: &str, new: &str) -> Result<(), AppError> {
     with_database(loaded, async |database| {
-        let kept = database.store.kept().await.map_err(store_error)?;
+        let kept = database.store.filled_sources().await.map_err(store_error)?;
         let source = find(&kept, old)?;
         if is_configured(loaded, old, source.chain_id) {
             return Err(AppError::Failed(format!(
@@ -148,10 +148,10 @@ pub async fn empty_source(
     mut report: impl FnMut(Deleting),
 ) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
-        let kept = database.store.kept().await.map_err(store_error)?;
+        let kept = database.store.filled_sources().await.map_err(store_error)?;
         let source = find(&kept, name)?;
-        let asked = asked(loaded, name, source.chain_id);
-        match (forget, asked.is_some()) {
+        let configured = configured(loaded, name, source.chain_id);
+        match (forget, configured.is_some()) {
             (true, true) => {
                 return Err(AppError::Failed(format!(
                     "source {name} is configured: take it out of the configuration first, or run \
@@ -165,8 +165,8 @@ pub async fn empty_source(
             }
             _ => {}
         }
-        let digest = asked.map(|asked| asked.digest());
-        let emptying = SourceDeletion { name, forget, asked: digest.as_deref(), page: PAGE };
+        let digest = configured.map(|configured| configured.digest());
+        let emptying = SourceDeletion { name, forget, digest: digest.as_deref(), page: PAGE };
         let report = |done| report(Deleting { done, all: source.events.max(done) });
         let emptied = database.store.empty_source(&emptying, report).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))
@@ -175,9 +175,9 @@ pub async fn empty_source(
 }
 
 /// A source as it is configured on this chain.
-fn asked(loaded: &Loaded, name: &str, chain_id: u64) -> Option<ConfiguredSource> {
+fn configured(loaded: &Loaded, name: &str, chain_id: u64) -> Option<ConfiguredSource> {
     let chain = loaded.config.chains.iter().find(|chain| chain.chain_id == chain_id)?;
-    record(&loaded.config, chain).asked().into_iter().find(|asked| asked.name == name)
+    record(&loaded.config, chain).configured().into_iter().find(|configured| configured.name == name)
 }
 
 fn is_configured(loaded: &Loaded, name: &str, chain_id: u64) -> bool {

@@ -235,9 +235,9 @@ fn stored_difference((chain, difference): (String, SourceDifference)) -> StoredD
 }
 
 fn stored_lease(row: LeaseRow) -> StoredLease {
-    let LeaseRow { name, holder, epoch, standing, left } = row;
-    let holder = (standing != LeaseState::Free).then_some(holder);
-    let is_held = standing == LeaseState::Held;
+    let LeaseRow { name, holder, epoch, state, left } = row;
+    let holder = (state != LeaseState::Free).then_some(holder);
+    let is_held = state == LeaseState::Held;
     StoredLease {
         lease: name.to_string(),
         holder,

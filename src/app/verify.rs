@@ -104,17 +104,17 @@ impl<'a> Rereading<'a> {
         };
         let source = &rereader.translator.sources()[index];
         let source = source.name.clone();
-        let course = rereader.store.comparison().courses.get(index);
-        if let Some(course) = course {
-            if let Some(why) = course.hindrance().filter(|_| course.is_blocked()) {
+        let compared = rereader.store.comparison().sources.get(index);
+        if let Some(compared) = compared {
+            if let Some(why) = compared.hindrance().filter(|_| compared.is_blocked()) {
                 return Err(AppError::Failed(why));
             }
-            for difference in course.differences.iter().filter(|_| self.args.purpose != Purpose::Add) {
+            for difference in compared.differences.iter().filter(|_| self.args.purpose != Purpose::Add) {
                 tracing::warn!("{difference}");
             }
         }
-        let start = course.and_then(|course| course.start);
-        let held = rereader.store.held().await.map_err(store_error)?;
+        let start = compared.and_then(|compared| compared.start);
+        let held = rereader.store.snapshot().await.map_err(store_error)?;
         let to = self.args.to.or_else(|| final_tip(&held, &source));
         let range = self.args.from.or(start).zip(to).and_then(|(from, to)| BlockRange::new(from, to));
         let Some(range) = range else {

@@ -5,7 +5,7 @@ use crate::roles::database::{OpenDatabase, store_error};
 use crate::roles::parts::{Loaded, translator};
 use chainflume_core::domain::EventKind;
 use chainflume_db::{Schema, StoreError};
-use chainflume_store::{Store, ViewInfo, ViewTrouble};
+use chainflume_store::{Store, ViewInfo, ViewProblem};
 
 /// The typed views there are, and those that cannot be made.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Views {
     /// By name.
     pub there: Vec<ViewInfo>,
     /// Each with what to do.
-    pub troubles: Vec<ViewTrouble>,
+    pub troubles: Vec<ViewProblem>,
 }
 
 /// Makes what is missing of the views of the configured sources, once the daemon has registered these, and lists the views
@@ -41,8 +41,8 @@ async fn views_in(loaded: &Loaded, store: &Store) -> Result<Views, AppError> {
 pub(super) async fn refused(
     loaded: &Loaded,
     store: &Store,
-    make: impl AsyncFn(&Store, u64, &[EventKind]) -> Result<Vec<ViewTrouble>, StoreError>,
-) -> Result<Vec<ViewTrouble>, AppError> {
+    make: impl AsyncFn(&Store, u64, &[EventKind]) -> Result<Vec<ViewProblem>, StoreError>,
+) -> Result<Vec<ViewProblem>, AppError> {
     let mut troubles = Vec::new();
     for chain in &loaded.config.chains {
         let translator = translator(&loaded.config, chain)?;

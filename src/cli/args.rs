@@ -114,7 +114,7 @@ pub enum Command {
     Psql(PsqlArgs),
     /// Create missing typed views and list all of them, one per ABI event
     Views(ViewsArgs),
-    /// Make, list or revoke keys with which services ask the public server
+    /// Create, list or revoke the keys by which services call the public server
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Print the JSON Schema of the messages

@@ -15,7 +15,7 @@ pub(super) struct Facts<'a> {
     pub(super) wants: &'a [LeaseName],
     /// Leases it holds.
     pub(super) held: &'a BTreeSet<LeaseName>,
-    pub(super) roll: &'a LeaseTable,
+    pub(super) table: &'a LeaseTable,
     /// For how long each lease has been free: without a holder, or with a holder that is gone.
     pub(super) idle: &'a BTreeMap<LeaseName, Duration>,
     /// Other live holders with the name of this instance.
@@ -37,14 +37,14 @@ pub(super) enum Move {
 pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
     let preferred = preferred(facts);
     let rows: BTreeMap<&LeaseName, &LeaseRow> =
-        facts.roll.leases.iter().map(|lease| (&lease.name, lease)).collect();
+        facts.table.leases.iter().map(|lease| (&lease.name, lease)).collect();
     let decide = |name: &LeaseName| {
         let is_mine = preferred.get(name).is_none_or(|holder| *holder == facts.me);
         if facts.held.contains(name) {
             return (!is_mine).then(|| Move::Yield { name: name.clone() });
         }
         let row = rows.get(name).copied();
-        let is_orphan = row.is_some_and(|row| row.standing != LeaseState::Free);
+        let is_orphan = row.is_some_and(|row| row.state != LeaseState::Free);
         let waited = facts.idle.get(name).copied().unwrap_or_default();
         let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.preferred_first());
         take.then(|| Move::Take {
@@ -58,7 +58,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
 
 fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool {
     let Some(row) = row else { return true };
-    match row.standing {
+    match row.state {
         LeaseState::Free => true,
         // Its own lease, if the answer to its acquisition was lost.
         LeaseState::Held => facts.settings.sole || row.holder == facts.me,
@@ -79,7 +79,7 @@ pub(super) fn instance(holder: &str) -> &str {
 /// The best leader of each chain. Every instance computes the same, since all read the same table.
 fn preferred<'a>(facts: &'a Facts<'a>) -> BTreeMap<&'a LeaseName, &'a str> {
     let mut wants: BTreeMap<&str, (&[LeaseName], bool)> = BTreeMap::new();
-    for instance in &facts.roll.instances {
+    for instance in &facts.table.instances {
         wants.insert(&instance.holder, (&instance.wants, instance.settled));
     }
     wants.insert(facts.me, (facts.wants, true));
@@ -114,8 +114,8 @@ fn holder<'a>(facts: &'a Facts<'a>, chain: &LeaseName) -> Option<&'a str> {
     if facts.held.contains(chain) {
         return Some(facts.me);
     }
-    let row = facts.roll.leases.iter().find(|lease| lease.name == *chain)?;
-    (row.standing == LeaseState::Held && row.holder != facts.me).then_some(row.holder.as_str())
+    let row = facts.table.leases.iter().find(|lease| lease.name == *chain)?;
+    (row.state == LeaseState::Held && row.holder != facts.me).then_some(row.holder.as_str())
 }
 
 fn next_move<'a>(

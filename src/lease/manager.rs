@@ -104,11 +104,11 @@ impl LeaseManager {
         if stop.is_cancelled() {
             return Ok(());
         }
-        let roll = self.session.roll().await.map_err(text)?;
-        self.update_idle(&roll);
-        self.find_twins(&roll);
-        self.is_alone = self.settings.sole || roll.instances.iter().all(|row| self.is_own(&row.holder));
-        for next in self.decide(&roll) {
+        let table = self.session.table().await.map_err(text)?;
+        self.update_idle(&table);
+        self.find_twins(&table);
+        self.is_alone = self.settings.sole || table.instances.iter().all(|row| self.is_own(&row.holder));
+        for next in self.decide(&table) {
             match next {
                 Move::Take { name, seen, is_orphan } => {
                     self.take(name, seen, is_orphan).await.map_err(text)?;
@@ -191,7 +191,7 @@ impl LeaseManager {
         slot.cell.end();
     }
 
-    fn decide(&self, roll: &LeaseTable) -> Vec<Move> {
+    fn decide(&self, table: &LeaseTable) -> Vec<Move> {
         let wants: Vec<LeaseName> = self.slots.keys().cloned().collect();
         let held: BTreeSet<LeaseName> = self
             .slots
@@ -205,24 +205,24 @@ impl LeaseManager {
             me: self.session.holder(),
             wants: &wants,
             held: &held,
-            roll,
+            table,
             idle: &idle,
             twins: &self.twins,
         })
     }
 
     /// Remembers since when leases are free, and reports their holders on the health board.
-    fn update_idle(&mut self, roll: &LeaseTable) {
+    fn update_idle(&mut self, table: &LeaseTable) {
         for (name, slot) in &self.slots {
-            let row = roll.leases.iter().find(|lease| lease.name == *name);
+            let row = table.leases.iter().find(|lease| lease.name == *name);
             let epoch = row.map_or(0, |row| row.epoch.number());
-            if row.is_some_and(|row| row.standing == LeaseState::Held) || slot.epoch.is_some() {
+            if row.is_some_and(|row| row.state == LeaseState::Held) || slot.epoch.is_some() {
                 self.idle.remove(name);
             } else if self.idle.get(name).is_none_or(|(seen, _)| *seen != epoch) {
                 self.idle.insert(name.clone(), (epoch, Instant::now()));
             }
             if slot.epoch.is_none() {
-                let holder = row.filter(|row| row.standing != LeaseState::Free).map(|row| row.holder.clone());
+                let holder = row.filter(|row| row.state != LeaseState::Free).map(|row| row.holder.clone());
                 self.board.lease(name.as_str(), |lease| *lease = LeaseHealth { held: false, holder, epoch });
             }
         }
@@ -235,10 +235,10 @@ impl LeaseManager {
 
     /// A killed run of this instance no longer extends its life. An instance of the same name that does is another
     /// daemon, with its own leases.
-    fn find_twins(&mut self, roll: &LeaseTable) {
+    fn find_twins(&mut self, table: &LeaseTable) {
         let me = self.session.holder();
         let same = |row: &&InstanceRow| row.holder != me && instance(&row.holder) == instance(me);
-        for row in roll.instances.iter().filter(same) {
+        for row in table.instances.iter().filter(same) {
             let first = *self.namesakes.entry(row.holder.clone()).or_insert(row.until);
             if row.until > first && self.twins.insert(row.holder.clone()) {
                 tracing::warn!(

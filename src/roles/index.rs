@@ -147,7 +147,7 @@ pub(crate) async fn rereader(
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
     let store = translator.open(store, &record).await.map_err(store_error)?;
-    translator.follow(&store.comparison().courses);
+    translator.follow(&store.comparison().sources);
     let store = store.following(translator.contracts());
     let on_error = Arc::new(
         |error: &chainflume_node::ChainError| tracing::warn!(%error, "the node does not answer; it is retried"),

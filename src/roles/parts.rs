@@ -57,9 +57,11 @@ pub(crate) fn lease_settings(config: &Config, sole: bool) -> lease::Settings {
         settings.name = format!("{}:{}", host_name(), config.admin.listen.port());
     }
     let of_chain = |chain: &config::Chain| {
-        let asked = record(config, chain).asked();
+        let configured = record(config, chain).configured();
         let chain_id = chain.chain_id;
-        asked.into_iter().map(move |asked| lease_follows(chain_id, &asked.name, &asked.digest()))
+        configured
+            .into_iter()
+            .map(move |configured| lease_follows(chain_id, &configured.name, &configured.digest()))
     };
     settings.follows = config.chains.iter().flat_map(of_chain).collect();
     settings

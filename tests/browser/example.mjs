@@ -13,11 +13,11 @@ for (const transport of ["websocket", "sse"]) {
   pages.push(page);
 }
 tell({ ready: true });
-const { standing, gone } = await hear();
+const { confirmed, gone } = await hear();
 for (const [index, page] of pages.entries()) {
   await page.waitForFunction(
-    (expected) => document.getElementById("standing").value === expected[0] && document.getElementById("gone").value === expected[1],
-    [String(standing), String(gone)],
+    (expected) => document.getElementById("confirmed").value === expected[0] && document.getElementById("gone").value === expected[1],
+    [String(confirmed), String(gone)],
   );
   assert.ok((await page.locator("li.gone").count()) > 0, "what was taken back is shown as such");
   await inspect(page, folder, `example-${index}`);

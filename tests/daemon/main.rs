@@ -10,6 +10,6 @@ mod trouble;
 
 use chainflume_support::{
     certificates, cluster, consumer, daemon, flume, fold, journal, metrics, promql, proxy, random, receiver,
-    redis_server, redis_sets, relays, systemd, tables,
+    redis_server, relays, systemd, tables, wait,
 };
 use chainflume_testkit::postgres;

@@ -13,6 +13,7 @@ use crate::cluster::{self, Cluster};
 use crate::daemon::{Home, agrees, is_root, red};
 use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
 use crate::postgres;
+use crate::wait::until_async;
 
 fn database_error(report: &Value) -> String {
     report["database"]["error"].to_string()
@@ -38,12 +39,9 @@ async fn a_failover_is_followed_to_the_server_that_takes_writes() {
     let daemon = home.start();
     daemon.until_tip(58).await;
     let copied = connect(&replica.url()).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
     let sql = "select count(*) from checkpoints where block_number = 58";
-    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&copied).await.unwrap_or(0) < 3 {
-        assert!(Instant::now() < deadline, "the replica never has it");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let stored = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&copied).await.unwrap_or(0);
+    until_async("the replica has the blocks", async || stored().await >= 3).await;
     primary.order("stop");
     chain.mine(10);
     red(&daemon, |report| report["database"]["writable"] == false).await;
@@ -218,11 +216,8 @@ async fn a_deadlock_costs_the_one_or_the_other_a_retry() {
     chain.mine(30);
     let waits = "select count(*) from pg_stat_activity \
                  where datname = current_database() and wait_event_type = 'Lock'";
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.expect("a count") == 0 {
-        assert!(Instant::now() < deadline, "the daemon never waits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.expect("a count");
+    until_async("the daemon waits for a lock", async || waiting().await > 0).await;
     let locked = sqlx::query("select from chains for update").execute(&mut *other).await;
     drop(other);
     daemon.until_tip(58).await;

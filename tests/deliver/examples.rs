@@ -143,8 +143,9 @@ impl Crew<'_> {
     async fn result(&self, server: &RedisServer) -> (BTreeSet<String>, BTreeMap<String, i64>) {
         let seen: BTreeMap<String, String> = server.run(&format!("HGETALL {{{}}}:seen", self.group)).await;
         let confirmed = seen.into_iter().filter(|(_, seen)| seen.ends_with(" confirmed"));
-        let counts: BTreeMap<String, i64> = server.run(&format!("HGETALL {{{}}}:standing", self.group)).await;
-        (confirmed.map(|(thing, _)| thing).collect(), counts)
+        let counts: BTreeMap<String, i64> =
+            server.run(&format!("HGETALL {{{}}}:confirmed", self.group)).await;
+        (confirmed.map(|(subject, _)| subject).collect(), counts)
     }
 }
 
@@ -161,9 +162,9 @@ async fn truth(pool: &PgPool) -> (BTreeSet<String>, BTreeMap<String, i64>) {
     .into_iter()
     .collect();
     *counts.entry("user".to_owned()).or_default() += i64::try_from(users.len()).expect("few");
-    let mut things = canonical(pool).await;
-    things.extend(users.into_keys());
-    (things, counts)
+    let mut subjects = canonical(pool).await;
+    subjects.extend(users.into_keys());
+    (subjects, counts)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,20 +263,20 @@ async fn the_statement_in_the_guide_counts_each_once_in_any_order() {
     sqlx::raw_sql(AssertSqlSafe(table.clone())).execute(&pool).await.expect("a table");
     for message in messages {
         let message: Value = serde_json::from_str(&message).expect("json");
-        let thing = if message["type"].as_str().is_some_and(|kind| kind.starts_with("user.")) {
+        let subject = if message["type"].as_str().is_some_and(|kind| kind.starts_with("user.")) {
             "aggregateId"
         } else {
             "id"
         };
         sqlx::query(AssertSqlSafe(insert.clone()))
-            .bind(message[thing].as_str())
+            .bind(message[subject].as_str())
             .bind(message["seq"].as_i64())
             .bind(message["state"].as_str())
             .execute(&pool)
             .await
             .expect("inserts");
     }
-    let confirmed: Vec<String> = sqlx::query_scalar("select thing from seen where state = 'confirmed'")
+    let confirmed: Vec<String> = sqlx::query_scalar("select subject from seen where state = 'confirmed'")
         .fetch_all(&pool)
         .await
         .expect("reads");

@@ -9,5 +9,6 @@ mod webhook;
 
 use chainflume_support::{
     certificates, consumer, daemon, flume, proxy, random, receiver, redis_server, redis_sets, relays, schema,
+    wait,
 };
 use chainflume_testkit::postgres;

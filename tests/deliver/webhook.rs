@@ -18,6 +18,7 @@ use crate::flume::{WAIT_LIMIT, config, connect, devchain, source};
 use crate::postgres;
 use crate::receiver::{FAST, Receiver, webhook};
 use crate::relays::Relays;
+use crate::wait::until;
 
 /// A database, and a configuration of webhooks on it. Messages are written by the test.
 pub struct Ground {
@@ -97,14 +98,5 @@ impl Ground {
     /// Waits until the receiver has so many messages.
     pub async fn until_taken(&self, receiver: &Receiver, wanted: usize) {
         until(&format!("{wanted} are taken"), || receiver.taken().len() == wanted).await;
-    }
-}
-
-/// Waits until something holds.
-pub async fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while !is() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,10 +1,9 @@
-use std::time::Duration;
-
 use chainflume_devchain::{Request, Transport};
 use serde_json::{Value, json};
 
 use crate::flume::{Flume, all_sources, config, connect, devchain};
 use crate::scene::Scene;
+use crate::wait::until_async;
 use crate::{journal, postgres};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,10 +38,11 @@ async fn told_of_heads(confirmations: u64) -> (Scene, Flume) {
     let keys = format!("confirmations = {confirmations}\npoll_interval = \"60s\"\nws_silence = \"60s\"");
     let flume = scene.start(&keys).await;
     flume.until_tip("dev", 20 - confirmations).await;
-    while !flume.chain("dev").heads.pushed {
+    let is_pushed = async || {
         scene.mine(1);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        flume.chain("dev").heads.pushed
+    };
+    until_async("heads are announced", is_pushed).await;
     // An announcement that comes late is not made use of, and nor are some after it.
     for _ in 0..20 {
         scene.mine(1);

@@ -6,5 +6,5 @@ mod faults;
 mod first;
 mod pending;
 
-use chainflume_support::{daemon, flume, fold, journal, random, relays, scene, tables};
+use chainflume_support::{daemon, flume, fold, journal, random, relays, scene, tables, wait};
 use chainflume_testkit::postgres;

@@ -10,7 +10,7 @@ use chainflume_devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, 
 use chainflume_ops::health::{ChainHealth, ChainState, ProviderHealth};
 
 use crate::flume::{Flume, all_sources, connect, source};
-use crate::scene::until;
+use crate::wait::until;
 use crate::{postgres, tables};
 
 /// Clocks of a test: a look at each provider every 100 ms, and half a second until one is trusted again.

@@ -9,7 +9,8 @@ use chainflume_ops::health::{ChainHealth, ChainState};
 use serde_json::Value;
 
 use crate::flume::Flume;
-use crate::scene::{Scene, until};
+use crate::scene::Scene;
+use crate::wait::until;
 
 const LOGS: &str = "eth_getLogs";
 const HEADER: &str = "eth_getBlockByNumber";

@@ -10,5 +10,5 @@ mod providers;
 mod real_data;
 mod real_node;
 
-use chainflume_support::{anvil, balancer, daemon, flume, fold, journal, random, scene, tables};
+use chainflume_support::{anvil, balancer, daemon, flume, fold, journal, random, scene, tables, wait};
 use chainflume_testkit::postgres;

@@ -10,5 +10,5 @@ mod repair;
 mod supply;
 mod verify;
 
-use chainflume_support::{cable, daemon, flume, fold, random, relays, scene, tables};
+use chainflume_support::{cable, daemon, flume, fold, random, relays, scene, tables, wait};
 use chainflume_testkit::postgres;

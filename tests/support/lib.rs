@@ -51,6 +51,8 @@ pub mod story;
 pub mod systemd;
 /// All rows of all tables.
 pub mod tables;
+/// Waits for a condition.
+pub mod wait;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -1,13 +1,14 @@
 //! All deployments of Redis: one server, TLS with a restricted user, Sentinel, and a Cluster.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainflume_deliver::sink::{RedisServers, RedisSettings, RedisSink};
 
 use crate::certificates::Certificates;
 use crate::redis_server::RedisServer;
 use crate::redis_wiring::{ClusterNode, Wiring, tls_options};
+use crate::wait::until_async;
 
 /// Streams by name: number and message of every entry.
 pub type Streams = BTreeMap<String, Vec<(u64, String)>>;
@@ -48,15 +49,6 @@ pub fn settings(servers: RedisServers) -> RedisSettings {
         prefix: String::new(),
         stream_length: 100_000,
         timeout: Duration::from_secs(2),
-    }
-}
-
-/// Waits until `is` holds, with a limit.
-pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is().await {
-        assert!(Instant::now() < deadline, "it never came true that {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -124,7 +116,7 @@ impl RedisSet {
         options.extend(["--replicaof", "127.0.0.1", master_port.as_str(), "--repl-diskless-sync-delay", "0"]);
         let (replica, _) = wire.server(&options);
         // A sentinel asks the master for its replicas at once, and again after ten seconds.
-        until("the replica follows", async || follows(&replica).await).await;
+        until_async("the replica follows", async || follows(&replica).await).await;
         // A pause of a busy machine must not count as a failure.
         let lines = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -140,7 +132,7 @@ impl RedisSet {
         let sentinels = started.into_iter().map(|(sentinel, _)| sentinel).collect();
         let servers = vec![master, replica];
         let set = Self { settings, servers, sentinels, certificates: wire.certificates };
-        until("the sentinels know all others", async || set.sentinels_agree().await).await;
+        until_async("the sentinels know all others", async || set.sentinels_agree().await).await;
         set
     }
 
@@ -187,12 +179,12 @@ impl RedisSet {
             let (from, to) = (index * 16_384 / masters, (index + 1) * 16_384 / masters - 1);
             server.run::<()>(&format!("CLUSTER ADDSLOTSRANGE {from} {to}")).await;
         }
-        until("all nodes know each other", async || set.knows_all().await).await;
+        until_async("all nodes know each other", async || set.knows_all().await).await;
         for (index, replica) in set.servers.iter().enumerate().skip(masters) {
             let master: String = set.servers[index - masters].run("CLUSTER MYID").await;
             replica.run::<()>(&format!("CLUSTER REPLICATE {master}")).await;
         }
-        until("the cluster is whole", async || set.is_whole(masters).await).await;
+        until_async("the cluster is whole", async || set.is_whole(masters).await).await;
         if with_replicas {
             // From here on, a replica takes over soon.
             for server in &set.servers {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use chainflume::app::Loaded;
@@ -11,8 +10,9 @@ use chainflume_devchain::{DevChain, Request, Server, Settings};
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 
-use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect};
+use crate::flume::{Flume, all_sources, config, connect};
 use crate::story::{self, Blocks};
+use crate::wait::until_async;
 use crate::{journal, postgres, root, tables};
 
 /// See the module. Sources are named `vault`, `token` and `nft`.
@@ -180,20 +180,8 @@ impl Scene {
     }
 
     async fn until_count(&self, sql: &'static str, wanted: i64) {
-        let deadline = Instant::now() + WAIT_LIMIT;
-        while sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.expect("a count") != wanted {
-            assert!(Instant::now() < deadline, "never {wanted}: {sql}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
-/// Waits for a condition that causes no notification.
-pub async fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while !is() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let count = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.expect("a count");
+        until_async(&format!("{wanted}: {sql}"), async || count().await == wanted).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod block;
 mod causes;
 mod column;
 mod dead_letter;
+mod digest_uuid;
 mod event;
 mod event_id;
 mod filter;
@@ -24,12 +25,13 @@ pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
 pub use column::{Column, SqlType, TupleMember, TupleMembers, VIEW_COLUMNS, VIEW_NAME_BYTES, ViewColumn};
 pub use dead_letter::{DeadLetter, DeadLetterKind};
+pub use digest_uuid::digest_uuid;
 pub use event::{Aggregate, Event, EventKind, Fact, KindIndex, Projection};
 pub use event_id::{EventId, EventIdParts};
 pub use filter::{AddressSet, LogFilter};
 pub use followed::{
-    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceCourse,
-    SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
+    ChainComparison, ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange,
+    SourceComparison, SourceDifference, SourceGap, StartBlock, UnreadRange, compare, normal,
 };
 pub use header::{HeaderField, header_hash};
 pub use log::{Log, Place, Topics};

@@ -5,6 +5,7 @@
 //! cannot disagree. Events that a family does not recognize are stored as `generic` stores them.
 
 mod args;
+mod columns;
 mod erc20;
 mod erc721;
 mod family;
@@ -12,8 +13,9 @@ mod generic;
 mod mapper;
 mod problem;
 mod recipe;
+mod sql_name;
 mod stake;
-mod views;
+mod view_names;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What a key of the configuration takes. A room derives `Deserialize` for its own settings, names the functions of this room
+//! Reads and bounds the values of configuration keys. A room derives `Deserialize` for its own settings, names the functions of this room
 //! in `deserialize_with`, and writes each default once, in `Default`. `config` reads a table of the file into the type.
 //!
 //! ```

@@ -2,12 +2,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{Database, StoreError, transaction};
 
-/// An answer that takes longer shows too little about the moment at which it was given.
+/// A slower answer is not used: the server may have read its clock at any time in between.
 const SLOWEST: Duration = Duration::from_secs(2);
 
 impl Database {
-    /// By how many seconds the clock of the database is ahead of this machine's; negative where it is behind. `None` where the
-    /// answer took too long. Exact to half the time that the answer took.
+    /// Seconds by which the clock of the database is ahead of this machine's; negative if it is behind. Exact to half the time of
+    /// the query. `None` if the query took more than two seconds.
     ///
     /// # Errors
     /// A database error.

@@ -1,7 +1,7 @@
-//! Between the domain's types and PostgreSQL's, checked both ways.
+//! Conversions between the domain's types and PostgreSQL's, checked both ways.
 //!
 //! # Errors
-//! [`StoreError::OutOfRange`] of a value that the other side has no room for.
+//! [`StoreError::OutOfRange`] for a value that the other type does not have.
 
 use chainflume_core::domain::{Address, B256, BlockId, U256};
 
@@ -12,12 +12,12 @@ pub const POSTGRES_EPOCH: i64 = 946_684_800;
 /// Last second of the year 294275: PostgreSQL's timestamps end in the year after.
 const LAST_SECOND: i64 = 9_224_286_307_199;
 
-/// As `bigint`.
+/// A number as `bigint`. `what` names it in an error.
 pub fn int8(what: &'static str, value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
 }
 
-/// A `bigint` that is never below zero.
+/// A `bigint` that is never below zero. `what` names it in an error.
 pub fn unsigned(what: &'static str, value: i64) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::OutOfRange { what, value: value.to_string() })
 }

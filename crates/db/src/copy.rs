@@ -10,7 +10,7 @@ use crate::convert::POSTGRES_EPOCH;
 
 /// Signature, flags, length of the header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// Bytes buffered before they are sent: large enough that messages do not cost, small against a batch.
+/// Bytes that are buffered before they are sent: large enough for few messages, small compared with a batch.
 const CHUNK: usize = 256 * 1024;
 /// Four digits of base 10000, the base of `numeric`.
 const FOUR_DIGITS: u64 = 10_000_u64.pow(4);
@@ -27,7 +27,7 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// No row yet.
+    /// Creates an empty buffer.
     pub fn new() -> Self {
         Self { buffer: HEADER.to_vec() }
     }
@@ -45,18 +45,18 @@ impl Rows {
         Ok(())
     }
 
-    /// A field without a value.
+    /// Adds a field without a value.
     pub fn null(&mut self) -> Result<(), StoreError> {
         self.buffer.extend((-1_i32).to_be_bytes());
         Ok(())
     }
 
-    /// Bytes.
+    /// Adds bytes.
     pub fn bytea(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.field(bytes)
     }
 
-    /// Bytes, where there are some.
+    /// Adds bytes, or null.
     pub fn bytea_or_null(&mut self, bytes: Option<&[u8]>) -> Result<(), StoreError> {
         match bytes {
             Some(bytes) => self.field(bytes),
@@ -64,12 +64,12 @@ impl Rows {
         }
     }
 
-    /// Text in UTF-8, which PostgreSQL takes without NUL alone.
+    /// Adds text. It must not contain NUL, which PostgreSQL refuses.
     pub fn text(&mut self, text: &str) -> Result<(), StoreError> {
         self.field(text.as_bytes())
     }
 
-    /// A UUID, where there is one.
+    /// Adds a UUID, or null.
     pub fn uuid_or_null(&mut self, id: Option<Uuid>) -> Result<(), StoreError> {
         match id {
             Some(id) => self.field(id.as_bytes()),
@@ -77,28 +77,28 @@ impl Rows {
         }
     }
 
-    /// `integer`.
+    /// Adds an `integer`.
     pub fn int4(&mut self, value: i32) -> Result<(), StoreError> {
         self.field(&value.to_be_bytes())
     }
 
-    /// `bigint`.
+    /// Adds a `bigint`.
     pub fn int8(&mut self, value: i64) -> Result<(), StoreError> {
         self.field(&value.to_be_bytes())
     }
 
-    /// `seconds` since the Unix epoch, within what PostgreSQL has timestamps for: it counts from 2000, and the last of them
-    /// counted in microseconds from 1970 would not fit.
+    /// Adds a time in seconds since the Unix epoch, which must be within PostgreSQL's timestamps. It is converted to PostgreSQL's
+    /// epoch before it is multiplied: the last timestamp in microseconds since 1970 would not fit.
     pub fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {
         self.int8((seconds - POSTGRES_EPOCH) * 1_000_000)
     }
 
-    /// `micros` since the Unix epoch, by a clock of today.
+    /// Adds a time in microseconds since the Unix epoch, of this century.
     pub fn timestamptz_micros(&mut self, micros: i64) -> Result<(), StoreError> {
         self.int8(micros - POSTGRES_EPOCH * 1_000_000)
     }
 
-    /// JSON as text, where there is some.
+    /// Adds the text of a JSON value, or null.
     pub fn jsonb_or_null(&mut self, text: Option<&str>) -> Result<(), StoreError> {
         let Some(text) = text else { return self.null() };
         let mut bytes = Vec::with_capacity(text.len() + 1);
@@ -107,7 +107,7 @@ impl Rows {
         self.field(&bytes)
     }
 
-    /// `numeric`, where there is a number.
+    /// Adds a `numeric`, or null.
     pub fn numeric_or_null(&mut self, value: Option<U256>) -> Result<(), StoreError> {
         match value {
             Some(value) => self.field(&numeric(value)),
@@ -163,7 +163,7 @@ fn divide(limbs: &mut [u64; 4], by: u64) -> u64 {
     remainder
 }
 
-/// Sends what `write` makes of each item; returns once the server has taken all rows or refused.
+/// Sends the row that `write` makes of each item. Returns when the server has stored or refused all rows.
 pub async fn copy_in<T>(
     connection: &mut PgConnection,
     statement: &'static str,
@@ -173,7 +173,7 @@ pub async fn copy_in<T>(
     copy_in_while(connection, statement, items, write, || ()).await
 }
 
-/// As [`copy_in`]; `meanwhile` is done while the server still takes in what it was sent.
+/// As [`copy_in`], and runs `meanwhile` while the server stores the last rows. Returns its result.
 pub async fn copy_in_while<T, M>(
     connection: &mut PgConnection,
     statement: &'static str,
@@ -195,7 +195,7 @@ pub async fn copy_in_while<T, M>(
     }
     rows.buffer.extend((-1_i16).to_be_bytes());
     copy.send(rows.buffer.as_slice()).await?;
-    // The end is sent before the other is begun: they are polled in this order.
+    // Polled in this order, so the end of the copy is sent before `meanwhile` runs.
     let (taken, done) = tokio::join!(biased; copy.finish(), async { meanwhile() });
     taken?;
     Ok(done)

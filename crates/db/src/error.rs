@@ -12,7 +12,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// No server answers there, or it refuses us.
+    /// No server answers at the host, or the server refuses the connection.
     #[error("no connection to the database at {host}: {}", plain(cause))]
     Connect {
         /// Host and port, or the socket's folder.
@@ -26,7 +26,7 @@ pub enum StoreError {
     /// A migration failed; it was rolled back whole.
     #[error("database migration: {}", plain_migration(.0))]
     Migrate(MigrateError),
-    /// The role may not do what a migration or the daemon does. Nothing was touched.
+    /// The role lacks a right that a migration or the daemon needs. Nothing was changed.
     #[error("database: {what}; {remedy}")]
     Rights {
         /// What is missing, for which role and where.
@@ -34,7 +34,7 @@ pub enum StoreError {
         /// SQL that helps.
         remedy: String,
     },
-    /// The server or the role takes no writes. Nothing was touched.
+    /// The server or the role accepts no writes. Nothing was changed.
     #[error("the database takes no writes: {what}; {remedy}")]
     NoWrites {
         /// Why.
@@ -42,7 +42,7 @@ pub enum StoreError {
         /// What helps.
         remedy: String,
     },
-    /// A newer program has been here. Nothing was touched.
+    /// A newer program has migrated the database. Nothing was changed.
     #[error(
         "the database is at migration {found}, this program knows none above {known}; run the newer program"
     )]
@@ -52,13 +52,13 @@ pub enum StoreError {
         /// Newest one known here.
         known: i64,
     },
-    /// The database is not where the writer thinks it is: read `held` again.
+    /// The database changed since the writer read it: read the snapshot again.
     #[error("the store has moved on: {what}")]
     Conflict {
         /// What differs.
         what: String,
     },
-    /// The writer held a lease that another holds now. Nothing was committed.
+    /// Another instance has taken the writer's lease. Nothing was committed.
     #[error("another instance holds the lease `{lease}` now; nothing was committed")]
     Fenced {
         /// Name of the lease.
@@ -86,7 +86,7 @@ pub enum StoreError {
         /// The daemon.
         holder: String,
     },
-    /// A part of what is stored of a source is deleted.
+    /// A part of a source's events is deleted, by a command that has not ended.
     #[error(
         "source {source_name} is deleted in part: run `chainflume sources remove {source_name}` to delete the rest"
     )]
@@ -94,22 +94,22 @@ pub enum StoreError {
         /// The source.
         source_name: String,
     },
-    /// None of several servers takes writes.
+    /// None of several servers accepts writes.
     #[error("the database at {host} is read-only, and no other server of the url takes writes")]
     ReadOnly {
-        /// The one that took them last.
+        /// The server that last accepted writes.
         host: String,
     },
-    /// A pooler gives each transaction another session and does not move prepared statements along.
+    /// A pooler gives each transaction another session, but does not prepare the statements there.
     #[error(
         "a pooler between us and the database mixes up prepared statements; let it pool sessions, set \
          max_prepared_statements (PgBouncer 1.21 and later), or name the server itself"
     )]
     Pooler,
-    /// What needs a session of its own, behind a pooler that gives none.
+    /// Work that needs a session of its own, which the pooler does not give.
     #[error("{what} needs a session of its own, which the pooler does not give; name the server itself")]
     NoSession {
-        /// What.
+        /// The work.
         what: &'static str,
     },
     /// A log that is already stored would be stored again.
@@ -134,7 +134,7 @@ pub enum StoreError {
         /// The newest final block.
         final_number: u64,
     },
-    /// A backfill reaches beyond what the source has stored.
+    /// A backfill reaches above the checkpoint of its source.
     #[error("source `{source_name}` has not reached block {to} yet; backfill ends at its checkpoint at most")]
     NotReached {
         /// The source.
@@ -142,7 +142,7 @@ pub enum StoreError {
         /// End of the range.
         to: u64,
     },
-    /// A replay reaches beyond what is final.
+    /// A replay reaches above the final block.
     #[error("block {to} may still be undone; a replay ends at the final block at most{}",
         .final_number.map(|number| format!(", which is {number}")).unwrap_or_default())]
     NotFinal {
@@ -151,12 +151,12 @@ pub enum StoreError {
         /// The newest final block, where there is one.
         final_number: Option<u64>,
     },
-    /// A type no event has.
+    /// A type that no event has.
     #[error("no event is of type `{given}`; there are: {known}")]
     UnknownType {
-        /// As asked for.
+        /// The type in the command.
         given: String,
-        /// Those there are.
+        /// The types that exist.
         known: String,
     },
     /// Another chain of the same id.
@@ -179,7 +179,7 @@ pub enum StoreError {
         /// Why, and what to do.
         reason: String,
     },
-    /// A number PostgreSQL's type does not hold.
+    /// A number that does not fit its PostgreSQL type.
     #[error("{what} {value} does not fit the database")]
     OutOfRange {
         /// Which number.
@@ -187,10 +187,10 @@ pub enum StoreError {
         /// The number.
         value: String,
     },
-    /// The caller broke the contract of the call: a fault of the program.
+    /// The arguments of a call contradict each other: a fault of the program.
     #[error("not a step the store can take: {0}")]
     Invalid(String),
-    /// The database holds what this program never wrote.
+    /// The database contains something that this program did not write.
     #[error("table {table} does not agree with events: {what}; another program wrote to it")]
     Corrupt {
         /// The table.
@@ -220,7 +220,7 @@ pub enum StoreVerdict {
 }
 
 impl StoreError {
-    /// The one list of what follows from which error. A new kind of error has to be placed here.
+    /// The verdict on the error. Every kind of error is listed here.
     pub fn verdict(&self) -> StoreVerdict {
         match self {
             error if error.is_transient() => StoreVerdict::Transient,
@@ -252,8 +252,8 @@ impl StoreError {
         matches!(self.verdict(), StoreVerdict::Permanent | StoreVerdict::Mistake)
     }
 
-    /// Whether the same call may succeed later without anybody's help: the connection is lost, the server
-    /// starts or stops or lacks resources, another transaction was in the way, a replica was reached.
+    /// Whether the same call may succeed later without an operator: the connection is lost, the server starts, stops or lacks
+    /// resources, another transaction was in the way, or a replica was reached.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) | Self::Connect { cause: error, .. } => transient(error),
@@ -275,22 +275,22 @@ impl StoreError {
         matches!(self, Self::Fenced { .. })
     }
 
-    /// The database is not where the writer thinks it is.
+    /// A [`StoreError::Conflict`]; `what` names the difference.
     pub fn conflict(what: impl Into<String>) -> Self {
         Self::Conflict { what: what.into() }
     }
 
-    /// Another instance holds the lease now.
+    /// A [`StoreError::Fenced`].
     pub fn fenced(lease: LeaseName) -> Self {
         Self::Fenced { lease }
     }
 
-    /// The caller broke the contract of the call.
+    /// A [`StoreError::Invalid`].
     pub fn invalid(what: impl Into<String>) -> Self {
         Self::Invalid(what.into())
     }
 
-    /// Keeps the reason, which names the part at fault, and not the URL.
+    /// A [`StoreError::Url`] with the reason, which names the part at fault, and without the URL.
     pub(crate) fn url(error: &sqlx::Error) -> Self {
         let reason = match error {
             sqlx::Error::Configuration(cause) => cause.to_string(),
@@ -299,7 +299,7 @@ impl StoreError {
         Self::Url { reason }
     }
 
-    /// Name of the constraint that was violated.
+    /// Name of the violated constraint; `None` for other errors.
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Database(error) => error.as_database_error()?.constraint(),

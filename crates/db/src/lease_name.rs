@@ -34,7 +34,7 @@ impl LeaseName {
         Self("outbox".to_owned())
     }
 
-    /// Of the task that publishes by the clock.
+    /// Of the task that publishes by schedules.
     pub fn schedule() -> Self {
         Self("schedule".to_owned())
     }
@@ -44,7 +44,7 @@ impl LeaseName {
         Self("limits".to_owned())
     }
 
-    /// A name as the table has it.
+    /// A name that was read from the table `leases`.
     pub fn stored(text: impl Into<String>) -> Self {
         Self(text.into())
     }

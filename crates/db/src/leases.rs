@@ -1,5 +1,5 @@
-//! Leases: who may write. Rows with an end by the server's clock; taking one raises the epoch that fences off
-//! the holder before.
+//! Leases: which instance may write. A lease is a row that ends at a time of the server's clock. Taking a lease raises its epoch, which
+//! fences the earlier holder.
 
 mod session;
 
@@ -12,7 +12,7 @@ use crate::{Database, LeaseName, StoreError};
 
 pub use session::LeaseSession;
 
-/// The fencing token of a lease: grows with every new holder.
+/// The epoch of a lease: a fencing token that grows with every new holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
@@ -34,18 +34,18 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// The entry beside the leases an instance wants that names the configuration of a source it would follow: a command that deletes
-/// or renames the source has to know. The digest is [`chainflume_core::domain::ConfiguredSource::digest`].
+/// An entry in [`InstanceRow::wants`] that names the configuration by which the instance would follow a source. A command that deletes
+/// or renames the source reads it. The digest is [`chainflume_core::domain::ConfiguredSource::digest`].
 pub fn follows(chain_id: u64, source: &str, digest: &str) -> String {
     format!("{}{digest}", follows_any(chain_id, source))
 }
 
-/// What [`follows`] begins with, whatever the configuration.
+/// The beginning of [`follows`] for every configuration of a source.
 fn follows_any(chain_id: u64, source: &str) -> String {
     format!("{}{source} ", follows_chain(chain_id))
 }
 
-/// What [`follows`] begins with, whatever the source.
+/// The beginning of [`follows`] for every source of a chain.
 fn follows_chain(chain_id: u64) -> String {
     format!("follows {chain_id} ")
 }
@@ -55,41 +55,41 @@ fn follows_chain(chain_id: u64) -> String {
 pub enum LeaseState {
     /// An instance holds it.
     Held,
-    /// Its end is not reached, but the session of its holder is gone: killed, or its connection lost.
+    /// It has not ended, but its holder's session has: the holder was killed, or its connection broke.
     Orphaned,
-    /// It was given back, or has ended.
+    /// It was released, or has ended.
     Free,
 }
 
-/// A lease that an instance has held.
+/// A lease as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
     /// Its name.
     pub name: LeaseName,
-    /// Who held it last.
+    /// The instance that holds it, or held it last.
     pub holder: String,
-    /// Of that holder.
+    /// The epoch of that holder.
     pub epoch: Epoch,
     /// Its state.
-    pub standing: LeaseState,
-    /// Until its end.
+    pub state: LeaseState,
+    /// Time until its end.
     pub left: Duration,
 }
 
-/// A daemon that lives.
+/// A running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceRow {
     /// Its name and the number of its run.
     pub holder: String,
     /// Leases it would take, and entries of [`follows`].
     pub wants: Vec<LeaseName>,
-    /// Whether it has been there for the length of a lease: one that crashes at every start gets nothing of others.
+    /// Whether it has run for the length of a lease. Until then it takes no lease from others: it may crash at every start.
     pub settled: bool,
-    /// The end of its life as it last recorded it, in microseconds since the Unix epoch, by the server's clock.
+    /// When its row ends unless it is renewed, in microseconds since the Unix epoch, by the server's clock.
     pub until: u64,
 }
 
-/// Everything about leases at one moment.
+/// All leases and instances at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseTable {
     /// By name.
@@ -99,7 +99,7 @@ pub struct LeaseTable {
 }
 
 impl Database {
-    /// The leases there are.
+    /// Every lease, by name.
     ///
     /// # Errors
     /// A database error.
@@ -108,7 +108,7 @@ impl Database {
     }
 }
 
-/// Deletes leases, of what is deleted itself.
+/// Deletes the leases of a chain or a sink that is deleted.
 ///
 /// # Errors
 /// A database error.
@@ -117,26 +117,26 @@ pub async fn forget_leases(connection: &mut PgConnection, names: &[LeaseName]) -
     Ok(())
 }
 
-/// The leader of a chain now; `None` where there is none, or it is gone.
+/// The present leader of a chain; `None` if there is none, or its session has ended.
 ///
 /// # Errors
 /// A database error.
 pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Option<String>, StoreError> {
     let name = LeaseName::chain(chain_id);
     let leases = session::leases(connection).await?;
-    let held = leases.into_iter().find(|lease| lease.name == name && lease.standing == LeaseState::Held);
+    let held = leases.into_iter().find(|lease| lease.name == name && lease.state == LeaseState::Held);
     Ok(held.map(|lease| lease.holder))
 }
 
-/// A daemon that lives, waits to lead the chain and would follow the source by another configuration than that of this digest. One
-/// of an older version, which publishes no digests, counts as such while it does not lead: what it would follow is unknown.
+/// A running daemon that waits to lead the chain and would follow the source by another configuration than that of this digest. A
+/// waiting daemon of an older version counts too: it publishes no digests, so its configuration is unknown.
 ///
 /// # Errors
 /// A database error.
 pub async fn follower(
     connection: &mut PgConnection,
     (chain_id, source): (u64, &str),
-    asked: Option<&str>,
+    digest: Option<&str>,
 ) -> Result<Option<String>, StoreError> {
     let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \
                    and (a.backend_start is null or a.backend_start = i.backend_start) \
@@ -145,7 +145,7 @@ pub async fn follower(
                        or ($3 = any(i.wants) \
                            and not exists (select from unnest(i.wants) as w where starts_with(w, $4)) \
                            and not exists (select from leases l where l.name = $3 and l.holder = i.holder))) limit 1";
-    let same = asked.map(|digest| follows(chain_id, source, digest));
+    let same = digest.map(|digest| follows(chain_id, source, digest));
     Ok(sqlx::query_scalar(sql)
         .bind(follows_any(chain_id, source))
         .bind(same)

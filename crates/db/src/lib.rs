@@ -1,8 +1,8 @@
 //! Access to PostgreSQL, without any table of a chain or of messages.
 //!
-//! [`Database`] is a pool of connections to the server that takes writes. [`transaction`] begins every transaction,
-//! [`copy`] is the fastest way in for rows, [`convert`] is between the domain's types and PostgreSQL's. This crate writes
-//! the tables of leases and of the write probe, and runs the migrations of all tables.
+//! [`Database`] is a pool of connections to the server that accepts writes. [`transaction`] begins every transaction, [`copy`] writes
+//! many rows, and [`convert`] converts between the domain's types and PostgreSQL's. This crate writes the tables of leases and of the
+//! write probe, and runs the migrations of all tables.
 
 mod clock;
 pub mod convert;
@@ -47,10 +47,10 @@ pub struct Settings {
     /// servers, of which one takes writes.
     #[serde(skip)]
     pub url: String,
-    /// Connections at most. Two at least: one writes while another is asked whether the database can be reached.
+    /// Maximum number of connections. At least two: one writes while another probes the database.
     #[serde(deserialize_with = "chainflume_core::settings::number::<2, 1_000, _, _>")]
     pub max_connections: u32,
-    /// How long to wait for one before giving up with a transient error.
+    /// How long to wait for a connection of the pool before a transient error.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 600_000, _>")]
     pub acquire_timeout: Duration,
 }
@@ -72,9 +72,9 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
-    /// For connections outside the pool, and to name the host.
+    /// The servers of the URL: for connections outside the pool, and to name the host.
     hosts: Arc<Hosts>,
-    /// Whether sessions are ours alone: no pooler hands them on.
+    /// See [`Self::has_sessions`].
     direct: bool,
 }
 
@@ -85,12 +85,12 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    /// Connects; no table is touched.
+    /// Connects. Reads and writes no table.
     ///
     /// # Errors
-    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when no server answers there,
-    /// [`StoreError::ReadOnly`] when none of several takes writes, [`StoreError::Pooler`] when a pooler is between
-    /// that would mix up statements.
+    /// [`StoreError::Url`] when the URL cannot be read, [`StoreError::Connect`] when no server answers,
+    /// [`StoreError::ReadOnly`] when none of several servers accepts writes, [`StoreError::Pooler`] when a pooler in between
+    /// would mix up prepared statements.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
         let hosts = Arc::new(Hosts::of(&settings.url, settings.acquire_timeout)?);
         let trusting = hosts.clone();
@@ -103,7 +103,7 @@ impl Database {
             })
             .connect_lazy_with(hosts.options());
         let mut database = Self { pool, hosts, direct: true };
-        // Once by hand: the pool would keep trying a refused connection until its timeout, and then return "timeout".
+        // First outside the pool, which would retry a refused connection until its timeout and then return "timeout".
         let by_hand = tokio::time::timeout(settings.acquire_timeout, database.look());
         database.direct =
             by_hand.await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut))).map_err(|error| {
@@ -117,7 +117,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Whether sessions are ours alone.
+    /// Connects once; returns [`Self::has_sessions`].
     async fn look(&self) -> Result<bool, StoreError> {
         let mut connection = self.reach().await?;
         let direct = reach::is_direct(&self.hosts, &mut connection).await?;
@@ -125,8 +125,8 @@ impl Database {
         Ok(direct)
     }
 
-    /// A connection to the server that takes writes, to which all others are made from now on. Where there is but one, it
-    /// is not asked: that is seen when it is written to.
+    /// A connection to the server that accepts writes; all later connections are made to that server. A single server is not
+    /// asked: the first write shows it.
     pub(crate) async fn reach(&self) -> Result<PgConnection, StoreError> {
         let (connection, moved) = self.hosts.reach().await?;
         if moved {
@@ -142,18 +142,18 @@ impl Database {
         &self.pool
     }
 
-    /// For a connection outside the pool, to the server that took writes last.
+    /// Options for a connection outside the pool, to the server that last accepted writes.
     pub fn options(&self) -> PgConnectOptions {
         self.hosts.options()
     }
 
-    /// Whether each session is this client's alone: no pooler hands it on. Without, `LISTEN` and locks of a session mean
-    /// nothing.
+    /// Whether each session belongs to this client alone. `false` behind a pooler that gives each transaction another session: then
+    /// `LISTEN` and session locks do not work.
     pub fn has_sessions(&self) -> bool {
         self.direct
     }
 
-    /// Waits for transactions that run and closes every connection.
+    /// Waits for running transactions and closes every connection of the pool.
     pub async fn close(&self) {
         self.pool.close().await;
     }

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use crate::transaction::{self, MIGRATION};
 use crate::{Database, Schema, StoreError, rights};
 
-/// Not sqlx's own table name: an application that shares the database may use sqlx too.
+/// Uses another table than sqlx's default: an application that shares the database may use sqlx too.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../../migrations");
     migrator.dangerous_set_table_name("chainflume_migrations");
@@ -14,17 +14,17 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// What `migrate` did.
+/// The result of [`Database::migrate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// Migrations run, 0 when another instance was first or nothing was to be done.
+    /// Number of migrations that were run; 0 if the schema was current or another instance ran them.
     pub applied: u64,
     /// The schema's version now.
     pub version: i64,
 }
 
 impl Database {
-    /// Compares schemas, reading only.
+    /// Compares the schema in the database with this program's. Writes nothing.
     ///
     /// # Errors
     /// A database error.
@@ -32,13 +32,12 @@ impl Database {
         schema(&mut *transaction::begin_look(&self.pool).await?).await
     }
 
-    /// Runs the migrations that are missing, all in one transaction. Instances that start at once wait for
-    /// each other.
+    /// Runs the missing migrations, all in one transaction. Instances that start at the same time wait for each other.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`] before anything is touched; [`StoreError::Migrate`].
+    /// [`StoreError::NewerSchema`], before any change; [`StoreError::Migrate`].
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
-        // Without the limits of other transactions: a migration may take long, and the next in line waits for it.
+        // Without the time limits of other transactions: a migration may take long, and another instance waits for it.
         let mut tx = self.pool.begin_with("begin isolation level read committed").await?;
         let migrated = migrate(&mut tx).await?;
         tx.commit().await?;
@@ -47,8 +46,8 @@ impl Database {
 }
 
 async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
-    // The migrator has a lock of its own, but of the session, which a pooler would hand on; and it takes it after we have
-    // counted: both of two would count as theirs what one of them ran.
+    // The migrator's own lock is a lock of the session, which a pooler may give to another client. It is also taken too late: two
+    // instances would both count the migrations that one of them ran.
     sqlx::query("select pg_advisory_xact_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
     let found = schema(connection).await?;
     rights::check(connection, found).await?;
@@ -56,7 +55,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> 
         Schema::Newer { found, known } => return Err(StoreError::NewerSchema { found, known }),
         Schema::Missing => 0,
         Schema::Behind { .. } => applied(connection).await?.len(),
-        // The migrator would need the right to create tables although there is nothing to create.
+        // Not by the migrator: it needs the right to create tables even if there is nothing to create.
         Schema::Current => return Ok(Migrated { applied: 0, version: known() }),
     };
     MIGRATOR.run(&mut *connection).await.map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! By which ids a person is known: for every crate that has to know whether two ids are of one person.
+//! The ids of a person, for every crate that must know whether two ids are of one person.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::transaction::Tx;
 use chainflume_core::domain::Address;
 
-/// The person's own id, by any of the person's ids; `None` where there is no such person.
+/// The person's own id, found by any id of the person; `None` if no person has the id.
 ///
 /// # Errors
 /// A database error.
@@ -32,8 +32,8 @@ pub async fn person_of(tx: &mut Tx, id: &str) -> Result<Option<String>, StoreErr
     Ok(own.fetch_optional(&mut **tx).await?)
 }
 
-/// All ids of a person, by the person's own id, which comes first: other ids of the application that were merged into it, the wallets,
-/// and those of the wallets' records. None where there is no such person.
+/// All ids of a person, found by the person's own id, which comes first. The others are ids of the application that were merged into
+/// it, the wallets, and the ids of the wallets' rows in `users`. Empty if no person has the id.
 ///
 /// # Errors
 /// A database error.

@@ -5,13 +5,13 @@ use sqlx::postgres::PgConnection;
 use crate::error::sqlstate;
 use crate::{Database, StoreError, transaction};
 
-/// Asks again and again whether the database takes writes.
+/// Probes whether the database accepts writes.
 ///
-/// Over a connection of its own: the pool tries a refused connection until its timeout and then returns
-/// "timeout", and while every one of its connections is busy it would do so for a healthy database too.
+/// Uses its own connection. The pool would retry a refused connection until its timeout and then return "timeout"; and with all
+/// its connections busy it would return the same for a healthy database.
 pub struct WriteProbe {
     database: Database,
-    /// Given back only after a whole question and answer.
+    /// `None` during a call, and after a call that failed or was cancelled: then the protocol is in an unknown state.
     connection: Option<PgConnection>,
 }
 
@@ -29,12 +29,12 @@ impl Database {
 }
 
 impl WriteProbe {
-    /// Proves that the database takes writes. A replica that can be reached but not written answers with a
-    /// transient error (SQLSTATE 25006); then no connection made before is used again, since the primary may be elsewhere by
-    /// now, and is looked for where the URL names several servers. May be given up half-way and called again.
+    /// Proves by a write that the database accepts writes. A replica answers with a transient error (SQLSTATE 25006). Then no
+    /// earlier connection is used again, because the primary may have moved; if the URL names several servers, the next
+    /// connection looks for it. May be cancelled and called again.
     ///
     /// # Errors
-    /// A database error, or why it cannot be reached.
+    /// A database error, or the reason why the server cannot be reached.
     pub async fn write(&mut self) -> Result<(), StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,

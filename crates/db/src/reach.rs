@@ -1,5 +1,4 @@
-//! Where the database is: one server, or several of which one takes writes. And what is between: a pooler that
-//! hands the sessions of one client to another.
+//! Finds the server that accepts writes among the servers of a URL, and detects a pooler that gives each transaction another session.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,20 +13,20 @@ use crate::StoreError;
 /// The servers of a URL.
 pub(crate) struct Hosts {
     all: Vec<PgConnectOptions>,
-    /// Where writes went last.
+    /// Index of the server that last accepted writes.
     current: AtomicUsize,
     began: Instant,
-    /// Milliseconds since `began`: connections from before lead to where the primary was.
+    /// Milliseconds since `began`. Connections that were begun earlier may lead to a server that is no longer the primary.
     distrusted: AtomicU64,
-    /// How long a connection may take to be made.
+    /// Maximum time to connect.
     connecting: Duration,
 }
 
-/// How long each of several servers may take to answer whether it takes writes. Below what a probe of the database may
-/// take, or one that hangs would hide the one that works.
+/// Maximum time for each of several servers to answer whether it accepts writes. Shorter than the timeout of a database probe, so that
+/// a server that hangs does not hide the one that works.
 const HOST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// More than there are in this program.
+/// Prepared statements per connection: more than this program has.
 const STATEMENT_CACHE: usize = 200;
 
 impl Hosts {
@@ -35,7 +34,7 @@ impl Hosts {
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::url(&error))?;
             let options = without_brackets(options);
-            // Whatever the url sets: a statement without a name has no owner behind a pooler.
+            // Overrides the URL: with a cache of 0, statements have no names, and behind a pooler clients overwrite them.
             Ok(options
                 .application_name("chainflume")
                 .statement_cache_capacity(STATEMENT_CACHE)
@@ -50,20 +49,19 @@ impl Hosts {
         })
     }
 
-    /// Of the server that took writes last.
+    /// Options for the server that last accepted writes.
     pub fn options(&self) -> PgConnectOptions {
         self.all[self.current.load(Ordering::Relaxed)].clone()
     }
 
-    /// Connections made before now are not used again. Nor are those that are being made: one that was begun before a failover
-    /// and is ready after it is young, and leads to the server that takes no writes any more. It would fail each statement
-    /// until it is old.
+    /// Forbids the use of all connections that exist or are being made. A connection that was begun before a failover and is ready
+    /// after it leads to the old primary, and each statement on it would fail.
     pub fn distrust(&self) {
         let connecting = u64::try_from(self.connecting.as_millis()).unwrap_or(u64::MAX);
         self.distrusted.store(self.now().saturating_add(connecting), Ordering::Relaxed);
     }
 
-    /// Whether a connection of this age leads to where the primary is thought to be.
+    /// Whether a connection of this age was begun after the last [`Self::distrust`].
     pub fn trusts(&self, age: Duration) -> bool {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.now().saturating_sub(age) >= self.distrusted.load(Ordering::Relaxed)
@@ -85,7 +83,7 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 impl Hosts {
-    /// A connection to the server that takes writes, and whether that is another one than before.
+    /// A connection to the server that accepts writes, and whether it is another server than before.
     pub async fn reach(&self) -> Result<(PgConnection, bool), StoreError> {
         if let [only] = &self.all[..] {
             return Ok((only.connect().await?, false));
@@ -122,11 +120,11 @@ async fn writable(options: &PgConnectOptions) -> Result<PgConnection, StoreError
         .unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut)))
 }
 
-/// Whether a session is this client's alone. A pooler in transaction mode gives each transaction another session; one that
-/// does not move prepared statements along would then run the statement of one client with the arguments of another.
+/// Whether a session belongs to this client alone. A pooler in transaction mode gives each transaction another session. If it does not
+/// prepare a client's statements there, it would run the statement of one client with the arguments of another.
 ///
 /// # Errors
-/// [`StoreError::Pooler`] of such a one.
+/// [`StoreError::Pooler`] behind such a pooler.
 pub(crate) async fn is_direct(hosts: &Hosts, one: &mut PgConnection) -> Result<bool, StoreError> {
     let first = backend(one).await?;
     let mut two = hosts.options().connect().await?;
@@ -143,13 +141,13 @@ pub(crate) async fn is_direct(hosts: &Hosts, one: &mut PgConnection) -> Result<b
     }
 }
 
-/// The number of the session's process, by a prepared statement.
+/// The process id of the session, read by a prepared statement.
 async fn backend(connection: &mut PgConnection) -> Result<i32, StoreError> {
     let sql = "select pg_backend_pid() where $1::int = 1";
     Ok(sqlx::query_scalar(sql).bind(1).fetch_one(connection).await?)
 }
 
-/// Host or socket folder: all of the URL that may be shown.
+/// Host or socket folder: the only part of the URL that may be shown.
 pub(crate) fn host(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -160,14 +158,14 @@ pub(crate) fn host(options: &PgConnectOptions) -> String {
     }
 }
 
-/// A URL for each server of a URL that may name several, as libpq takes them: `h1:5432,h2:5432` in front of the database,
+/// Splits a URL that names several servers in the form of libpq into a URL for each server: `h1:5432,h2:5432` in front of the database,
 /// or `host=/a,/b&port=5432,5433` behind it.
 pub fn each_host(url: &str) -> Vec<String> {
     let Some((scheme, rest)) = url.split_once("://") else { return vec![url.to_owned()] };
     let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (user, hosts) = place.rsplit_once('@').map_or(("", place), |(user, hosts)| (user, hosts));
     let at = if user.is_empty() { "" } else { "@" };
-    // libpq lets `?host=` name the host of a user; the driver's URL wants one before the path, which `?host=` replaces.
+    // In libpq, `user@/db?host=…` has its host behind. The driver needs a host before the path; `?host=` then replaces it.
     let named = path.split(['?', '&']).any(|pair| pair.starts_with("host="));
     let hosts = if hosts.is_empty() && !user.is_empty() && named { "localhost" } else { hosts };
     let by_place: Vec<String> =

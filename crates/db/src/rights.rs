@@ -1,11 +1,11 @@
-//! What the role of the connection may do, looked at before a statement fails for it.
+//! Checks the rights of the connection's role before a statement fails for lack of them.
 
 use sqlx::postgres::PgConnection;
 
 use crate::transaction;
 use crate::{Database, Schema, StoreError};
 
-/// What PostgreSQL knows of the role of a connection and of the schema that unqualified names lead to.
+/// The rights of a connection's role in the schema of unqualified names.
 #[derive(sqlx::FromRow)]
 struct Rights {
     role: String,
@@ -13,13 +13,13 @@ struct Rights {
     schema: Option<String>,
     search_path: String,
     may_create: Option<bool>,
-    /// Owner of the table of migrations, where the role is no member of it.
+    /// Owner of the table of migrations, if the role is not a member of that owner.
     stranger: Option<String>,
-    /// Whether the role may read and write what the migrations made.
+    /// Whether the role may read and write the tables; `None` without tables.
     may_write: Option<bool>,
     /// Whether the server is a replica.
     is_replica: bool,
-    /// Whether transactions of the role are read-only unless they say otherwise.
+    /// Whether transactions of the role are read-only by default.
     is_read_only: bool,
 }
 
@@ -40,7 +40,7 @@ select current_user::text as role,
 ";
 
 impl Database {
-    /// Whether the role of the connections may make the tables that are missing and write those there are.
+    /// Checks that the role may create missing tables and write existing ones.
     ///
     /// # Errors
     /// [`StoreError::Rights`] with the statement that helps; a database error.
@@ -84,7 +84,7 @@ pub(crate) async fn check(connection: &mut PgConnection, schema: Schema) -> Resu
     }
 }
 
-/// That the role may not read the tables there are, which shows before anything about them is known.
+/// The error of a role that may not even read the existing tables.
 pub(crate) async fn unreadable(connection: &mut PgConnection) -> StoreError {
     match sqlx::query_as::<_, Rights>(RIGHTS).fetch_one(connection).await {
         Ok(rights) => rights.refused_tables("read"),
@@ -93,7 +93,7 @@ pub(crate) async fn unreadable(connection: &mut PgConnection) -> StoreError {
 }
 
 impl Rights {
-    /// Any server may become a replica or a primary again, so this error is one that may pass.
+    /// An error if the server or the role accepts no writes. It may pass: a replica may become a primary.
     fn takes_writes(&self) -> Result<(), StoreError> {
         let refused =
             |what: String, remedy: &str| Err(StoreError::NoWrites { what, remedy: remedy.to_owned() });

@@ -1,16 +1,16 @@
 /// How the schema in the database compares to this program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// No table of ours.
+    /// The database has none of this program's tables.
     Missing,
-    /// An older one; `migrate` brings it up.
+    /// The schema of an older program; `migrate` updates it.
     Behind {
         /// Migrations to run.
         pending: u64,
     },
-    /// The one this program was built with.
+    /// The schema of this program.
     Current,
-    /// A newer program's; this one must not write.
+    /// The schema of a newer program; this one must not write.
     Newer {
         /// Newest migration in the database.
         found: i64,

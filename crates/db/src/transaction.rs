@@ -1,4 +1,4 @@
-//! How transactions begin, and the keys of advisory locks. Each `begin` names its limits.
+//! Begins transactions with their time limits, and has the keys of advisory locks.
 //!
 //! # Errors
 //! A database error.
@@ -23,15 +23,13 @@ pub const REPLAY: i64 = 0x6368_6169_6e66_0004;
 pub const REVOCATIONS: i64 = 0x6368_6169_6e66_0005;
 /// Key of the advisory lock under which wallets are linked to people, and people merged.
 pub const PEOPLE: i64 = 0x6368_6169_6e66_000a;
-/// Added to a chain's id: key of the advisory lock that work for the chain shares which does not lock the chain's row. It
-/// keeps no session out. It is a mark, by which the next leader finds what an earlier leader left behind.
+/// Added to a chain's id, this is the key of a shared advisory lock: the mark of sessions that work for the chain's leader without
+/// locking the chain's row. The lock excludes no session. The next leader finds by it what an earlier leader left.
 const WORK: i64 = 0x6368_6169_6e67_0000;
 
-/// Every writing transaction's beginning. The isolation level is named because correctness hangs on it (a
-/// statement after a lock must see what the lock's last holder committed) and a server may default to another. A
-/// writer that hangs on a lock gives up after a while and tries again, visibly; one that is frozen inside
-/// a transaction (a stopped process) is thrown out by the server, or its lock would outlive it; within that
-/// time a standby that finds it there takes over.
+/// The beginning of every writing transaction. It names the isolation level, because a server may have another default: a statement
+/// after a lock must see what the lock's last holder committed. A writer that waits for a lock fails after 30 s and retries, which is
+/// logged. The server ends a session whose client freezes inside a transaction after 10 s; otherwise its locks would stay.
 macro_rules! begin {
     ($($more:literal)?) => {
         concat!(
@@ -43,9 +41,15 @@ macro_rules! begin {
     };
 }
 
-/// An expression that makes the commit of its transaction wait for the disk, whatever the server, the role or the URL sets.
-/// Only `off` and `local` promise less than `on`, so any other setting is the operator's to choose: `remote_apply` stays.
-/// Belongs into every transaction whose numbers leave the database.
+/// The beginning of a writing transaction whose statements fail after 5 s.
+const BOUNDED: &str = begin!("set local statement_timeout = '5s'");
+
+/// As [`BOUNDED`]; waits for a lock for 1 s at most.
+const BRIEF: &str = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
+
+/// An expression that makes the commit of its transaction wait for the disk, even if the server, the role or the URL sets otherwise.
+/// Only `off` and `local` promise less than `on`; a stronger setting of the operator, such as `remote_apply`, stays. Needed in every
+/// transaction whose sequence numbers leave the database.
 pub const DURABLE: &str = "set_config('synchronous_commit', \
      case when current_setting('synchronous_commit') in ('off', 'local') then 'on' \
      else current_setting('synchronous_commit') end, true)";
@@ -57,8 +61,8 @@ pub async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(statement).await?)
 }
 
-/// A writing transaction that bears the mark of work for a chain. It may wait longer for its client than others, since it
-/// waits for another transaction of that client; the next leader ends it.
+/// A writing transaction with the mark of a chain ([`mark`]). The server waits for its client for 60 s, because it is open while the
+/// client runs another transaction. The next leader ends it earlier.
 pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
     let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
     let statement = format!(
@@ -71,43 +75,38 @@ pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result
     Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
 }
 
-/// Key of the mark of work for a chain.
+/// Key of the advisory lock that marks the sessions of a chain's leader.
 pub fn mark(chain_id: i64) -> i64 {
     WORK.wrapping_add(chain_id)
 }
 
-/// A writing transaction whose statements answer within seconds or fail.
+/// A writing transaction whose statements fail after 5 s.
 pub async fn begin_bounded(pool: &PgPool) -> Result<Tx, StoreError> {
-    Ok(pool.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+    Ok(pool.begin_with(BOUNDED).await?)
 }
 
-/// The same on a connection that no pool knows.
+/// As [`begin_bounded`], on a connection outside the pool.
 pub async fn begin_alone(connection: &mut PgConnection) -> Result<sqlx::PgTransaction<'_>, StoreError> {
-    Ok(connection.begin_with(begin!("set local statement_timeout = '5s'")).await?)
+    Ok(connection.begin_with(BOUNDED).await?)
 }
 
-/// The same, for a caller that would rather retry than wait for a lock.
-pub async fn begin_without_waiting(
-    connection: &mut PgConnection,
-) -> Result<sqlx::PgTransaction<'_>, StoreError> {
-    let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
-    Ok(connection.begin_with(statement).await?)
+/// As [`begin_brief`], on a connection outside the pool.
+pub async fn begin_brief_alone(connection: &mut PgConnection) -> Result<sqlx::PgTransaction<'_>, StoreError> {
+    Ok(connection.begin_with(BRIEF).await?)
 }
 
-/// As [`begin_bounded`], for what is better left than waited for.
+/// A writing transaction whose statements fail after 5 s, and after 1 s of waiting for a lock: the caller retries instead of waiting.
 pub async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
-    let statement = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
-    Ok(pool.begin_with(statement).await?)
+    Ok(pool.begin_with(BRIEF).await?)
 }
 
-/// A snapshot to read from: all statements see the same moment.
+/// A reading transaction whose statements all see the same moment.
 pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     let statement = "begin isolation level repeatable read read only; set local statement_timeout = '30s'";
     Ok(pool.begin_with(statement).await?)
 }
 
-/// A look, for a person who waits or a probe that comes again: it changes nothing, and behind another's lock or a
-/// statement that runs for hours it fails instead of waiting along.
+/// A reading transaction for a person or a probe: its statements fail after 10 s, also when they wait for a lock.
 pub async fn begin_look(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with("begin read only; set local statement_timeout = '10s'").await?)
 }
@@ -118,7 +117,7 @@ pub async fn lock(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The same lock, shared with others who take it so.
+/// As [`lock`], shared with other sessions that take it shared.
 pub async fn lock_shared(tx: &mut Tx, key: i64) -> Result<(), StoreError> {
     sqlx::query("select pg_advisory_xact_lock_shared($1)").bind(key).execute(&mut **tx).await?;
     Ok(())

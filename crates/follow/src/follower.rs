@@ -22,12 +22,12 @@ use chainflume_ops::health::Heartbeat;
 use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 
-/// What a node knows. Answers are in the order of the questions.
+/// The requests to a node. Answers are in the order of the arguments.
 pub trait ChainView: Send + Sync {
-    /// Why it cannot be asked; a person reads it.
+    /// Why a request failed, for the log.
     type Error: Display + Send;
 
-    /// How far the chain is.
+    /// Head, confirmed and final block of the chain.
     fn depths(&self) -> impl Future<Output = Result<ChainDepths, Self::Error>> + Send;
     /// Receipts of transactions in canonical blocks.
     fn receipts(
@@ -49,15 +49,15 @@ pub trait ChainView: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Option<u64>>, Self::Error>> + Send;
 }
 
-/// What is to be counted once a transaction is committed: before that it may come to nothing.
+/// Metrics to count after the commit: before it, the changes may still be rolled back.
 pub type AfterCommit = Vec<Box<dyn FnOnce() + Send>>;
 
 /// The outcome of [`Subject::changed`].
 pub type Taken<'a> = Pin<Box<dyn Future<Output = Result<AfterCommit, StoreError>> + Send + 'a>>;
 
-/// What transactions are followed for.
+/// The owner of followed transactions, which gets their changes.
 pub trait Subject: Send + Sync {
-    /// Takes changes in the transaction that stores them, and may end it with messages. What it returns is called after the commit.
+    /// Gets changes in the database transaction that stores them, and may append messages to it. The result is called after the commit.
     fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a>;
 }
 
@@ -74,7 +74,7 @@ pub struct FollowSettings {
     pub batch: u32,
     /// Transactions followed at the same time: with more of them each would be looked at too seldom.
     pub most: u32,
-    /// How long a transaction may be unknown to the node.
+    /// Time limits for transactions that the node does not know.
     pub limits: WatchLimits,
 }
 

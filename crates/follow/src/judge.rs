@@ -1,4 +1,4 @@
-//! What becomes of a watched transaction, from what is stored of it and the answers of the node. Pure.
+//! Decides the state of a watched transaction from its stored state and the answers of the node. Pure.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use uuid::Uuid;
 
 use chainflume_core::domain::BlockId;
 
-/// What is known of a watched transaction.
+/// The state of a watched transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WatchState {
     /// In no block.
     Waiting,
     /// In a block that is not confirmed.
     Mined,
-    /// In a confirmed block, and it did what it was to do.
+    /// In a confirmed block, with a receipt of success.
     Succeeded,
-    /// In a confirmed block, and it failed.
+    /// In a confirmed block, with a receipt of failure.
     Reverted,
     /// Another transaction of the same sender and nonce is in a confirmed block.
     Replaced,
@@ -47,7 +47,7 @@ impl WatchState {
     }
 }
 
-/// Who signed a transaction, and how many of the sender's come before it.
+/// The sender of a transaction, and its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenSender {
     /// The account.
@@ -61,7 +61,7 @@ pub struct SeenSender {
 pub struct SeenReceipt {
     /// The block with the transaction.
     pub block: BlockId,
-    /// Whether it did what it was to do.
+    /// Whether it succeeded.
     pub succeeded: bool,
 }
 
@@ -158,9 +158,9 @@ pub struct TransactionChange {
     pub block: Option<BlockId>,
 }
 
-/// Decides. A receipt is believed, since it names its block. The absence of one proves nothing by itself, because providers have
-/// several nodes and one of them may be behind: a transaction has left its block when another block is there, and it was replaced
-/// when two looks in a row find its nonce used.
+/// Decides the new state. A receipt is accepted, because it names its block. A missing receipt alone proves nothing: a provider has several
+/// nodes, and one may be behind. A transaction has left its block only when another block is at that height. It was replaced only when two
+/// rounds in a row find its nonce used.
 pub fn judge(
     watch: &TransactionWatch,
     sighting: &TransactionSighting,

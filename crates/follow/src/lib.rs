@@ -1,6 +1,6 @@
-//! Follows transactions on a chain. [`watch`] begins in the transaction of what it is about; [`Follower`] asks the node for a bounded
-//! batch of receipts a block, [`judge`] decides from the answers of the node, and each change reaches its [`Subject`] in the transaction
-//! that stores it. Nothing is kept in memory between two rounds, so a restart and a takeover change nothing.
+//! Follows transactions on a chain. [`watch`] adds a transaction, in the database transaction of the record that refers to it. [`Follower`]
+//! fetches a bounded batch of receipts for each block, [`judge`] decides from the node's answers, and the [`Subject`] gets each change in the
+//! database transaction that stores it. Nothing is kept in memory between two rounds, so a restart or a takeover changes nothing.
 
 mod follower;
 mod judge;

@@ -1,4 +1,4 @@
-//! Pages for operators, in the binary. They are files alone: what they show they ask of the server, with the operator's credential.
+//! Pages for operators, in the binary. They are static files; they fetch their data from the server with the operator's credential.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -72,7 +72,7 @@ impl DashboardPage {
     }
 }
 
-/// The pages and what they load. They hold no data, so anybody may read them.
+/// Routes of the pages and of the files that they load. These contain no data, so they need no credential.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let pages = PAGES.iter().map(|page| (page.path, "text/html; charset=utf-8", Bytes::from(page.html())));
     let assets =

@@ -1,5 +1,5 @@
-//! One tail of the outbox for all clients of the process: each message is read and parsed once, handed to the rooms in which
-//! a client listens, and kept for a bounded number of bytes. What is older is read in pages.
+//! Reads the outbox once for all clients of the process. Each message is read and parsed once, sent to the rooms that have clients, and
+//! kept in memory up to a number of bytes. Older messages are read in pages.
 
 mod balances;
 mod gap;
@@ -30,11 +30,11 @@ use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
 use hub::Hub;
 
-/// How messages are kept for clients.
+/// Settings of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// What names events.
+    /// The rules that name events.
     #[serde(skip)]
     pub rules: Vec<PushRule>,
     /// Bytes of messages kept in memory, about: a client that was away for a moment resumes from here.
@@ -51,15 +51,15 @@ impl Default for Settings {
     }
 }
 
-/// Pages of the outbox that are read at once: thousands of clients that come back together must not take the database from the
-/// writers.
+/// Maximum number of pages that are read at the same time: thousands of clients that reconnect together must not slow the writers
+/// down.
 const READERS: usize = 2;
 
-/// The messages, for clients. Clones are of the same.
+/// The messages for clients. Clones share the same feed.
 #[derive(Clone)]
 pub struct Feed {
     outbox: Outbox,
-    /// For what a reader of messages looks up beside them.
+    /// For balances and owners, which are read beside messages.
     pool: PgPool,
     settings: Arc<Settings>,
     hub: Arc<Hub>,
@@ -68,7 +68,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// From the newest message on; nothing is read until [`Self::run`].
+    /// A feed that begins after the newest message. Reads nothing before [`Self::run`].
     ///
     /// # Errors
     /// The error of the database.
@@ -84,12 +84,12 @@ impl Feed {
         })
     }
 
-    /// The newest message handed out.
+    /// Position of the newest message that was sent to clients.
     pub fn newest(&self) -> Position {
         self.hub.newest()
     }
 
-    /// A place for messages of one client, in no room yet. `cut` is cancelled when more gathered than may wait.
+    /// An outlet for one client, in no room yet. `cut` is cancelled when more messages wait for the client than allowed.
     pub fn outlet(&self, cut: CancellationToken) -> Outlet {
         Outlet::new(self.hub.clone(), self.settings.queue_bytes, cut)
     }
@@ -102,5 +102,5 @@ async fn newest(outbox: &Outbox) -> Result<Position, StoreError> {
     Ok(Position { seq: outbox.state().await?.last, epoch: Some(epoch) })
 }
 
-/// How long a lost announcement may go unnoticed.
+/// Interval of polling, in case a notification was lost.
 const POLL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What the database keeps about callers, so that any number of servers act as one: revocations, tickets, and answers to repeat.
+//! The tables about callers: revocations, tickets, and answers by `Idempotency-Key`. They make any number of servers act as one.
 
 mod answers;
 mod revocations;

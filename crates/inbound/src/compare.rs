@@ -1,6 +1,6 @@
-//! Hints against the answers of our own node: the events that the chain's loop stored. A hint is confirmed by a stored event of its
-//! transaction, and raises `inbound.unconfirmed` when the chain is a reorg window past its block without one. One whose event a reorg took
-//! away is open again.
+//! Compares hints with the events that the chain's loop stored from our own node. A stored event of its transaction confirms a hint. If
+//! there is none when the chain is a reorg window above the hint's block, the message `inbound.unconfirmed` is published. If a reorg undoes
+//! the event, the hint is open again.
 
 mod follow;
 mod message;
@@ -39,7 +39,7 @@ pub struct ComparedChain {
     pub sources: Vec<String>,
 }
 
-/// What a round did.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HintRound {
     /// Whether a new hint is about a block that our node did not know yet.
@@ -66,9 +66,9 @@ impl fmt::Debug for Comparison {
     }
 }
 
-/// Hints compared in one round: some milliseconds, since each looks at the events of one block.
+/// Maximum number of hints in one round: some milliseconds, because each needs the events of one block.
 const PAGE: i64 = 500;
-/// Transactions of a chain that are followed at the same time: with more of them each would be looked at too seldom.
+/// Maximum number of transactions of a chain that are followed: with more, each would be checked too rarely.
 const MAX_FOLLOWED: u64 = 10_000;
 /// Deliveries that one sweep deletes with their hints: a transaction of a second.
 const SWEEP: i64 = 1_000;
@@ -139,7 +139,7 @@ const EXPIRE: &str = concat!(
 );
 
 impl Comparison {
-    /// Of the hints in this database.
+    /// A comparison of the hints in this database.
     pub fn of(database: &Database) -> Self {
         Self { pool: database.pool().clone(), reorgs: Arc::default() }
     }
@@ -148,7 +148,7 @@ impl Comparison {
         self.reorgs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares what is open of a chain. Several instances may do so at once: each hint ends once, with its message.
+    /// Compares the open hints of a chain. Several instances may do this at the same time: each hint ends once, with its message.
     ///
     /// # Errors
     /// A database error.

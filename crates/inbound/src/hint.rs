@@ -1,18 +1,18 @@
-//! What a delivery reports about a chain. Providers disagree about the shape of everything but a few names, so the body is searched:
-//! an object that names a transaction is a hint, and takes from the objects around it what it does not have itself.
+//! Reads hints from the body of a delivery. Providers use different shapes and share only a few names, so the whole body is searched: an
+//! object that names a transaction is a hint. Fields that it lacks are taken from the enclosing objects.
 
 use std::collections::HashSet;
 
 use alloy_primitives::{Address, B256, U256, b256, hex};
 use serde_json::{Map, Value};
 
-/// Hints read of one delivery. Alchemy puts the transactions of one block into one; what is beyond is found by the chain itself.
+/// Maximum number of hints of one delivery. Alchemy sends the transactions of a block in one; the chain's loop finds the rest itself.
 pub const MAX_HINTS: usize = 1_000;
 
 /// `Transfer(address,address,uint256)` of ERC-20 and ERC-721.
 const TRANSFER: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
-/// What happened, by the log.
+/// The kind of a hint, which follows from its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HintKind {
     /// `Transfer` with two indexed arguments.

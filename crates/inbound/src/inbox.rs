@@ -1,4 +1,4 @@
-//! Where deliveries arrive: verified, stored with their hints in one transaction, then answered.
+//! Receives deliveries: verifies each, stores it with its hints in one transaction, then answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,13 +27,13 @@ pub struct InboundEndpoint {
     pub name: String,
     /// How deliveries are signed.
     pub provider: InboundProvider,
-    /// One, or two while they are exchanged.
+    /// One secret, or two during a rotation.
     pub secrets: Vec<InboundSecret>,
     /// EIP-155 id of the chain that the deliveries are about; `None` keeps them without reading hints.
     pub chain: Option<u64>,
 }
 
-/// What the sender of a delivery is answered. The bodies are what providers and their libraries expect, and no problem+json.
+/// The answer to a delivery. Its bodies are what providers and their libraries expect, not problem+json.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboundAnswer {
     /// Stored, now or before.
@@ -133,7 +133,7 @@ impl InboundDeliveries {
         self.endpoints.contains_key(name)
     }
 
-    /// Takes a delivery that arrived at `now`, in seconds since 1970. What is answered [`InboundAnswer::Stored`] is on disk.
+    /// Receives a delivery that arrived at `now`, in seconds since 1970. After [`InboundAnswer::Stored`] it is on disk.
     pub async fn receive(&self, name: &str, headers: &Headers, body: &[u8], now: u64) -> InboundAnswer {
         let began = Instant::now();
         let Some(endpoint) = self.endpoints.get(name) else { return InboundAnswer::NotFound };

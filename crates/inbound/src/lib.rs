@@ -1,6 +1,6 @@
-//! Signed webhooks of providers. A delivery is verified over its raw bytes ([`verify`]), stored raw ([`InboundDeliveries`]), and read for what
-//! it reports about a chain ([`hints`]). A hint proves nothing: it wakes the chain, and [`Comparison`] compares it with the events that
-//! our own node made the daemon store.
+//! Signed webhooks of providers. The signature of a delivery is verified over its raw bytes ([`verify`]), the delivery is stored
+//! ([`InboundDeliveries`]), and its reports about a chain are read as hints ([`hints`]). A hint proves nothing. It wakes the chain's loop, and
+//! [`Comparison`] compares it with the events that the daemon stored from its own node.
 
 mod compare;
 mod hint;

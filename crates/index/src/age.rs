@@ -18,7 +18,7 @@ impl IndexSession<'_> {
         let Some(head) = self.observed.newest.filter(|head| head.number == heads.latest) else {
             return Ok(heads);
         };
-        let pasts = self.followed_sources.with_gaps().filter_map(|(_, course)| course.gaps.first());
+        let pasts = self.followed_sources.with_gaps().filter_map(|(_, compared)| compared.gaps.first());
         let lowest = self.next_blocks().into_iter().chain(pasts.map(|gap| gap.range.from())).min();
         if lowest.is_none_or(|next| !self.chain.policy.wants_age(&heads, next)) {
             return Ok(heads);

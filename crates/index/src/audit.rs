@@ -1,4 +1,4 @@
-//! The second look: final blocks are read again, slowly, and compared with what is stored.
+//! The audit: reads final blocks a second time, slowly, and compares them with the stored events.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::reread::{Purpose, Reread, RereadReport, Rereader};
-use chainflume_core::domain::{BlockRange, SourceCourse, causes};
+use chainflume_core::domain::{BlockRange, SourceComparison, causes};
 use chainflume_ops::health::{AuditHealth, Board, Heartbeat};
 use chainflume_ops::metrics;
 
@@ -18,7 +18,7 @@ pub struct AuditSettings {
     /// Blocks read at once.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub blocks: u64,
-    /// From one such read to the next.
+    /// Time from one read to the next.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<10, 86_400_000, _>")]
     pub every: Duration,
     /// Whether differences are repaired where receipts with the root of their header prove what is on the chain.
@@ -83,15 +83,17 @@ impl Auditor {
     }
 
     async fn step(&mut self, audits: &mut [SourceAudit]) -> Result<(), IndexerError> {
-        let held = self.rereader.store.held().await?;
+        let held = self.rereader.store.snapshot().await?;
         let verified = self.rereader.store.verified().await?;
-        let courses = self.rereader.store.compared().await?.courses;
-        self.rereader.translator.follow(&courses);
+        let sources = self.rereader.store.compared().await?.sources;
+        self.rereader.translator.follow(&sources);
         let mut next: Option<(usize, BlockRange)> = None;
         for (index, verified) in verified.iter().enumerate() {
             self.report(index, *verified, None);
-            let Some(course) = courses.get(index).filter(|course| !course.is_blocked()) else { continue };
-            let Some(range) = self.unverified((index, course), *verified, &held) else { continue };
+            let Some(compared) = sources.get(index).filter(|compared| !compared.is_blocked()) else {
+                continue;
+            };
+            let Some(range) = self.unverified((index, compared), *verified, &held) else { continue };
             let SourceAudit { agreed_at, differed_at } = audits[index];
             let waited = agreed_at.is_none_or(|at| at.elapsed() >= PARTIAL_READ_AFTER);
             let passed_over =
@@ -136,14 +138,14 @@ impl Auditor {
     /// The source's final blocks that were not compared yet, below those that are still to be read themselves.
     fn unverified(
         &self,
-        (index, course): (usize, &SourceCourse),
+        (index, compared): (usize, &SourceComparison),
         verified: Option<u64>,
         held: &chainflume_store::StoreSnapshot,
     ) -> Option<BlockRange> {
         let source = &self.rereader.translator.sources()[index];
         let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;
-        let to = held.final_number?.min(course.complete_to(stored.number)?);
-        let start = course.start?;
+        let to = held.final_number?.min(compared.complete_to(stored.number)?);
+        let start = compared.start?;
         let from = verified.map_or(start, |verified| verified + 1).max(start);
         BlockRange::new(from, to)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::IndexerError;
 use super::session::{IndexSession, RETRY_SOURCE_AFTER};
-use chainflume_core::domain::{ChainComparison, SourceCourse, SourceDifference};
+use chainflume_core::domain::{ChainComparison, SourceComparison, SourceDifference};
 use chainflume_db::StoreError;
 
 /// How often the loop checks whether an operator has decided.
@@ -33,9 +33,9 @@ impl IndexSession<'_> {
                 _ => tracing::warn!(%chain, source, "{text}"),
             }
         }
-        self.chain.translator.follow(&comparison.courses);
-        for (source, course) in comparison.courses.iter().enumerate() {
-            if let Some(unread) = course.unread() {
+        self.chain.translator.follow(&comparison.sources);
+        for (source, compared) in comparison.sources.iter().enumerate() {
+            if let Some(unread) = compared.unread() {
                 self.followed_sources.began.entry(source).or_insert(unread.range.from());
             }
         }
@@ -68,7 +68,7 @@ impl IndexSession<'_> {
         self.followed_sources.set_aside.retain(|_, (at, _)| at.elapsed() < RETRY_SOURCE_AFTER);
         let mut decided = aside != self.followed_sources.set_aside.len();
         let waits =
-            self.followed_sources.comparison.courses.iter().any(|course| course.hindrance().is_some());
+            self.followed_sources.comparison.sources.iter().any(|compared| compared.hindrance().is_some());
         let checked_at = self.followed_sources.decisions_checked_at;
         let is_due = checked_at.is_none_or(|at| at.elapsed() >= DECISION_CHECK_INTERVAL);
         if is_due {
@@ -76,7 +76,7 @@ impl IndexSession<'_> {
         }
         if is_due && waits {
             let hindrances = |comparison: &ChainComparison| -> Vec<Option<String>> {
-                comparison.courses.iter().map(SourceCourse::hindrance).collect()
+                comparison.sources.iter().map(SourceComparison::hindrance).collect()
             };
             let now = self.store().compared().await?;
             decided |= hindrances(&now) != hindrances(&self.followed_sources.comparison);

@@ -11,7 +11,7 @@ use super::error::IndexerError;
 use super::history::error_reporter;
 use super::session::{GapMode, GapRead, IndexSession};
 use super::translate::{Translated, count};
-use chainflume_core::domain::{BlockId, BlockRange, LogFilter, SourceCourse, SourceGap, causes};
+use chainflume_core::domain::{BlockId, BlockRange, LogFilter, SourceComparison, SourceGap, causes};
 use chainflume_node::{Batch, HistoryReader, HistoryRequest};
 use chainflume_ops::metrics;
 use chainflume_store::{Backfill, Read};
@@ -60,7 +60,8 @@ impl IndexSession<'_> {
     }
 
     fn next_gap(&self) -> Option<(usize, SourceGap)> {
-        let first = |(source, course): (usize, &SourceCourse)| Some((source, course.gaps.first()?.clone()));
+        let first =
+            |(source, compared): (usize, &SourceComparison)| Some((source, compared.gaps.first()?.clone()));
         self.followed_sources.with_gaps().filter_map(first).min_by_key(|(_, gap)| gap.range.from())
     }
 

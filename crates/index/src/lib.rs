@@ -1,10 +1,10 @@
-//! The spine: one loop per chain, which reads the chain and writes to the store.
+//! One loop per chain, the spine, which reads the chain and writes to the store.
 //!
-//! [`spine`] is the loop, [`wiring`] what it is made of, and [`session`] what one lease turn knows. [`live`] and [`history`] read new and old blocks,
+//! [`spine`] is the loop, [`wiring`] its parts, and [`session`] the state of one lease turn. [`live`] and [`history`] read new and old blocks,
 //! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
 //! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
-//! [`first_head`] decides from where on new sources publish, and [`repair`] mends what the second reading ([`audit`], [`reread`])
-//! found. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
+//! [`first_head`] decides from which block new sources publish, and [`repair`] repairs differences that the second reading ([`audit`],
+//! [`reread`]) found. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
 //! health, metrics and log lines.
 
 mod age;

@@ -95,28 +95,28 @@ impl IndexSession<'_> {
         }
         self.observed.newest = Some(head);
         if due {
-            self.hear_tag(BlockTag::Finalized, head.number, finalized.map(|block| block.number)).await?;
+            self.judge_tag(BlockTag::Finalized, head.number, finalized.map(|block| block.number)).await?;
         }
         if safe_is_due {
-            self.hear_tag(BlockTag::Safe, head.number, safe.map(|block| block.number)).await?;
+            self.judge_tag(BlockTag::Safe, head.number, safe.map(|block| block.number)).await?;
         }
         Ok(Heads {
             latest: head.number,
-            safe: self.observed.safe.believed(head.number),
-            finalized: self.observed.finalized.believed(head.number),
+            safe: self.observed.safe.accepted(head.number),
+            finalized: self.observed.finalized.accepted(head.number),
             aged: self.observed.heads.and_then(|h| h.aged),
         })
     }
 
-    /// Takes a node's answer about a tag. The first one is asked for twice.
-    async fn hear_tag(
+    /// Judges the answer of a node about a tag, and asks again if the verdict is [`TagVerdict::AskAgain`].
+    async fn judge_tag(
         &mut self,
         tag: BlockTag,
         head: u64,
         mut tagged: Option<u64>,
     ) -> Result<(), ChainError> {
         for _ in 0..2 {
-            match self.observed.tag(tag).hear(head, tagged) {
+            match self.observed.tag(tag).judge(head, tagged) {
                 TagVerdict::Settled => return Ok(()),
                 TagVerdict::AskAgain => {
                     tagged = self.node.tagged(tag).await?.map(|block| block.number);

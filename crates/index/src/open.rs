@@ -8,7 +8,7 @@ impl IndexSession<'_> {
     /// The next unread block of each source.
     pub(super) fn next_blocks(&self) -> Vec<u64> {
         let next = |index: usize| {
-            let start = self.followed_sources.course(index).and_then(|course| course.start);
+            let start = self.followed_sources.compared(index).and_then(|compared| compared.start);
             match start.filter(|_| !self.followed_sources.is_blocked(index)) {
                 Some(start) => {
                     self.snapshot().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
@@ -32,10 +32,10 @@ impl IndexSession<'_> {
             self.chain.record.genesis_hash = self.chain.pool.settle_genesis(stored).await?;
             let mut opened = self.chain.translator.open(&self.chain.store, &self.chain.record).await?;
             if let Some(epoch) = self.epoch {
-                opened = opened.lead(epoch).await?;
+                opened = opened.as_leader(epoch).await?;
             }
             self.first_head.begin(opened.awaits_first_head().await?);
-            let retracted = opened.retract_strangers().await?;
+            let retracted = opened.retract_unfollowed().await?;
             if retracted > 0 {
                 tracing::info!(chain = %self.chain.settings.name, retracted, "pending events retracted: their sources are no longer configured");
             }
@@ -49,7 +49,7 @@ impl IndexSession<'_> {
         self.chain.learnt.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
         self.apply_comparison(comparison);
-        let held = self.store().held().await?;
+        let held = self.store().snapshot().await?;
         self.attempt.snapshot = Some(ChainSnapshot::new(held, &self.chain.translator.names()));
         self.report_sources(None);
         Ok(())

@@ -56,7 +56,7 @@ impl IndexSession<'_> {
             let expected = self.snapshot().expected(sources);
             let pending = Pending { expected, blocks: ids.clone(), events, head, seen_at: self.seen_at() };
             let started = Instant::now();
-            let published = self.store().announce(&pending).await?;
+            let published = self.store().publish_pending(&pending).await?;
             metrics::committed(&self.chain.settings.name, "pending", started.elapsed());
             metrics::pending(&self.chain.settings.name, published);
             tracing::debug!(chain = %self.chain.settings.name, to = ids.last().map(|id| id.number), published, "pending events published");

@@ -8,7 +8,7 @@ use super::error::IndexerError;
 use super::translate::GroupTranslator;
 use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use chainflume_node::{IdentifiedHeader, Node};
-use chainflume_store::{Backfill, ChainStore, DoubtedEvents, ProvenBlocks};
+use chainflume_store::{Backfill, ChainStore, DoubtedEvent, ProvenBlocks};
 
 /// Who may prove something of a source's blocks.
 pub(super) struct Prover {
@@ -75,14 +75,14 @@ impl Prover {
     pub(super) async fn prove(
         &self,
         read: &mut Backfill,
-        doubted: Vec<DoubtedEvents>,
+        doubted: Vec<DoubtedEvent>,
         need: &ProofNeed,
     ) -> Result<Proof, IndexerError> {
         let also = match need {
             ProofNeed::Any => self.lettered(read).await?,
             ProofNeed::Root(blocks) => blocks.clone(),
         };
-        let mut blocks: BTreeMap<u64, Vec<DoubtedEvents>> =
+        let mut blocks: BTreeMap<u64, Vec<DoubtedEvent>> =
             also.into_iter().map(|number| (number, vec![])).collect();
         for event in doubted {
             blocks.entry(event.place.block_number).or_default().push(event);
@@ -124,7 +124,7 @@ impl Prover {
 
     /// Blocks with dead letters that the first answer does not account for.
     async fn lettered(&self, read: &Backfill) -> Result<BTreeSet<u64>, IndexerError> {
-        let mut lettered = self.store.lettered(read).await?;
+        let mut lettered = self.store.dead_letter_blocks(read).await?;
         for letter in &read.dead_letters {
             lettered.remove(&letter.log.place.block_number);
         }
@@ -135,7 +135,7 @@ impl Prover {
         &self,
         read: &Backfill,
         (number, in_doubt): (u64, &BTreeSet<u64>),
-        doubted: &[DoubtedEvents],
+        doubted: &[DoubtedEvent],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
         let (shown, mut reasons) = match self.by_root(number, doubted).await? {
             Ok(proof) => return Ok(Ok(proof)),
@@ -143,7 +143,7 @@ impl Prover {
         };
         let excludes = |header: &IdentifiedHeader| {
             let excluded =
-                |event: &DoubtedEvents| header.excludes(&event.address, self.topics.get(&event.signature));
+                |event: &DoubtedEvent| header.excludes(&event.address, self.topics.get(&event.signature));
             !doubted.is_empty() && doubted.iter().all(excluded)
         };
         for (node, header) in &shown {
@@ -164,7 +164,7 @@ impl Prover {
     async fn by_root(
         &self,
         number: u64,
-        doubted: &[DoubtedEvents],
+        doubted: &[DoubtedEvent],
     ) -> Result<Result<BlockProof, (ShownHeaders<'_>, Unproven)>, IndexerError> {
         let (mut shown, mut reasons) = (ShownHeaders::new(), Unproven::new());
         for node in &self.nodes {
@@ -190,7 +190,7 @@ impl Prover {
         &self,
         node: &Arc<Node>,
         number: u64,
-        doubted: &[DoubtedEvents],
+        doubted: &[DoubtedEvent],
     ) -> Result<Result<IdentifiedHeader, String>, IndexerError> {
         let held = self.store.held_at_or_above(number).await?;
         let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
@@ -232,7 +232,7 @@ impl Prover {
     async fn by_second_provider(
         &self,
         read: &Backfill,
-        doubted: &[DoubtedEvents],
+        doubted: &[DoubtedEvent],
         shown: &[(&Arc<Node>, IdentifiedHeader)],
     ) -> Result<BlockProof, String> {
         let first =
@@ -270,11 +270,11 @@ impl Prover {
 /// Whether the events of a second provider confirm those that were read of a block: it has all of them, and besides either
 /// nothing or every stored event in doubt. Nodes leave logs out and do not make them up, so an answer in between proves
 /// nothing.
-fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[DoubtedEvents]) -> bool {
+fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[DoubtedEvent]) -> bool {
     let second: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
     let of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
     let first: BTreeMap<Place, &Event> = of_block.map(|event| (event.place, event)).collect();
-    let has = |event: &DoubtedEvents| event.block_hash == block.hash && second.contains_key(&event.place);
+    let has = |event: &DoubtedEvent| event.block_hash == block.hash && second.contains_key(&event.place);
     let has_first = first.iter().all(|(place, event)| second.get(place) == Some(event));
     let has_doubted = !doubted.is_empty() && doubted.iter().all(has);
     has_first && (second.len() == first.len() || has_doubted)

@@ -65,7 +65,7 @@ impl IndexSession<'_> {
     /// Whether a node that has another block where ours is final has not come so far that this height is final to itself:
     /// a backend that lags may be on a branch it is about to leave. It is given as long as a backend may lag.
     async fn may_catch_up(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
-        let NodeStatus { head, finalized, block } = self.node.standing(ours.number).await?;
+        let NodeStatus { head, finalized, block } = self.node.status_at(ours.number).await?;
         let heads = Heads { latest: head, safe: None, finalized, aged: None };
         let is_repeated = block.is_some_and(|block| block.hash == theirs);
         if is_repeated && self.chain.policy.final_number(&heads) >= ours.number {

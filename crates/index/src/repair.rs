@@ -8,7 +8,7 @@ use super::proof::{Proof, ProofNeed, ProofRequest, Prover};
 use super::reread::{BatchOutcome, Rereader};
 use chainflume_core::domain::Place;
 use chainflume_node::Node;
-use chainflume_store::{Backfill, DoubtedEvents};
+use chainflume_store::{Backfill, DoubtedEvent};
 
 impl Rereader {
     /// Adds what is missing, and takes back and replaces what is proven to be wrong.
@@ -66,7 +66,7 @@ impl Rereader {
             topics: self.translator.first_topics(source),
         };
         let mut proof = prover.prove(read, doubted, &need).await?;
-        let there: Vec<DoubtedEvents> = there;
+        let there: Vec<DoubtedEvent> = there;
         proof.there.extend(there.iter().map(|event| event.place));
         Ok(proof)
     }

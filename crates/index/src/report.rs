@@ -60,7 +60,7 @@ impl IndexSession<'_> {
         if self.followed_sources.is_blocked(index) {
             return None;
         }
-        self.followed_sources.course(index)?.start.map_or(Some(SourceIdle::AwaitsHead), |start| {
+        self.followed_sources.compared(index)?.start.map_or(Some(SourceIdle::AwaitsHead), |start| {
             let end = self.chain.translator.sources()[index].end_block?;
             let tip = self.snapshot().tip(index).map(|tip| tip.number);
             // A reorg may still take back what is not final.

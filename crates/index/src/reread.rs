@@ -1,4 +1,4 @@
-//! Blocks that are stored, read a second time: to add what is missing, to compare, or to repair.
+//! Reads stored blocks again: to add missing events, to compare, or to repair.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use chainflume_store::{Backfill, ChainStore, Compared, Read, Store, StoreSnapsho
 pub struct Rereader {
     /// How the node is asked.
     pub settings: ChainSettings,
-    /// Whom to ask. Kept from one run to the next, for what they teach about ranges.
+    /// The providers. They are kept between runs, because they learn which ranges each accepts.
     pub elsewhere: AlternateProviders,
     /// The provider that gave the first look: another one is asked if there is one.
     pub avoided: Option<String>,
@@ -39,21 +39,21 @@ pub struct Rereader {
     aged: Option<u64>,
 }
 
-/// What to do with what was read.
+/// The purpose of reading blocks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Add what is missing. What differs or should not be there is left alone.
+    /// Add missing events. Differing and surplus events do not change.
     Add,
-    /// Only look.
+    /// Only compare.
     Compare,
-    /// Make the stored events those of the chain.
+    /// Make the stored events equal to those of the chain.
     Repair,
     /// As [`Self::Repair`], of what receipts with the root of their header prove and nothing else, of 64 blocks of a batch at
     /// most.
     RepairProven,
 }
 
-/// How what was read compares with what was stored.
+/// The result of comparing the blocks with the stored events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RereadReport {
     /// Events that were stored as they should be.
@@ -194,7 +194,7 @@ impl Rereader {
         let mut report = RereadReport::default();
         let mut rest = Some(range);
         while let Some(left) = rest {
-            let held = self.store.held().await?;
+            let held = self.store.snapshot().await?;
             self.check_reached(&held, source, range)?;
             let left = match purpose {
                 Purpose::Add => left,
@@ -269,7 +269,7 @@ impl Rereader {
 
     /// Whether anything was taken back since.
     async fn moved(&self, since: &StoreSnapshot) -> Result<bool, StoreError> {
-        Ok(self.store.held().await?.reorgs != since.reorgs)
+        Ok(self.store.snapshot().await?.reorgs != since.reorgs)
     }
 
     /// Before anything is asked for; the store checks again when it writes.
@@ -305,8 +305,8 @@ impl Rereader {
         drop(batch);
         let compared = match reread.purpose {
             Purpose::Add => {
-                let course = self.store.comparison().courses.get(reread.source);
-                let items = course.map(|course| course.listens.clone()).unwrap_or_default();
+                let compared = self.store.comparison().sources.get(reread.source);
+                let items = compared.map(|compared| compared.listens.clone()).unwrap_or_default();
                 let read_of = Read { items, refs: Vec::new(), published: true };
                 return Ok(self.store.fill(&read, &read_of).await?.into());
             }

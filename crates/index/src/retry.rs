@@ -60,7 +60,7 @@ impl Retrier {
         outcomes: &BTreeMap<u64, Retried>,
     ) -> Result<Option<(u64, Blocks)>, IndexerError> {
         let ids: Vec<u64> = ids.iter().filter(|id| !outcomes.contains_key(id)).copied().collect();
-        let reorgs = self.store.held().await?.reorgs;
+        let reorgs = self.store.snapshot().await?.reorgs;
         let mut blocks = Blocks::new();
         for letter in self.store.open_dead_letters(&ids).await? {
             let Some(LogRef { source, place, block_hash, .. }) = letter.of_log().cloned() else { continue };
@@ -87,7 +87,7 @@ impl Retrier {
         });
         let failed: Vec<FailedRetry> = failed.collect();
         if !failed.is_empty() {
-            self.store.dead_letters_failed(&failed).await?;
+            self.store.record_failed_retries(&failed).await?;
         }
         let outcome =
             |refused: Option<(_, String)>| refused.map_or(Retried::Stored, |(_, r)| Retried::Failed(r));

@@ -15,7 +15,7 @@ pub(super) struct ChainSnapshot {
     others: Vec<Checkpoint>,
     blocks: BTreeMap<u64, B256>,
     final_number: u64,
-    /// Rewinds so far: what is read of the past is worth nothing after another one.
+    /// Number of rewinds so far: another rewind makes data that was read before it void.
     reorgs: u64,
     /// Above the tips: every block of which something is pending, and the newest that was read for that.
     pending: BTreeMap<u64, PendingRef>,
@@ -59,12 +59,12 @@ impl ChainSnapshot {
         }
     }
 
-    /// What was final when something was last stored.
+    /// The final block at the last commit.
     pub(super) fn final_number(&self) -> u64 {
         self.final_number
     }
 
-    /// How often the chain was rewound when this was read.
+    /// Number of rewinds when this was read.
     pub(super) fn reorgs(&self) -> u64 {
         self.reorgs
     }
@@ -185,7 +185,7 @@ impl ChainSnapshot {
         self.settled(final_number);
     }
 
-    /// Nothing at or below this block is undone any more.
+    /// Raises the final block.
     pub(super) fn settled(&mut self, final_number: u64) {
         self.final_number = self.final_number.max(final_number);
         // As the store does: the newest block at or below final stays, to notice that final changes.
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_keep_their_order_and_strangers_are_kept_apart() {
+    fn sources_keep_their_order_and_others_are_kept_apart() {
         let snapshot = snapshot();
         assert_eq!((snapshot.tip(0), snapshot.tip(1)), (None, Some(block(9))));
         assert_eq!(snapshot.all().iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["a", "b", "gone"]);

@@ -68,7 +68,7 @@ impl IndexSession<'_> {
 
     /// Number of rewinds so far; `None` while the database does not answer.
     async fn rewinds(&self) -> Option<u64> {
-        let held = self.opened.as_ref()?.held().await;
+        let held = self.opened.as_ref()?.snapshot().await;
         held.ok().map(|held| held.reorgs)
     }
 }

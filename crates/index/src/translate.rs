@@ -4,7 +4,7 @@ use std::sync::Arc;
 use chainflume_core::decode::{AbiEvent, DecodeOutcome, Decoder, SourceAbi};
 use chainflume_core::domain::{
     AddressSet, B256, DeadLetter, DeadLetterKind, Event, EventKind, FollowedEvent, Log, LogFilter,
-    SourceCourse,
+    SourceComparison,
 };
 use chainflume_core::mapping::Mapper;
 use chainflume_db::StoreError;
@@ -40,7 +40,7 @@ pub struct Translator {
     lines: Arc<LogLimiter>,
 }
 
-/// A translator for one group of sources, to be given away: it needs nothing else.
+/// A translator for one group of sources, which may be sent to another task.
 #[derive(Clone)]
 pub(super) struct GroupTranslator {
     chain: Arc<str>,
@@ -51,7 +51,7 @@ pub(super) struct GroupTranslator {
     lines: Arc<LogLimiter>,
 }
 
-/// What became of a run of logs.
+/// The events and dead letters of some logs.
 #[derive(Debug, Default)]
 pub(super) struct Translated {
     pub events: Vec<Event>,
@@ -79,7 +79,7 @@ impl Translator {
         Ok(opened)
     }
 
-    /// Its sources, for who only looks at them.
+    /// Its sources.
     pub fn into_sources(self) -> Vec<TranslatedSource> {
         self.sources.to_vec()
     }
@@ -113,17 +113,17 @@ impl Translator {
     }
 
     /// Of sources of which a part must not be followed, the rest is from now on.
-    pub fn follow(&mut self, courses: &[SourceCourse]) {
+    pub fn follow(&mut self, sources: &[SourceComparison]) {
         self.cached = None;
         self.follows.clear();
-        for (index, course) in courses.iter().enumerate() {
-            if course.hindrance().is_some() {
-                self.follows.insert(index, self.abis(index, &course.listens));
+        for (index, compared) in sources.iter().enumerate() {
+            if compared.hindrance().is_some() {
+                self.follows.insert(index, self.abis(index, &compared.listens));
             }
         }
     }
 
-    /// What translates these things of a source, and the question for them.
+    /// The translator for these items of a source, and the filter that requests their logs.
     pub(super) fn part(&self, source: usize, items: &[FollowedEvent]) -> (LogFilter, GroupTranslator) {
         let translator = self.translator_of(self.abis(source, items));
         (translator.decoder.filter().clone(), translator)
@@ -152,7 +152,7 @@ impl Translator {
         }
     }
 
-    /// The one question for all of these sources.
+    /// The filter that requests the logs of all these sources.
     pub(super) fn filter(&mut self, group: &[usize]) -> LogFilter {
         self.of_group(group).decoder.filter().clone()
     }

@@ -12,7 +12,7 @@ use super::rpc::probing;
 use super::settings::Work;
 use super::settings::{ChainSettings, ProviderRole};
 
-/// Whom to ask for a second look: rather not the provider that gave the first.
+/// Providers for a second read: preferably another one than that of the first read.
 pub struct AlternateProviders {
     settings: ChainSettings,
     kin: ProviderGroup,
@@ -20,7 +20,7 @@ pub struct AlternateProviders {
 }
 
 impl AlternateProviders {
-    /// Nothing is asked yet.
+    /// Creates the providers without a request.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
@@ -35,23 +35,23 @@ impl AlternateProviders {
         Ok(Self { settings: settings.clone(), nodes, kin })
     }
 
-    /// Block 0 of the chain as it is stored, where it is: a provider with another one is skipped.
+    /// Sets the stored block 0 of the chain, if there is one: a provider with another block 0 is skipped.
     pub fn know_genesis(&self, stored: Option<B256>) {
-        // What is stored settles it; where nothing is, the chain id has to do.
+        // Without a stored block 0 only the chain id identifies the chain.
         if stored.is_some() {
             let _settled = self.kin.genesis.agree_on(stored);
         }
     }
 
-    /// All providers from the most preferred on, those for audits last, whether they are there or not.
+    /// All providers, the most preferred first and those for audits last. They may be unreachable.
     pub fn by_preference(&self) -> Vec<Arc<Node>> {
         let mut nodes: Vec<&(ProviderRole, u32, Arc<Node>)> = self.nodes.iter().collect();
         nodes.sort_by_key(|(role, priority, _)| (*role == ProviderRole::Audit, *priority));
         nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
 
-    /// Whom to ask, in this order: those for audits, the others from the least preferred on, and the one of this name, or
-    /// the most preferred, when no other is left. One that fails comes last.
+    /// The providers to ask, in this order: those for audits, then the others from the least preferred on, and last the provider
+    /// `avoided`, or the most preferred one. Providers that fail come after all others.
     pub fn candidates(&self, avoided: Option<&str>) -> Vec<Arc<Node>> {
         let mut nodes: Vec<&(ProviderRole, u32, Arc<Node>)> = self.nodes.iter().collect();
         nodes.sort_by_key(|(role, priority, node)| {
@@ -65,14 +65,14 @@ impl AlternateProviders {
         nodes.into_iter().map(|(_, _, node)| node.clone()).collect()
     }
 
-    /// Records that this one is taken. It was given time, and what it failed at before is forgiven.
+    /// Records that this provider is used from now on. Forgets its failures, unless it still fails.
     pub fn takes(&self, node: &Node) {
         if !self.is_out(node) {
             node.rpc.health.forgive();
         }
     }
 
-    /// Asks as a probe does. Where there are others, a slow one is not waited for.
+    /// Runs a request with the timeout of a probe, if there are other providers.
     pub async fn brief<T>(&self, asks: impl Future<Output = T>) -> T {
         if self.nodes.len() < 2 {
             return asks.await;
@@ -80,7 +80,7 @@ impl AlternateProviders {
         probing(self.settings.failover.probe_timeout, asks).await
     }
 
-    /// The other endpoints: their answers are independent of those of this one.
+    /// All other endpoints, whose answers are independent of this one's.
     pub fn others(&self, than: &Arc<Node>) -> Vec<Arc<Node>> {
         let mut known = BTreeSet::from([than.fingerprint()]);
         let others =
@@ -88,8 +88,8 @@ impl AlternateProviders {
         others.cloned().collect()
     }
 
-    /// Another one than this, as soon as this one fails and another can be asked; never where there is but one. May be
-    /// dropped and called again.
+    /// Returns another provider once this one fails and another one works; never returns for a single provider. May be cancelled and
+    /// called again.
     pub async fn instead_of(&self, node: &Arc<Node>, avoided: Option<&str>) -> Arc<Node> {
         loop {
             if self.nodes.len() < 2 {
@@ -108,7 +108,7 @@ impl AlternateProviders {
         }
     }
 
-    /// Whether something is wrong with it that a probe does not explain away.
+    /// Whether it fails and a probe confirms this.
     async fn is_suspected(&self, node: &Node) -> bool {
         if !fails(node) && !node.rpc.health.snapshot().suspected {
             return false;
@@ -128,7 +128,7 @@ impl AlternateProviders {
         }
     }
 
-    /// The first other one that does not fail and shows that it can be asked.
+    /// The first other provider that does not fail and passes a probe.
     async fn another(&self, than: &Arc<Node>, avoided: Option<&str>) -> Option<Arc<Node>> {
         for node in self.candidates(avoided) {
             if !Arc::ptr_eq(&node, than) && !self.is_out(&node) && self.brief(self.look(&node)).await.is_ok()
@@ -146,7 +146,7 @@ impl AlternateProviders {
         essential(node, (&self.settings, &self.kin), head).await
     }
 
-    /// Whether it fails, and did so a moment ago.
+    /// Whether it fails, and has not been well for `return_after`.
     fn is_out(&self, node: &Node) -> bool {
         fails(node) && node.rpc.health.snapshot().well_for < self.settings.failover.return_after
     }
@@ -157,5 +157,5 @@ fn fails(node: &Node) -> bool {
     signs.failing || signs.failing_history || node.rpc.refuses()
 }
 
-/// Between two looks at one with which something is wrong.
+/// Interval between two checks of a provider that fails.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -4,10 +4,10 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::{BlockRange, BlockRef, Logs};
 
-/// The logs of a range, with the block times of all of them, ready to be believed.
+/// The logs of a range with all their block times, after every check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// All of these blocks were asked for.
+    /// The blocks that were requested.
     pub range: BlockRange,
     /// Hash of the block below the range, as its first block names it.
     pub parent_hash: B256,
@@ -23,17 +23,17 @@ pub struct Batch {
 const TIME: usize = 24;
 
 impl Batch {
-    /// Roughly what it takes in memory, in bytes.
+    /// Its approximate memory use, in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.logs.bytes() + self.times.len() * TIME
     }
 
-    /// Whether `next` goes on where this one ends, on the same branch.
+    /// Whether `next` follows this batch directly, on the same branch.
     pub(super) fn leads_to(&self, next: &Self) -> bool {
         self.range.to().checked_add(1) == Some(next.range.from()) && self.last.hash == next.parent_hash
     }
 
-    /// Both as one, where this one leads to `next`.
+    /// Appends `next`, which must follow this batch.
     pub(super) fn join(&mut self, mut next: Self) {
         self.range = BlockRange::new(self.range.from(), next.range.to()).expect("the next range lies above");
         self.last = next.last;

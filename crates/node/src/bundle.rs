@@ -1,12 +1,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Questions in a request at most: with three headers they are as many calls as a batch has.
+/// Maximum number of log requests in a batch: with their headers they fill a usual batch.
 const MOST: u64 = 13;
-/// Answers in a row before more questions are tried that failed once.
+/// Number of answers in a row before a size that failed is tried again.
 const ANSWERS_BEFORE_TRY: u64 = 64;
 
-/// How many adjacent questions for logs are one request, where the node takes no wider one. Each has two headers of its own
-/// otherwise, so that most calls of a quiet history are for headers.
+/// How many adjacent ranges are requested in one batch, if the node accepts no wider range. Otherwise each range would need two headers of
+/// its own, and most calls of a quiet history would be for headers.
 #[derive(Debug)]
 pub(super) struct BundleSize(Mutex<BundleState>);
 
@@ -14,7 +14,7 @@ pub(super) struct BundleSize(Mutex<BundleState>);
 struct BundleState {
     now: u64,
     most: u64,
-    /// Answers since the last failure.
+    /// Number of answers since the last failure.
     calm: u64,
 }
 

@@ -1,20 +1,20 @@
 use serde::{Deserialize, Serialize};
 
-/// What an endpoint has taught by refusing. Kept across restarts, so that each lesson is paid for once.
+/// The limits of an endpoint that its refusals showed. They are stored, so that a restart does not cause the same refusals again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndpointLimits {
-    /// Widest range answered, in blocks.
+    /// Widest range that was answered, in blocks.
     pub width: Option<u64>,
-    /// Narrowest range refused for its number of blocks.
+    /// Narrowest range that was refused for its number of blocks.
     pub ceiling: Option<u64>,
-    /// Most addresses to ask for at once.
+    /// Maximum number of addresses in a filter.
     pub addresses: Option<usize>,
-    /// Most first topics to ask for at once.
+    /// Maximum number of first topics in a filter.
     pub topics: Option<usize>,
-    /// Most values of another topic to ask for at once.
+    /// Maximum number of values of another topic in a filter.
     pub values: Option<usize>,
-    /// Most calls to put into one request; 1 where batches are refused.
+    /// Maximum number of calls in a batch; 1 if batches are refused.
     pub batch: Option<u64>,
 }
 

@@ -7,7 +7,7 @@ use super::logs::LOGS;
 use chainflume_ops::metrics::StepErrorKind;
 use chainflume_ops::tls::TlsFault;
 
-/// Why a question to a node has no usable answer.
+/// Why a request to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
     /// No connection.
@@ -52,7 +52,7 @@ pub enum ChainError {
         /// What kind of refusal that is.
         refusal: RefusalKind,
     },
-    /// The answer is not what was asked for.
+    /// The answer does not fit the request.
     #[error("{host}: bad answer to {method}: {reason}")]
     BadAnswer {
         /// Host of the endpoint.
@@ -62,7 +62,7 @@ pub enum ChainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The answer is larger than we read.
+    /// The answer is larger than `max_response_bytes`.
     #[error("{host}: answer to {method} is larger than {limit} bytes")]
     TooLarge {
         /// Host of the endpoint.
@@ -104,9 +104,9 @@ pub enum ChainError {
         host: String,
         /// Hash of block 0 as this node has it.
         found: B256,
-        /// As it is settled.
+        /// The hash of block 0 of this chain.
         expected: B256,
-        /// Who settled it.
+        /// Where that hash comes from.
         by: &'static str,
     },
     /// Providers are on different chains, and the right one is not known.
@@ -168,7 +168,7 @@ fn key_remedy(code: Option<i64>) -> &'static str {
 }
 
 impl ChainError {
-    /// Why fewer blocks are to be asked for, if they are, and how many the node offers.
+    /// Why fewer blocks must be requested, and how many the node offers; `None` if that would not help.
     pub(super) fn narrows(&self) -> Option<(NarrowReason, Option<Hint>)> {
         if self.method() != Some(LOGS) {
             return None;
@@ -186,7 +186,7 @@ impl ChainError {
         }
     }
 
-    /// Whether the node has failed without a word on why: some do so where the range is too wide ("no backend is
+    /// Whether the node failed without a reason. Some do so if the range is too wide ("no backend is
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
     pub(super) fn is_doubtful(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
@@ -206,7 +206,7 @@ impl ChainError {
         refusal(self).is_some_and(|now| refusal(before) == Some(now))
     }
 
-    /// Whether another method may return what this one does not: it is off, or its answer is too much.
+    /// Whether another method may return the data: this method is off, or its answer is too large.
     pub(super) fn has_other_ways(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => matches!(
@@ -238,7 +238,7 @@ impl ChainError {
         }
     }
 
-    /// Whether the question must be split by addresses or topics.
+    /// Whether the request must be split by addresses or topics.
     pub fn splits_filter(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Addresses, .. })
     }
@@ -261,7 +261,7 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
-    /// Whether there were too many questions, and not something wrong with this one.
+    /// Whether the reason was the number of requests, and not this request.
     pub(super) fn is_rate(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Rate { .. }, .. })
     }

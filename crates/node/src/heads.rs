@@ -1,6 +1,6 @@
-//! The WebSocket as an alarm clock. What is read always follows from our own tip; `newHeads` only shows
-//! a good moment, and which block may be asked for at once. An open socket without messages is the commonest outage, so silence is measured,
-//! polling takes over, and the socket is taken back as soon as it works.
+//! The WebSocket, which only wakes the loop. The stored tip decides which blocks are read; `newHeads` shows when to look, and which block
+//! may be requested at once. The most common outage is an open socket without messages. So silence is measured, polling takes over, and
+//! the socket is used again as soon as it works.
 
 mod socket;
 
@@ -27,7 +27,7 @@ use socket::subscribed;
 
 pub use socket::check_websocket;
 
-/// How we learn of new heads just now.
+/// How new heads are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeadSource {
@@ -42,7 +42,7 @@ pub struct HeadNotifier {
     shared: Arc<NotifierShared>,
     poll_interval: Duration,
     last: Option<Instant>,
-    /// Announcements that are still let pass.
+    /// Number of announcements that are still ignored.
     passing: u32,
     listener: Option<Beside>,
 }
@@ -96,7 +96,7 @@ impl HeadNotifier {
         wake
     }
 
-    /// Listens to nothing: for a chain that this process does not follow.
+    /// Without a WebSocket and without polling: for a chain that this process does not follow.
     pub fn deaf(settings: &ChainSettings) -> Self {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
@@ -136,7 +136,7 @@ impl HeadNotifier {
         self.passing = announcements;
     }
 
-    /// What was seen the last time was not enough: the next [`Self::ready`] returns at once.
+    /// Makes the next [`Self::ready`] return at once.
     pub fn again(&mut self) {
         self.last = None;
     }

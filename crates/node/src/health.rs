@@ -9,9 +9,9 @@ use super::limits::RefusalKind;
 use super::settings::Work;
 use chainflume_core::domain::BlockRange;
 
-/// How well an endpoint answers, method by method: one whose headers come and whose logs do not is as useless as one
-/// that is away, and an answer to the first is no excuse for the second. What an answer holds, and what work came of
-/// the answers, are matters of their own: a transport that works is no excuse for contents that do not.
+/// The health of an endpoint, method by method: an endpoint that returns headers and no logs is as useless as one that is away, so an
+/// answer to one method does not excuse failures of another. The contents of answers, and the work done with them, are counted
+/// separately: a working transport does not excuse wrong contents.
 pub(super) struct HealthTracker {
     inner: Mutex<HealthState>,
     alarm: Arc<Notify>,
@@ -32,18 +32,18 @@ struct HealthState {
     cleared_at: Option<Instant>,
 }
 
-/// What may fail by itself, and is made good by itself alone.
+/// A subject of failures. Only a success of the same subject ends its failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum HealthSubject {
     /// A method was answered.
     Answer(&'static str),
-    /// What was answered can be believed.
+    /// The contents of an answer passed the checks.
     Contents(&'static str),
     /// Work was done with what was answered.
     Work(Work),
 }
 
-/// Failures of one matter without a success in between.
+/// Failures of one subject without a success in between.
 struct FailureStreak {
     weight: u32,
     count: u32,
@@ -121,20 +121,20 @@ impl HealthTracker {
         inner.end(HealthSubject::Answer(method));
     }
 
-    /// A question was not answered as it should be. What a node may rightly refuse is no failure.
+    /// Counts a request that failed. A refusal that a node may give is not a failure.
     pub(super) fn failed(&self, method: &'static str, error: &ChainError) {
         self.note(HealthSubject::Answer(method), (weight(error), None), Some(error));
     }
 
-    /// A question was not asked: the node wants to be left alone, or was left. Weighs nothing, and shows that it goes on.
+    /// Records a request that was not sent, because the node asked for a pause or is not used. It does not count as a failure, only as a
+    /// sign that the failures continue.
     pub(super) fn not_asked(&self, method: &'static str, error: &ChainError) {
         if error.is_rate() {
             self.note(HealthSubject::Answer(method), (Some(0), None), Some(error));
         }
     }
 
-    /// What was answered to this is known to be wrong, by an answer that is right: no more failures are needed to turn to
-    /// another one.
+    /// Records contents that a right answer proved wrong: this alone is enough to use another provider.
     pub(super) fn convicted(&self, what: &'static str, error: &ChainError) {
         let now = Instant::now();
         let mut inner = self.lock();
@@ -147,12 +147,12 @@ impl HealthTracker {
         self.alarm.notify_one();
     }
 
-    /// What was answered cannot be believed; an answer to the next question does not make it good.
+    /// Records contents that failed a check. A later answer does not make up for them.
     pub(super) fn disbelieved(&self, what: &'static str, error: &ChainError) {
         self.note(HealthSubject::Contents(what), (weight(error), None), Some(error));
     }
 
-    /// What was answered to this has proven good, where that takes more than an answer.
+    /// Records contents that passed a check.
     pub(super) fn proven(&self, what: &'static str) {
         self.lock().end(HealthSubject::Contents(what));
     }

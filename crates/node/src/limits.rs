@@ -1,7 +1,6 @@
-//! Which family a refusal belongs to, by the language of its message: providers change wording,
-//! numbers and status codes, and new ones appear, but all of them talk about ranges, results, requests
-//! or blocks. The first clause with known words decides; the advice behind it ("reduce your block range", "use
-//! fewer addresses") may be about anything.
+//! Classifies a refusal by the words of its message. Providers change wording, numbers and status codes, and new providers appear, but all
+//! messages are about ranges, results, requests or blocks. The first clause with known words decides; the advice after it ("reduce your
+//! block range", "use fewer addresses") may be about anything.
 
 mod hint;
 mod refusal;

@@ -37,18 +37,18 @@ use genesis::Genesis;
 use header_seal::HeaderSeal;
 use recent_headers::RecentHeaders;
 
-/// How far a node has come, and its block at one height.
+/// Head and final block of a node, and its block at one height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Height of its newest block.
     pub head: u64,
     /// The `finalized` tag where it has it.
     pub finalized: Option<u64>,
-    /// The block at the height that was asked for, `None` where it has none.
+    /// The block at the requested height; `None` if the node does not have it.
     pub block: Option<BlockRef>,
 }
 
-/// A block and the logs of it that were asked for.
+/// A block with its requested logs.
 #[derive(Clone, Debug)]
 pub struct BlockWithLogs {
     /// The block.
@@ -63,18 +63,18 @@ pub(crate) const HEADER: &str = "eth_getBlockByNumber";
 /// What the providers of a chain share.
 #[derive(Clone, Default)]
 pub struct ProviderGroup {
-    /// Rung when one fails.
+    /// Notified when a provider fails.
     pub(crate) alarm: Arc<Notify>,
     /// Block 0 as they return it.
     pub(crate) genesis: Arc<Genesis>,
-    /// What is asked for near the head: a probe asks for the same.
+    /// The filter of requests near the head, which probes use too.
     pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
-    /// Whether a block whose bloom excludes all that is asked for needs no question for its logs.
+    /// Whether the logs of a block are not requested if its bloom excludes all of them.
     pub(crate) exclusion: Arc<ExclusionTrust>,
 }
 
 impl ProviderGroup {
-    /// Whether all that were asked have the same block 0.
+    /// Checks that all providers that were asked have the same block 0.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
@@ -109,11 +109,11 @@ pub struct Node {
     /// Whether it has shown that it is on this chain.
     pub(crate) checked: AtomicBool,
     history: HistorySettings,
-    /// What it has taught about ranges. Kept here, so that the next reader of history need not learn it again.
+    /// The learnt limits for ranges, for all readers of history.
     width: Mutex<Width>,
-    /// What it has taught about several questions in a request.
+    /// The learnt number of ranges in a batch.
     pub(crate) bundle: BundleSize,
-    /// What it has taught about filters.
+    /// The learnt limits for filters.
     pub(crate) lists: Mutex<FilterLimits>,
     /// Whether it answers questions for logs of all contracts.
     pub(crate) by_topics: ByTopics,
@@ -161,7 +161,7 @@ impl Node {
         })
     }
 
-    /// What the endpoint has taught so far, to be given to [`Self::recall`] in another life.
+    /// The learnt limits of the endpoint, for [`Self::recall`] after a restart.
     pub fn learnt(&self) -> EndpointLimits {
         let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let width = self.width().learnt();
@@ -175,7 +175,7 @@ impl Node {
         }
     }
 
-    /// Takes up what was learnt in an earlier life.
+    /// Applies limits that an earlier run learnt.
     pub fn recall(&self, learnt: &EndpointLimits) {
         let width = learnt.width.map(|width| (width, learnt.ceiling));
         *self.width() = Width::new(&self.history, width);
@@ -193,12 +193,12 @@ impl Node {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name for what was learnt about the endpoint, which gives no key away.
+    /// A name under which the limits of the endpoint are stored. It reveals no key.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// What the provider is called in messages: its host, unless the config gives it a name.
+    /// The name of the provider in messages: its host, unless the configuration names it.
     pub fn host(&self) -> &str {
         self.rpc.host()
     }
@@ -214,11 +214,11 @@ impl Node {
         }
     }
 
-    /// How far it has come and what it has at this height, in one request, so that one backend answers all of it.
+    /// Head, final block and the block at this height, in one request, so that one backend answers all of it.
     ///
     /// # Errors
     /// Why the node cannot be asked; a node without any block is a bad answer.
-    pub async fn standing(&self, number: u64) -> Result<NodeStatus, ChainError> {
+    pub async fn status_at(&self, number: u64) -> Result<NodeStatus, ChainError> {
         let names =
             [json!(BlockTag::Latest.as_str()), json!(BlockTag::Finalized.as_str()), json!(hex(number))];
         let questions = names.map(|name| RpcCall::new(HEADER, json!([name, false])));

@@ -1,4 +1,4 @@
-//! How messages get into the outbox: in the transaction of what they are about.
+//! Adds messages to the outbox, in the transaction that stores their facts.
 
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +13,8 @@ use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::copy::{Rows, copy_in};
 use chainflume_db::transaction::{DURABLE, Tx};
 
-/// Gives the messages their numbers and stores them. Must come last in the transaction: from here on every other
-/// writer with messages waits for its end.
+/// Numbers the messages and stores them. Must come last in the transaction: from here on every other writer with messages waits
+/// for its commit.
 ///
 /// # Errors
 /// A database error.
@@ -27,8 +27,8 @@ pub async fn append(
     number(tx, Some(chain_id), drafts, seen_at.and_then(micros)).await.map(|_| ())
 }
 
-/// The same for messages about facts that are not on a chain. Returns the position of the last; the numbers before it are those of
-/// the others. `None` without messages.
+/// As [`append`], for messages about facts that are not on a chain. Returns the position of the last message; the others have the
+/// numbers directly before it. `None` without messages.
 ///
 /// # Errors
 /// A database error.
@@ -36,7 +36,7 @@ pub async fn append_off_chain(tx: &mut Tx, drafts: Vec<Draft>) -> Result<Option<
     append_all(tx, None, drafts).await
 }
 
-/// The same for messages about facts of a chain, or of none.
+/// As [`append`]; `chain_id` is `None` for facts that are not on a chain. Returns as [`append_off_chain`].
 pub(crate) async fn append_all(
     tx: &mut Tx,
     chain_id: Option<i64>,
@@ -76,8 +76,8 @@ async fn number(
     head.position().map(Some)
 }
 
-/// From so many messages on they are copied: a reorg of 64 blocks is a fifth quicker for it. No fewer, since a server that
-/// waits for rows throws out no client that is frozen there, and this one holds what every writer with messages waits for.
+/// From this number of messages on, `COPY` writes them: this saves a fifth of the time of a reorg of 64 blocks. Not for fewer, because
+/// PostgreSQL ends no client that freezes inside `COPY`, and every writer with messages waits for this one.
 const MANY: usize = 2_000;
 
 /// The messages and the keys under which they are found, beside their numbers.
@@ -124,7 +124,7 @@ async fn insert(
     head.position()
 }
 
-/// Keys and numbers, in the order of the index.
+/// The room keys of these messages with their numbers, in the order of the index.
 fn named<'a>(numbered: impl Iterator<Item = (i64, &'a Draft)>) -> Vec<(i64, i64)> {
     let keys = numbered.flat_map(|(seq, draft)| draft.keys.iter().map(move |key| (*key, seq)));
     let mut named: Vec<(i64, i64)> = keys.collect();
@@ -148,20 +148,20 @@ impl Head {
     }
 }
 
-/// Takes the next numbers and has the commit announced.
+/// Takes the next `count` numbers, and makes the commit notify listeners.
 pub(crate) async fn reserve(tx: &mut Tx, count: i64) -> Result<Head, StoreError> {
     let sql = format!("{TO_DEFAULT}; {}", numbering(&count.to_string(), ""));
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
     Ok(Head::from_row(&row)?)
 }
 
-/// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
-/// numbers to others. So this commit waits for the disk, history or not.
+/// Published messages must survive a crash of the server: if it loses a commit whose messages have left, it gives their numbers to
+/// others. So this commit always waits for the disk.
 const TO_DEFAULT: &str = "set local synchronous_commit to default";
 
-/// A statement that takes the next numbers, has the commit announced, and returns the head. Where the database is in another place than
-/// at the last time, a new epoch begins with them ([`crate::Lineage`]). `more` goes on in its `with`: there `head.before` is the
-/// number before the first.
+/// A statement that takes the next numbers, makes the commit notify listeners, and returns the head. If the database is in another place
+/// than at the last call, a new epoch begins with these numbers ([`crate::Lineage`]). `more` continues its `with`, where `head.before` is
+/// the number before the first.
 fn numbering(count: &str, more: &str) -> String {
     format!(
         r"

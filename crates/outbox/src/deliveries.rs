@@ -1,5 +1,5 @@
-//! Messages that a receiver could not be given yet: they wait for their next try, and those with the same key behind
-//! them. Each round of tries is settled in one transaction, so that none is forgotten and none counted twice.
+//! Held messages: a delivery failed and waits for its next try, and messages with the same key wait behind it. The outcome of a round
+//! of tries is stored in one transaction, so that no try is lost or counted twice.
 
 mod finish_round;
 
@@ -18,41 +18,41 @@ use chainflume_db::transaction::{Tx, begin};
 
 pub use finish_round::{HeldMessage, RoundOutcome, SinkPacing};
 
-/// A message that is due for its next try.
+/// A held message that is due for its next try.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct DueDelivery {
     /// The message.
     #[sqlx(flatten)]
     pub row: OutboxRow,
-    /// Tries so far.
+    /// Number of tries so far.
     #[sqlx(try_from = "i64")]
     pub attempts: u64,
-    /// What it is about.
+    /// Id of its subject.
     pub aggregate_id: String,
-    /// Messages with the same key come in the order of their numbers.
+    /// Messages with the same key are delivered in the order of their numbers.
     pub order_key: String,
 }
 
 /// The state of a sink besides its cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
-    /// Why nothing is sent there until an operator enables it.
+    /// Why the sink gets no messages until an operator enables it.
     pub disabled: Option<String>,
-    /// Why nothing is sent there until an operator adopts or resets it: what it holds is of another history.
+    /// Why the sink gets no messages until an operator adopts or resets it: it contains messages of another history.
     pub foreign: Option<String>,
-    /// Nothing is tried for so long.
+    /// Time until the next try of any message.
     pub paused: Duration,
-    /// Rounds in a row in which nothing could be delivered.
+    /// Number of rounds in a row without a delivery.
     pub failures: u64,
-    /// Messages that wait for a try, or behind one that does.
+    /// Number of held messages.
     pub held: u64,
-    /// For how long the oldest of them has waited.
+    /// How long the oldest held message has waited.
     pub held_for: Duration,
     /// Number of the newest message ever written.
     pub last: u64,
-    /// Why nothing could be delivered at the last try; `None` from the next delivery on.
+    /// Why the last round delivered nothing; `None` after a delivery.
     pub last_error: Option<String>,
-    /// Until the first of them is due; `None` while none waits.
+    /// Time until the first held message is due; `None` if none is held.
     pub due_in: Option<Duration>,
 }
 
@@ -94,15 +94,15 @@ impl Outbox {
         })
     }
 
-    /// Messages that are due, with those that may follow them at once: first one for each key, the longest due first, then
-    /// the second of each, and so on. `limit` at most.
+    /// Held messages that are due, with the messages that may follow them at once, `limit` at most. First the first message of each
+    /// key, the longest due first, then the second of each, and so on.
     ///
     /// # Errors
     /// A database error.
     pub async fn due_deliveries(&self, sink: &str, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
-        // Each part goes by an index and ends at its limit, so that a round costs the same however many wait: `now()` bounds the
-        // index, where `clock_timestamp()` would read all of it, and a subquery in place of `not exists` cannot become a join
-        // of everything that is held.
+        // Each part uses an index and ends at its limit, so that the cost does not grow with the number of held messages. `now()`
+        // bounds the index scan; `clock_timestamp()` would read the whole index. A subquery in place of `not exists` cannot become a
+        // join over all held messages.
         Ok(sqlx::query_as(
             r"
             with firsts as materialized (
@@ -134,7 +134,7 @@ impl Outbox {
         .await?)
     }
 
-    /// Those of these keys that messages wait under.
+    /// The keys among these under which messages are held.
     ///
     /// # Errors
     /// A database error.
@@ -156,8 +156,8 @@ impl Outbox {
         Ok(held.into_iter().collect())
     }
 
-    /// Ends the pause of a sink and makes due what waits for its next try; returns how many messages are held, those behind
-    /// others included. A running daemon notices it within a second.
+    /// Ends the pause of a sink and makes its held messages due. Returns the number of held messages, those behind others included. A
+    /// running daemon notices this within a second.
     ///
     /// # Errors
     /// A database error.
@@ -177,7 +177,7 @@ impl Outbox {
         Ok(count(held.unwrap_or(0)))
     }
 
-    /// Lets a disabled sink have messages again, from where it stopped; `false` where it is not disabled.
+    /// Enables a disabled sink, which continues at its cursor; `false` if it is not disabled.
     ///
     /// # Errors
     /// A database error.
@@ -194,8 +194,8 @@ impl Outbox {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Puts dead deliveries to these sinks back in line, each once; returns the numbers of those that were open. The
-    /// sink is given each again as it was, and before what waits about the same thing.
+    /// Queues dead deliveries to these sinks again, each once; returns the numbers of the letters that were open. Each message is
+    /// delivered unchanged, before held messages with the same key.
     ///
     /// # Errors
     /// A database error; [`StoreError::Corrupt`] when another program wrote one of them.
@@ -214,7 +214,7 @@ impl Outbox {
         .fetch_all(&mut *tx)
         .await?;
         for letter in &letters {
-            // Read here: PostgreSQL reads no JSON in which a string of the chain holds a NUL.
+            // Parsed here, not in SQL: PostgreSQL refuses JSON in which a string contains NUL, and data of a chain may.
             let head: Head = serde_json::from_str(&letter.message).map_err(|error| {
                 let what = format!("raw of {} is no message: {error}", letter.id);
                 StoreError::Corrupt { table: "dead_letters", what }
@@ -226,7 +226,7 @@ impl Outbox {
     }
 }
 
-/// Puts a message in line again, before what waits under its key.
+/// Queues a message again, before the held messages with the same key.
 async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), StoreError> {
     let aggregate = || format!("{} {}", head.aggregate_type, head.aggregate_id);
     let order_key = letter.order_key.clone().unwrap_or_else(aggregate);
@@ -249,7 +249,7 @@ async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), Store
     .execute(&mut **tx)
     .await?;
     finish_round::count_held(tx, &letter.sink, i64::from(put.rows_affected() > 0)).await?;
-    // It may precede one that was first so far, which now waits behind it.
+    // The message that was first under this key may now wait behind this one.
     sqlx::query(
         r"
         update deliveries d set due_at = case when d.seq = (select min(e.seq) from deliveries e
@@ -283,11 +283,11 @@ struct Letter {
     sink: String,
     seq: i64,
     message: String,
-    /// `None` from older programs.
+    /// `None` in letters of older programs.
     order_key: Option<String>,
 }
 
-/// What a row holds of a message besides the message.
+/// The fields of a message that a row repeats in columns.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {
@@ -302,6 +302,6 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HeadMetadata {
-    /// A message of the application has the application's own id, which need not be a UUID.
+    /// A text: a message of the application has the application's own id, which need not be a UUID.
     user_id: Option<String>,
 }

@@ -5,24 +5,25 @@ use crate::keys::{addresses, room_key};
 use chainflume_core::domain::{Envelope, Message, MessageState, OffChainMessage};
 use chainflume_db::StoreError;
 
-/// A message written down but for its number: that is known only at the end of the transaction, and then every writer waits.
+/// A message that is composed except for its number. The number is known only at the end of the transaction, when every other writer
+/// waits for it.
 pub struct Draft {
     pub(crate) aggregate_type: String,
     pub(crate) message_type: String,
     pub(crate) state: MessageState,
     pub(crate) user_id: Option<Uuid>,
-    /// Under which it is found again, each once.
+    /// Its room keys ([`crate::room_key`]), each once.
     pub(crate) keys: Vec<i64>,
     pub(crate) counterparty_user_id: Option<Uuid>,
     /// The wallet it is about besides its aggregate, 20 bytes.
     pub(crate) account: Option<Vec<u8>>,
     /// Its JSON up to the number.
     before: String,
-    /// And after it.
+    /// Its JSON after the number.
     after: String,
 }
 
-/// The key of the number. Nothing but an id comes before it.
+/// The key of the number. Only the id comes before it in a message.
 const SEQ: &str = "\"seq\":";
 
 impl Draft {
@@ -107,15 +108,15 @@ fn keys(message: &Message) -> Vec<i64> {
     keys
 }
 
-/// The messages in their order.
+/// The drafts of these messages, in their order.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] of a message that is no JSON.
+/// [`StoreError::Invalid`] for a message that cannot be written as JSON.
 pub fn drafts(messages: Vec<Message>) -> Result<Vec<Draft>, StoreError> {
     messages.into_iter().map(Draft::of).collect()
 }
 
-/// The same, of messages about facts that are not on a chain.
+/// As [`drafts`], for messages about facts that are not on a chain.
 ///
 /// # Errors
 /// As [`drafts`].

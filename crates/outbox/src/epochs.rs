@@ -1,14 +1,14 @@
-//! Which history a number belongs to. A database that is restored to an older state, or that fails over to a replica without
-//! its last commits, gives the numbers it lost to other messages. So each number belongs to an epoch.
+//! The epochs of sequence numbers. A database that is restored to an older state, or that fails over to a replica without its last
+//! commits, gives the lost numbers to other messages. So each number belongs to an epoch, which names its history.
 //!
-//! **The rule.** An epoch begins with the first message after the database was found in another place: another server, the
-//! same server started again, another copy of the tables. A state can only be replaced by an older one in such a place, so
-//! within an epoch no number is given twice. Nearly all of these new places lost nothing, and no reader notices that:
-//! the epochs before stay known, each up to the last number before the next. A position of an earlier epoch and a number within
-//! it is a position of this history; one beyond it, or of an epoch that is not known, is of another.
+//! **The rule.** An epoch begins with the first message after the database was found in another place: on another server, on the same
+//! server after a restart, or in another copy of the tables. An older state can only appear with such a change, so within an epoch no
+//! number is given twice. Most changes lose nothing, and readers do not notice them: earlier epochs stay recorded, each up to the
+//! last number before the next epoch. A position is of this history if its epoch is recorded and its number is within that epoch.
+//! Every other position is of another history.
 //!
-//! The system identifier and the timeline of the server would not do: files that are put back and started again have both
-//! unchanged. And no right is needed that a plain user lacks.
+//! The system identifier and the timeline of the server are not sufficient: files that are restored and started again have the same
+//! ones. The rule needs no right that a plain user lacks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,23 +19,23 @@ use crate::Outbox;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 
-/// Where the database is: changes with the server, with each of its starts, with the database, and with the table (a dump
-/// that is restored into the same database makes it anew).
+/// The place of the database. It changes with the server, with each start of the server, with the database, and with the table (a
+/// restored dump creates the table again).
 pub(crate) const HOME: &str = r"
     concat_ws('/', extract(epoch from pg_postmaster_start_time()),
     (select oid from pg_database where datname = current_database()), pg_relation_filenode('outbox_head'))
 ";
 
-/// A new epoch: what a version 4 UUID has at random before its version.
+/// A new epoch: the twelve random digits of a version 4 UUID that precede its version.
 pub(crate) const FRESH: &str = "left(replace(gen_random_uuid()::text, '-', ''), 12)";
 
-/// The epoch of messages from before there were epochs. Every database that is old enough has it, so it proves nothing.
+/// The epoch of messages that are older than the concept. Every old database has it, so it proves nothing.
 pub(crate) const UNKNOWN: &str = "0";
 
 /// An epoch of this database's history.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct OutboxEpoch {
-    /// Twelve hexadecimal digits, or `0` for messages from before there were epochs.
+    /// Twelve hexadecimal digits, or `0` for messages that are older than epochs.
     pub epoch: String,
     /// Number of the last message before it: `first - 1`, or lower where numbers were left out.
     #[sqlx(try_from = "i64", rename = "after_seq")]
@@ -46,12 +46,12 @@ pub struct OutboxEpoch {
 }
 
 impl OutboxEpoch {
-    /// The position before `seq`, a number of this epoch; `None` where that is of the epoch before.
+    /// The position before `seq`, a number of this epoch; `None` if that position is of the epoch before.
     pub fn before(&self, seq: u64) -> Option<Position> {
         (seq > self.first).then(|| Position { seq: seq - 1, epoch: Some(self.epoch.clone()) })
     }
 
-    /// How many messages were before `seq`, a number of this epoch, that `after` does not have, when `seq` is the next that is kept.
+    /// Number of trimmed messages between `after` and `seq`, a number of this epoch and the next stored message after `after`.
     pub fn missed(&self, seq: u64, after: u64) -> u64 {
         let within = seq.saturating_sub(self.first.max(after.saturating_add(1)));
         within + self.after.saturating_sub(after)
@@ -63,7 +63,7 @@ impl OutboxEpoch {
 pub struct Position {
     /// Number of the newest message before it; 0 for the beginning.
     pub seq: u64,
-    /// Epoch of that message; `None` where it is not known, and then the number alone has to do.
+    /// Epoch of that message; `None` if it is unknown, and then only the number is compared.
     pub epoch: Option<String>,
 }
 
@@ -80,18 +80,18 @@ impl From<u64> for Position {
     }
 }
 
-/// The newest entry of a stream of another history, after which this history goes on.
+/// The newest entry of a stream of another history, after which this history continues by an operator's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopted {
     /// Names the stream.
     pub aggregate_type: String,
     /// Number of the entry.
     pub seq: u64,
-    /// Its epoch, where it bears one.
+    /// Its epoch, if the entry has one.
     pub epoch: Option<String>,
 }
 
-/// What the outbox knows of itself, all of it at one moment, for the comparison of a sink with it.
+/// The history of the outbox at one moment, to compare a sink with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// Number of the newest message ever written.
@@ -100,27 +100,27 @@ pub struct Lineage {
     pub first: u64,
     /// The epochs, the oldest first.
     pub epochs: Vec<OutboxEpoch>,
-    /// For each aggregate type the newest message kept, among those up to the cursor.
+    /// By aggregate type, the newest stored message at or below the cursor.
     pub ends: BTreeMap<String, u64>,
-    /// Of the messages that were asked for those that are kept: aggregate type and JSON by number.
+    /// The requested messages that are still stored: aggregate type and JSON by number.
     pub kept: BTreeMap<u64, (String, String)>,
-    /// By aggregate type, what was adopted in this sink.
+    /// By aggregate type, the entry that was adopted in this sink.
     pub adopted: BTreeMap<String, Adopted>,
 }
 
 impl Lineage {
-    /// The last number of an epoch of this history; `None` for an epoch that proves nothing or is not known.
+    /// The last number of an epoch of this history; `None` for epoch `0`, which proves nothing, or an unknown one.
     pub fn last_of(&self, epoch: &str) -> Option<u64> {
         let index = self.epochs.iter().position(|known| known.epoch == epoch && epoch != UNKNOWN)?;
         Some(self.epochs.get(index + 1).map_or(self.last, |next| next.after))
     }
 
-    /// Whether an epoch began after `after` and no later than with `upto`: then numbers do not show what is between.
+    /// Whether an epoch began after `after` and at or before `upto`: then numbers between them may be left out.
     pub fn breaks_between(&self, after: u64, upto: u64) -> bool {
         self.epochs.iter().any(|epoch| after < epoch.first && epoch.first <= upto)
     }
 
-    /// How many messages were between `after` and `next`: numbers that were left out are none.
+    /// Number of messages between `after` and `next`. Numbers that were left out do not count.
     pub fn between(&self, after: u64, next: u64) -> u64 {
         let left_out = |epoch: &OutboxEpoch| {
             epoch.first.min(next).saturating_sub(epoch.after.max(after).saturating_add(1))
@@ -147,7 +147,7 @@ pub(crate) async fn epochs(connection: &mut PgConnection) -> Result<Vec<OutboxEp
         .await?)
 }
 
-/// By aggregate type, what was adopted in a sink.
+/// By aggregate type, the entries that were adopted in a sink.
 pub(crate) async fn adopted(
     connection: &mut PgConnection,
     sink: &str,
@@ -165,7 +165,7 @@ pub(crate) async fn adopted(
     rows.into_iter().map(read).collect()
 }
 
-/// Notes what was adopted in a sink.
+/// Stores the entry that was adopted in a stream of a sink.
 pub(crate) async fn note_adopted(
     connection: &mut PgConnection,
     sink: &str,

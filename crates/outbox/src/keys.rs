@@ -1,12 +1,12 @@
-//! By what a message is found again besides its number: the addresses and the user that it names. These are the ids in the names of
-//! rooms, so a client that comes back to `user-<id>` or `address-<id>` reads its messages and no others.
+//! Keys under which a message is found besides its number: the addresses and the user that it names. These are the ids in the names of
+//! push rooms, so a client that returns to `user-<id>` or `address-<id>` reads only the messages of its room.
 
 use serde_json::{Map, Value};
 
-/// Addresses of one message that count: an event has a few, and an array in it may have thousands.
+/// Maximum number of addresses that become keys of one message. An event has a few.
 const MAX_ADDRESSES: usize = 16;
 
-/// The addresses that a message names: what it is about, and every address at the top of its payload; each once.
+/// The addresses that a message names: its subject, and every address at the top level of its payload; each once.
 pub fn addresses<'a>(aggregate: Option<&'a str>, payload: Option<&'a Map<String, Value>>) -> Vec<&'a str> {
     let arguments = payload.into_iter().flat_map(Map::values).filter_map(Value::as_str);
     let mut found: Vec<&str> = Vec::new();
@@ -21,8 +21,8 @@ pub fn addresses<'a>(aggregate: Option<&'a str>, payload: Option<&'a Map<String,
     found
 }
 
-/// The key under which messages that name this id are found: FNV-1a of 64 bits (draft-eastlake-fnv), since it is stored and so must
-/// be the same for ever. The readers of messages distinguish ids that share a key.
+/// The key for messages that name this id: FNV-1a of 64 bits (draft-eastlake-fnv). It is stored, so it must never change. Two ids may
+/// share a key; readers of messages compare the ids.
 pub fn room_key(id: &str) -> i64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     id.bytes().fold(0xcbf2_9ce4_8422_2325, step).cast_signed()

@@ -1,8 +1,8 @@
-//! The outbox: messages from the transaction that writes them to the sink that has them.
+//! The outbox: stores messages from the transaction that writes them until every sink has them.
 //!
-//! A writer of events ends its transaction with [`append`]. A reader asks for everything after a [`Position`]
-//! ([`Outbox::read_after`]), wakes up by [`Outbox::listen`], and moves its cursor. Messages that every sink has
-//! are trimmed. [`Lineage`] names the history a sequence number belongs to.
+//! A writer of events ends its transaction with [`append`]. A reader wakes up by [`Outbox::listen`], reads the messages after a
+//! [`Position`] ([`Outbox::read_after`]), and moves its cursor. Old messages that every sink has are trimmed. [`Lineage`] has the
+//! epochs of sequence numbers.
 
 mod append;
 mod deliveries;
@@ -33,10 +33,10 @@ pub use rooms::{ROOM_PAGE, RoomPage, RoomRead};
 pub use sinks::{AdoptedHistory, SinkContents, SinkStart};
 pub use unnumbered::Unnumbered;
 
-/// The channel on which a commit with messages is announced.
+/// The channel of `NOTIFY` for commits with messages.
 const CHANNEL: &str = "chainflume_outbox";
 
-/// The tables of messages and of what sinks have of them. Cheap to clone.
+/// The tables of messages, sinks and deliveries. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbox {
     database: Database,
@@ -55,8 +55,8 @@ impl Outbox {
         Self { pool: database.pool().clone(), database: database.clone() }
     }
 
-    /// Whether commits are announced: not through a pooler that hands sessions on, to whom `LISTEN` means nothing.
-    pub fn announces(&self) -> bool {
+    /// Whether [`Self::listen`] works: not behind a pooler that gives each transaction another session.
+    pub fn can_listen(&self) -> bool {
         self.database.has_sessions()
     }
 }

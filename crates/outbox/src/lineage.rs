@@ -8,7 +8,7 @@ use chainflume_db::convert::unsigned;
 use chainflume_db::{StoreError, transaction};
 
 impl Outbox {
-    /// What the outbox knows of itself, for a sink that is at `cursor` and whose streams end with messages of these numbers.
+    /// The history of the outbox, for a sink that is at `cursor` and whose streams end with messages of these numbers.
     ///
     /// # Errors
     /// A database error.
@@ -30,7 +30,7 @@ async fn kept(
     connection: &mut PgConnection,
     tops: &[u64],
 ) -> Result<BTreeMap<u64, (String, String)>, StoreError> {
-    // A number of another history may be larger than any of ours.
+    // A number of another history may be too large for the column.
     let tops: Vec<i64> = tops.iter().filter_map(|top| i64::try_from(*top).ok()).collect();
     let rows: Vec<(i64, String, String)> =
         sqlx::query_as("select seq, aggregate_type, message from outbox where seq = any($1)")

@@ -13,10 +13,10 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::{Epoch, LeaseName};
 
-/// Bytes of messages read at once, so that a few enormous ones cannot fill the memory.
+/// Bytes of messages that one read returns, so that a few very large ones do not fill the memory.
 pub(crate) const BATCH_BYTES: i64 = 8 << 20;
 
-/// A message on its way out.
+/// A message of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct OutboxRow {
     /// Its number.
@@ -30,17 +30,17 @@ pub struct OutboxRow {
     /// What the message reports.
     #[sqlx(try_from = "String")]
     pub state: MessageState,
-    /// The user it is about, where one is known.
+    /// The user it is about, if one is known.
     pub user_id: Option<Uuid>,
-    /// The other user it is about, where there is one.
+    /// The other user it is about, if there is one.
     pub counterparty_user_id: Option<Uuid>,
-    /// The wallet it is about besides its aggregate, 20 bytes, where its event names one.
+    /// The wallet in the event's column `account`, 20 bytes, if the event has one.
     pub account: Option<Vec<u8>>,
     /// The message: JSON.
     pub message: String,
-    /// Since its transaction began, in microseconds, by the database's clock.
+    /// Time since its transaction began, in microseconds, by the database's clock.
     pub age_micros: i64,
-    /// When the head was seen that made it possible, in microseconds since the Unix epoch by the daemon's clock.
+    /// When the head was seen that confirmed its block, in microseconds since the Unix epoch by the daemon's clock.
     pub seen_micros: Option<i64>,
     /// The epoch of its number.
     #[sqlx(flatten)]
@@ -48,29 +48,28 @@ pub struct OutboxRow {
 }
 
 impl OutboxRow {
-    /// How many messages were before it that `after` does not have, when it is the next that is kept.
+    /// Number of trimmed messages between `after` and this one, which is the next stored message after `after`.
     pub fn missed(&self, after: u64) -> u64 {
         self.epoch.missed(self.seq, after)
     }
 }
 
-/// How full the outbox is.
+/// The size of the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxState {
     /// Number of the newest message ever written; 0 before the first.
     pub last: u64,
-    /// Number of the oldest message still kept, `last + 1` where none is.
+    /// Number of the oldest stored message; `last + 1` if none is stored.
     pub first: u64,
-    /// Age of the oldest message kept, in seconds.
+    /// Age of the oldest stored message, in seconds.
     pub oldest_seconds: u64,
 }
 
-/// Wakes up when messages were committed.
+/// Wakes a reader after commits with messages.
 pub struct OutboxListener(PgListener);
 
 impl OutboxListener {
-    /// Returns after the next commit with messages, or when the connection was lost and messages may have
-    /// been missed.
+    /// Returns after the next commit with messages, or when the connection was lost and notifications may be missing.
     ///
     /// # Errors
     /// When the database cannot be reached again.
@@ -81,7 +80,7 @@ impl OutboxListener {
 }
 
 impl Outbox {
-    /// The aggregate types of the messages that are kept: those of the chains and those that the application named.
+    /// The aggregate types of the stored messages: those of the chains and those of the application.
     ///
     /// # Errors
     /// A database error.
@@ -90,21 +89,21 @@ impl Outbox {
         Ok(ends(&mut connection, i64::MAX.unsigned_abs()).await?.into_keys().collect())
     }
 
-    /// Listens for commits with messages.
+    /// Listens for commits with messages. Only where [`Self::can_listen`].
     ///
     /// # Errors
     /// A database error.
     pub async fn listen(&self) -> Result<OutboxListener, StoreError> {
-        // A connection of its own: it is held for as long as the daemon runs, and the pool's are counted out.
+        // A connection outside the pool: it is in use while the daemon runs.
         let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.database.options());
         let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(OutboxListener(listener))
     }
 
-    /// The next messages after a position: `limit` at most, and no more than eight megabytes unless one alone is larger.
-    /// `None` where that is no position of this history: the database was restored, or lost commits.
-    /// Numbers have no gaps but those of an epoch's beginning: [`OutboxRow::missed`] are messages that were trimmed.
+    /// The next messages after a position: `limit` at most, and eight megabytes unless one message alone is larger. `None` if the
+    /// position is of another history: the database was restored, or lost commits. Numbers have gaps only at the beginning of an
+    /// epoch; [`OutboxRow::missed`] counts messages that were trimmed.
     ///
     /// # Errors
     /// A database error.
@@ -114,8 +113,8 @@ impl Outbox {
         limit: u32,
     ) -> Result<Option<Vec<OutboxRow>>, StoreError> {
         let Position { seq, epoch } = at.into();
-        // One statement, so that what is read belongs to what is compared. The first row shows whether the position is ours, with
-        // a message or without.
+        // One statement, so that the messages are of the history that was compared. The first row shows whether the position is of
+        // this history, with a message or without.
         let rows = sqlx::query(
             r"
             with here as (select h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
@@ -149,7 +148,7 @@ impl Outbox {
         Ok(Some(rows.iter().map(OutboxRow::from_row).collect::<Result<_, _>>()?))
     }
 
-    /// How far a sink is; `None` for one that has not begun.
+    /// The cursor of a sink; `None` for a sink that has not begun.
     ///
     /// # Errors
     /// A database error.
@@ -161,8 +160,7 @@ impl Outbox {
         seq.map(|seq| unsigned("sequence", seq)).transpose()
     }
 
-    /// Notes how far a sink is. It may go back: a sink that lost what it had is filled again. Does not wait for the
-    /// disk.
+    /// Sets the cursor of a sink. It may go back: a sink that lost its messages is filled again. Does not wait for the disk.
     ///
     /// # Errors
     /// A database error.
@@ -173,7 +171,7 @@ impl Outbox {
     /// As [`Outbox::set_sink_cursor`], for the leader of the sink.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
+    /// [`StoreError::Fenced`] when another instance leads the sink now; a database error.
     pub async fn note_sink_cursor(
         &self,
         sink: &str,
@@ -181,9 +179,9 @@ impl Outbox {
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
         let lease = LeaseName::sink(sink);
-        // While messages flow this is written between two batches, and a disk is slower than all the rest. A crash of the
-        // server that loses it costs repeats, which the sink refuses. A trim that went by it waits for the disk, and so for
-        // all that was committed before; the setting holds for this statement alone.
+        // Written between two batches, where waiting for the disk would take the most time. If a crash of the server loses it, the
+        // sink gets repeats and refuses them. A trim relies on the cursor, but its own commit waits for the disk and so for this one.
+        // The setting is only for this statement.
         let noted = sqlx::query(
             r"
             insert into sink_cursors (sink, seq)
@@ -201,8 +199,8 @@ impl Outbox {
         if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
     }
 
-    /// Deletes up to `limit` of the oldest messages that are older than `age` and that all of `sinks` have; returns
-    /// how many. Sinks that are disabled, and cursors of those that are no longer configured, hold nothing up.
+    /// Deletes the oldest messages that are older than `age` and that all of `sinks` have, `limit` at most; returns their number.
+    /// Disabled sinks, and cursors of sinks that are no longer configured, do not prevent this.
     ///
     /// # Errors
     /// A database error.
@@ -229,7 +227,7 @@ impl Outbox {
         unsigned("messages", trimmed)
     }
 
-    /// How full the outbox is.
+    /// The size of the outbox.
     ///
     /// # Errors
     /// A database error.
@@ -252,12 +250,12 @@ pub(crate) async fn state(connection: &mut PgConnection) -> Result<OutboxState, 
     Ok(OutboxState { last, first, oldest_seconds: count(oldest.unwrap_or(0).max(0)) })
 }
 
-/// For each aggregate type its newest message that is kept, among those up to `upto`.
+/// By aggregate type, the newest stored message at or below `upto`.
 pub(crate) async fn ends(
     connection: &mut PgConnection,
     upto: u64,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
-    // Steps from type to type through the index: `group by` would read the whole table.
+    // Jumps from type to type in the index: `group by` would read the whole table.
     let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
         r"
         with recursive types as (

@@ -1,4 +1,4 @@
-//! What a replay needs of the outbox: the right to run, and numbers on streams of its own.
+//! The outbox's part of a replay: a lock, and numbers for the replay's own streams.
 
 use std::fmt;
 
@@ -13,15 +13,15 @@ use chainflume_db::transaction::{self, DURABLE};
 /// Messages of a replay and the place of the last fact; `None` at the end.
 pub type ReplayPage<M> = Option<(Vec<Draft>, M)>;
 
-/// Stored facts that can be published again.
+/// A source of stored facts that can be published again.
 pub trait ReplaySource: Sync {
-    /// The place of a fact in their order, as an operator writes it.
+    /// The place of a fact in the order of facts; `Display` is the form for operators.
     type Mark: Copy + fmt::Debug + fmt::Display + Send + Sync;
 
     /// The chain of the facts (EIP-155); `None` for facts that are not on a chain.
     fn chain_id(&self) -> Option<i64>;
 
-    /// The next facts after a place, `limit` at most and bounded in bytes, each as a message that is marked as a replay.
+    /// The next facts after a place, `limit` at most and bounded in bytes, each as a message marked as a replay.
     ///
     /// # Errors
     /// A database error.
@@ -32,21 +32,21 @@ pub trait ReplaySource: Sync {
     ) -> impl Future<Output = Result<ReplayPage<Self::Mark>, StoreError>> + Send;
 }
 
-/// Held while a replay runs, so that there is one at a time: two would get in each other's numbers.
+/// The lock of a running replay: one runs at a time, because two would mix their numbers.
 #[derive(Debug)]
 pub struct ReplayLock(PgConnection);
 
 impl ReplayLock {
-    /// Lets go. Dropping it does too, when the server notices.
+    /// Releases the lock. Dropping the value releases it too, once the server notices.
     pub async fn release(self) {
         use sqlx::Connection;
-        // A connection that breaks has let go as well.
+        // An error means that the connection broke, which releases the lock as well.
         let _ = self.0.close().await;
     }
 }
 
 impl Outbox {
-    /// The right to replay; `None` while another command does.
+    /// Takes the lock for a replay; `None` while another command has it.
     ///
     /// # Errors
     /// A database error.
@@ -62,21 +62,17 @@ impl Outbox {
         Ok(taken.then_some(ReplayLock(connection)))
     }
 
-    /// Puts messages of a replay behind those that are there: every sink and every client gets them.
+    /// Appends messages of a replay to the outbox: every sink and every client gets them.
     ///
     /// # Errors
     /// A database error.
-    pub async fn announce_again(
-        &self,
-        chain_id: Option<i64>,
-        messages: Vec<Draft>,
-    ) -> Result<(), StoreError> {
+    pub async fn publish_again(&self, chain_id: Option<i64>, messages: Vec<Draft>) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         append_all(&mut tx, chain_id, messages).await?;
         Ok(tx.commit().await?)
     }
 
-    /// The newest number taken for streams of their own, 0 before the first.
+    /// The newest number that was taken for a replay's own streams; 0 before the first.
     ///
     /// # Errors
     /// A database error.
@@ -84,8 +80,8 @@ impl Outbox {
         Ok(self.sink_cursor(&format!("replay {streams}")).await?.unwrap_or(0))
     }
 
-    /// The first of `count` numbers for messages on streams of their own, which no other caller will get: numbers that were
-    /// taken and not used leave a gap.
+    /// Takes `count` numbers for messages on a replay's own streams and returns the first. No other caller gets them; unused numbers
+    /// leave a gap.
     ///
     /// # Errors
     /// A database error.

@@ -6,33 +6,33 @@ use crate::reader::{BATCH_BYTES, OutboxRow};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 
-/// The next messages after a position that name one of some ids.
+/// The next messages after a position under some room keys.
 #[derive(Debug)]
 pub struct RoomPage {
-    /// The messages, in their order; others that share a key with one of the ids are among them.
+    /// The messages, in their order. Some may name none of the ids: another id may have the same key.
     pub rows: Vec<OutboxRow>,
-    /// Up to here there are no others.
+    /// Where the next page begins: `rows` has all messages up to here.
     pub next: Position,
-    /// Number and epoch of the first message of any kind that is kept after the position.
+    /// Number and epoch of the first stored message of any key after the position.
     pub first: Option<(u64, OutboxEpoch)>,
 }
 
-/// What a read by ids gives.
+/// The result of a read by room keys.
 #[derive(Debug)]
 pub enum RoomRead {
-    /// Messages.
+    /// A page of messages.
     Page(RoomPage),
     /// The position is of another history: the database was restored, or lost commits.
     Elsewhere,
-    /// What follows the position is older than the index.
+    /// Some messages after the position are older than the index of room keys.
     Unindexed,
 }
 
-/// One statement, so that what is read belongs to what is compared: whether the position ($1, $4) is ours and the index reaches it,
-/// the first message that is kept, the newest, and those under the keys ($5), $2 at most and $3 bytes.
+/// Reads a page in one statement, so that all of it is of one history: whether the position ($1, $4) is of this history and the index
+/// reaches it, the first stored message, the newest, and the messages under the keys ($5), at most $2 and $3 bytes.
 ///
-/// A key is found by comparing rows, in the order of the primary key. By `key = …` in the order of `seq` PostgreSQL may walk the index
-/// of `seq` through all messages of other keys, where most rows have one key.
+/// A key is found by comparing rows in the order of the primary key. With `key = …` in the order of `seq`, PostgreSQL may scan the
+/// index of `seq` through all messages of other keys, if most rows have one key.
 pub const ROOM_PAGE: &str = r"
     with here as (select h.seq as last, h.epoch as last_epoch, $1 >= h.rooms_from - 1 as is_indexed,
             h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
@@ -60,8 +60,8 @@ pub const ROOM_PAGE: &str = r"
 ";
 
 impl Outbox {
-    /// The next messages after a position under these keys ([`crate::room_key`]): `limit` at most, and no more than eight megabytes
-    /// unless one alone is larger.
+    /// The next messages after a position under these keys ([`crate::room_key`]): `limit` at most, and eight megabytes unless one
+    /// message alone is larger.
     ///
     /// # Errors
     /// A database error.
@@ -102,7 +102,7 @@ impl Outbox {
         let found = unsigned("messages", head.try_get("found")?)?;
         let messages = if found == 0 { &[] } else { rows.as_slice() };
         let messages: Vec<OutboxRow> = messages.iter().map(OutboxRow::from_row).collect::<Result<_, _>>()?;
-        // After a page that is full, in messages or in bytes, there may be more.
+        // If the page is full, in messages or in bytes, more may follow.
         let is_full = found == u64::from(limit) || found > messages.len() as u64;
         let end = messages.last().filter(|_| is_full);
         let end = end.map(|row| Position { seq: row.seq, epoch: Some(row.epoch.epoch.clone()) });

@@ -1,4 +1,4 @@
-//! Sinks that hold what this database never sent, and what an operator decides about them.
+//! Sinks that contain messages of another history, and what an operator decides about them.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -13,9 +13,9 @@ use chainflume_db::{Epoch, LeaseName};
 /// Where a sink begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkStart {
-    /// How far it is; `None` for one that has not begun.
+    /// Its cursor; `None` for a sink that has not begun.
     pub cursor: Option<u64>,
-    /// Why nothing is sent there until an operator decides.
+    /// Why the sink gets no messages until an operator decides.
     pub foreign: Option<String>,
     /// Number of the newest message ever written.
     pub last: u64,
@@ -24,20 +24,20 @@ pub struct SinkStart {
 /// What `sinks adopt` found in a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkContents {
-    /// The largest number in any of its streams, 0 where it has none.
+    /// The largest number in any of its streams, 0 without streams.
     pub top: u64,
-    /// Ends of the streams that hold entries of another history.
+    /// The newest entries of the streams that contain entries of another history.
     pub foreign: Vec<Adopted>,
 }
 
-/// How this history goes on after an adoption.
+/// How this history continues after an adoption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdoptedHistory {
     /// Messages up to this number keep their numbers.
     pub kept: u64,
     /// The number of the first message after them.
     pub next: u64,
-    /// Messages that were not in the sink and got new numbers.
+    /// Number of messages that were not in the sink and got new numbers.
     pub moved: u64,
 }
 
@@ -60,10 +60,10 @@ impl Outbox {
         Ok(SinkStart { cursor, foreign, last: unsigned("sequence", last)? })
     }
 
-    /// Notes that a sink holds what this database never sent, for the leader of the sink. The first reason stays.
+    /// Records that a sink contains messages which this database never sent, for the leader of the sink. An earlier reason stays.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
+    /// [`StoreError::Fenced`] when another instance leads the sink now; a database error.
     pub async fn note_foreign(
         &self,
         sink: &str,
@@ -90,22 +90,22 @@ impl Outbox {
         if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
     }
 
-    /// Lets this history go on after what a sink holds: messages the sink lacks get numbers above everything in it, in their
-    /// order, and a new epoch begins with them. The numbers between are left out. Positions of other sinks move along, so
-    /// that none is sent a message twice or misses one.
+    /// Continues this history after the contents of a sink. Messages that the sink lacks get numbers above everything in it, in their
+    /// order, and a new epoch begins with them. The numbers between are left out. Cursors of other sinks are moved, so that no sink
+    /// gets a message twice or misses one.
     ///
-    /// The sink's part of this history is that of its epoch, and where that is not known, what is before its cursor.
+    /// The sink shares this history up to the end of its epoch, or up to its cursor if that epoch is unknown.
     ///
     /// # Errors
     /// A database error.
     pub async fn adopt_sink(&self, sink: &str, found: &SinkContents) -> Result<AdoptedHistory, StoreError> {
         let mut tx = begin(&self.pool, true).await?;
         sqlx::query(AssertSqlSafe(format!("select {DURABLE}"))).execute(&mut *tx).await?;
-        // From here on no other transaction takes a number.
+        // Locks the head: from here on no other transaction takes a number.
         let last: i64 =
             sqlx::query_scalar("select seq from outbox_head for update").fetch_one(&mut *tx).await?;
         let last = unsigned("sequence", last)?;
-        // Another command may have adopted it since it was looked at.
+        // Another command may have adopted it meanwhile.
         let known = adopted(&mut tx, sink).await?;
         let foreign: Vec<&Adopted> =
             found.foreign.iter().filter(|one| known.get(&one.aggregate_type) != Some(*one)).collect();
@@ -116,7 +116,7 @@ impl Outbox {
         let (joined, position, sql) = if found.top > kept {
             renumber(&mut tx, kept, found.top).await?;
             let joined = AdoptedHistory { kept, next: found.top + 1, moved: last - kept };
-            // What comes next for it is all that was moved. Where its streams lack older messages too, they report it when asked.
+            // The next messages for it are those that were moved. If its streams lack older ones too, the relay finds this.
             (joined, found.top, "update sink_cursors set seq = $2, updated_at = now() where sink = $1")
         } else {
             let joined = AdoptedHistory { kept: last, next: last + 1, moved: 0 };
@@ -128,7 +128,7 @@ impl Outbox {
         Ok(joined)
     }
 
-    /// Lets a sink begin anew with the oldest message kept.
+    /// Makes a sink begin anew with the oldest stored message.
     ///
     /// # Errors
     /// A database error.
@@ -143,7 +143,7 @@ impl Outbox {
     }
 }
 
-/// Up to which number the sink has this history: where one stream leaves it, all do.
+/// The number up to which the sink shares this history: the lowest over its streams.
 async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) -> Result<u64, StoreError> {
     let cursor: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
         .bind(sink)
@@ -153,17 +153,17 @@ async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) ->
     let lineage = Lineage { last, epochs: epochs(tx).await?, ..Lineage::default() };
     let shared = |adopted: &&Adopted| match adopted.epoch.as_deref().and_then(|epoch| lineage.last_of(epoch))
     {
-        // The epoch is ours to its end, so an entry within it that differs is of a copy that went its own way.
+        // An entry beyond the end of a recorded epoch: a copy of the database continued that epoch.
         Some(end) if adopted.seq > end => end,
         _ => cursor,
     };
     Ok(foreign.iter().map(shared).min().unwrap_or(last).min(last))
 }
 
-/// Moves all messages after `kept` to behind `top`, with the positions of sinks, and begins an epoch with them.
+/// Moves all messages after `kept` behind `top`, with the cursors of sinks, and begins an epoch with them.
 async fn renumber(tx: &mut Tx, kept: u64, top: u64) -> Result<(), StoreError> {
     let (from, by) = (int8("sequence", kept)?, int8("sequence", top - kept)?);
-    // By way of negative numbers: a number is free only when its old owner has left it.
+    // In two steps over negative numbers: a number must be free before a message gets it.
     for sql in [
         r#"
         update outbox set seq = -(seq + $2),
@@ -186,7 +186,7 @@ async fn renumber(tx: &mut Tx, kept: u64, top: u64) -> Result<(), StoreError> {
     begin_epoch(tx, from, from + by).await
 }
 
-/// Begins an epoch after `top`, whose numbers after `kept` are left out.
+/// Begins an epoch after `top`; the numbers between `kept` and `top` are left out.
 async fn begin_epoch(connection: &mut PgConnection, kept: i64, top: i64) -> Result<(), StoreError> {
     sqlx::query("delete from outbox_epochs where first_seq > $1")
         .bind(kept)
@@ -206,7 +206,7 @@ async fn begin_epoch(connection: &mut PgConnection, kept: i64, top: i64) -> Resu
     Ok(())
 }
 
-/// An operator has decided: messages are sent again, and at once.
+/// Clears the reason that stopped a sink, after an operator's decision: delivery continues at once.
 async fn decided(tx: &mut Tx, sink: &str) -> Result<(), StoreError> {
     sqlx::query(
         r"

@@ -1,7 +1,7 @@
-//! Messages of a transaction that has more of them than fit in memory, written down ahead of their numbers.
+//! Messages of a transaction that has more of them than fit in memory, stored before they have numbers.
 //!
-//! A writer that takes numbers makes every other writer with messages wait. So the messages go into a temporary table first, all
-//! but their numbers, and two statements copy them when the numbers are known.
+//! A writer that takes numbers makes every other writer with messages wait. So the messages go into temporary tables first, without
+//! their numbers, and two statements copy them once the numbers are known.
 
 use crate::append::{append, reserve};
 use crate::draft::Draft;
@@ -13,16 +13,16 @@ use chainflume_db::transaction::Tx;
 /// The messages, in their order. They are lost unless [`Self::append`] ends the transaction.
 pub struct Unnumbered {
     chain_id: i64,
-    /// The last of them.
+    /// The newest messages, not written yet.
     drafts: Vec<Draft>,
-    /// How many of them are kept in memory.
+    /// Maximum number of messages in memory.
     most: usize,
-    /// How many are in the temporary table.
+    /// Number of messages in the temporary table.
     written: i64,
 }
 
 impl Unnumbered {
-    /// None yet; up to `most` are kept in memory.
+    /// Creates an empty list. Up to `most` messages stay in memory.
     pub fn new(chain_id: i64, most: usize) -> Self {
         Self { chain_id, drafts: Vec::new(), most, written: 0 }
     }
@@ -42,7 +42,7 @@ impl Unnumbered {
         self.write_down(tx).await
     }
 
-    /// Gives the messages their numbers and stores them. Must come last in the transaction, as [`append`].
+    /// Numbers the messages and stores them. Must come last in the transaction, as [`append`].
     ///
     /// # Errors
     /// A database error.
@@ -51,10 +51,10 @@ impl Unnumbered {
             return append(tx, self.chain_id, self.drafts, None).await;
         }
         self.write_down(tx).await?;
-        // Sorted before the lock: keys are written in the order of their index.
+        // Sorted before the lock is taken: keys are then written in the order of their index.
         sqlx::raw_sql(SORT).execute(&mut **tx).await?;
         let before = reserve(tx, self.written).await?.last - self.written;
-        // The tables are new in each transaction: no plan of an earlier one fits.
+        // Not prepared: the tables are new in each transaction, so an earlier plan does not fit.
         sqlx::query(
             r"
             insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, account,
@@ -79,7 +79,7 @@ impl Unnumbered {
         Ok(())
     }
 
-    /// Empties the memory into the temporary tables.
+    /// Moves the messages from memory to the temporary tables.
     async fn write_down(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
         if self.written == 0 {
             sqlx::raw_sql(TABLES).execute(&mut **tx).await?;
@@ -107,7 +107,8 @@ impl Unnumbered {
     }
 }
 
-/// As in `outbox`, with the text before and after the number, and a place in the order instead of it.
+/// The temporary tables: as `outbox` and `outbox_rooms`, with the text before and after the number, and with a place in the order in
+/// place of the number.
 const TABLES: &str = r"
     create temporary table outbox_drafts (
         place bigint, aggregate_type text, type text, state text, user_id uuid, head text, tail text, account bytea,

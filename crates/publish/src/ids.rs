@@ -3,13 +3,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chainflume_core::domain::digest_uuid;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// An id that is a function of these parts: who asks with the same key again gets the same id, also from another server.
+/// An id that is a function of these parts: every server gives the same id to a request that is repeated with its key.
 pub fn derived(parts: &[&[u8]]) -> Uuid {
     let sized = |hash: Sha256, part: &&[u8]| hash.chain_update(part.len().to_be_bytes()).chain_update(part);
-    version_8(parts.iter().fold(Sha256::new(), sized))
+    digest_uuid(parts.iter().fold(Sha256::new(), sized))
 }
 
 /// An id that no other fact has. The randomness is the one that the standard library takes from the system for its hash tables.
@@ -20,13 +21,7 @@ pub(crate) fn fresh() -> Uuid {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let hash = seed.iter().fold(Sha256::new(), |hash, word| hash.chain_update(word.to_be_bytes()));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    version_8(hash.chain_update(now.to_be_bytes()).chain_update(count.to_be_bytes()))
-}
-
-/// A UUIDv8 (RFC 9562 §5.8) of a digest.
-fn version_8(hash: Sha256) -> Uuid {
-    let bits = hash.finalize().iter().take(16).fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
-    Uuid::from_u128(bits & !(0xf << 76) & !(0b11 << 62) | 0x8 << 76 | 0b10 << 62)
+    digest_uuid(hash.chain_update(now.to_be_bytes()).chain_update(count.to_be_bytes()))
 }
 
 #[cfg(test)]

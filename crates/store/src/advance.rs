@@ -23,11 +23,11 @@ pub struct Advance {
     pub final_number: u64,
     /// Every confirmed event of the group between its checkpoints and `to`, in any order.
     pub events: Vec<Event>,
-    /// Logs of the same blocks that are ours and could not become events.
+    /// Logs of these sources in the same blocks that could not become events.
     pub dead_letters: Vec<DeadLetter>,
     /// The chain's head when the step was read, for the confirmations in messages.
     pub head: u64,
-    /// When that head was seen, for how long messages take; `None` for history.
+    /// When that head was seen, to measure how long messages take; `None` for history.
     pub seen_at: Option<SystemTime>,
     /// `false` lets the commit return before it is on disk: for history, where a crash re-does work.
     pub durable: bool,
@@ -46,7 +46,7 @@ pub struct Advanced {
 
 impl ChainStore {
     /// Stores a step: events, what they change, dead letters, the reorg window and the checkpoints in one
-    /// transaction, or nothing. What was pending of the step is confirmed or taken back with it. [`ChainStore::rewind`] is the inverse.
+    /// transaction, or nothing. Pending events of the range are confirmed or retracted in it. [`ChainStore::rewind`] is the inverse.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a checkpoint is not where expected or another block is stored at a
@@ -56,7 +56,7 @@ impl ChainStore {
         self.advance_staged(advance, None).await
     }
 
-    /// As [`Self::advance`]; the step's events were staged, which has to be of exactly these.
+    /// As [`Self::advance`], for a step whose events [`Self::stage`] wrote: exactly these.
     ///
     /// # Errors
     /// As [`Self::advance`].
@@ -100,11 +100,11 @@ impl ChainStore {
     }
 }
 
-/// A step that does not contradict itself.
+/// A step that was checked: it does not contradict itself.
 struct Step<'a> {
     advance: &'a Advance,
     ordered: Vec<&'a Event>,
-    /// Every block whose hash it claims to know.
+    /// Every block whose hash it contains.
     seen: BTreeMap<u64, B256>,
     window: BTreeMap<u64, B256>,
     folded: ProjectionDelta,
@@ -125,8 +125,8 @@ impl<'a> Step<'a> {
         checkpoint::lock_chain(tx, store).await?;
         blocks::check(tx, chain.id, &self.seen).await?;
         checkpoint::advance(tx, chain, &advance.expected, advance.to).await?;
-        // Stakes are rolled up under a lock that all chains share: there no session is to wait for rows, the less so since a
-        // server that waits for them throws out no client that is frozen.
+        // Stakes are rolled up under a lock that all chains share. So the rows are written before: a session that holds the lock
+        // must not wait for the rows of its client, and PostgreSQL ends no client that freezes inside `COPY`.
         let mut unwritten: &[&Event] = if is_staged { &[] } else { ordered };
         if !folded.stakes.is_empty() {
             events::write(tx, chain, std::mem::take(&mut unwritten)).await?;
@@ -139,7 +139,7 @@ impl<'a> Step<'a> {
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
         let confirmation = publication.resolve(tx, chain).await?;
-        // The messages are written while the database takes in the events.
+        // The messages are composed while the database stores the events.
         let unwritten = (events::Table::Events, unwritten);
         let drafts =
             events::write_while(tx, chain, unwritten, || confirmation.write(chain, advance.head)).await??;
@@ -183,7 +183,7 @@ fn check_range(chain: &OpenChain, advance: &Advance, ordered: &[&Event]) -> Resu
     Ok(())
 }
 
-/// Every block whose hash this step claims to know: its refs and the blocks of its events.
+/// Every block whose hash this step contains: its refs and the blocks of its events.
 fn blocks_seen(refs: &BTreeMap<u64, B256>, ordered: &[&Event]) -> Result<BTreeMap<u64, B256>, StoreError> {
     let mut ids: Vec<BlockId> = refs.iter().map(|(&number, &hash)| BlockId { number, hash }).collect();
     ids.extend(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chainflume_core::domain::{BlockId, BlockRange, Event, Place};
 
-use super::backfill::{check_range, check_reached, same};
+use super::backfill::{check_fresh, check_range, check_reached, same};
 use super::events::Stored;
 use super::messages::Publication;
 use super::open::OpenChain;
@@ -18,13 +18,13 @@ use super::{
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-pub use doubt::DoubtedEvents;
+pub use doubt::DoubtedEvent;
 
 /// Stored events that are compared at once: some ten megabytes.
 const PAGE: u32 = if cfg!(test) { 4 } else { 20_000 };
 
 impl ChainStore {
-    /// Compares the events of a source in a range with those given, which are all there should be. Nothing is written.
+    /// Compares the stored events of a source in a range with the given events, which must be complete. Writes nothing.
     ///
     /// # Errors
     /// As [`ChainStore::backfill`].
@@ -36,8 +36,8 @@ impl ChainStore {
         Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
     }
 
-    /// The beginning of a range that a comparison should read at once: up to the block where the stored events of the source
-    /// become a page. A node without logs answers for any width, and what is stored would be read whole beside that answer.
+    /// The part of a range that one comparison should read: from its first block to the block at which the stored events of
+    /// the source fill a page. A node without logs answers for any width, so its answer does not bound what is read here.
     ///
     /// # Errors
     /// A database error.
@@ -48,7 +48,7 @@ impl ChainStore {
         Ok(range.split_at_width(width.max(1)).0)
     }
 
-    /// What is stored of the same source and range, and the transaction that sees it so.
+    /// The stored events of the same source and range, and the snapshot that they were read in.
     async fn stored(&self, reread: &Backfill) -> Result<(Tx, BTreeMap<Place, Stored>), StoreError> {
         let chain = &*self.chain;
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
@@ -62,9 +62,9 @@ impl ChainStore {
         Ok((tx, stored))
     }
 
-    /// Makes the events of a source in a range those given: what is missing is added, what should not be there is taken back
-    /// as by a reorg, and what differs is taken back and added, both only where that is proven. All of it is announced, in
-    /// one transaction. Returns what was done.
+    /// Makes the stored events of a source in a range equal to the given events, with messages, in one transaction. Missing
+    /// events are added. Surplus events are taken back as by a reorg, and differing ones are replaced, but only where
+    /// `proven` allows it. Returns what was done.
     ///
     /// # Errors
     /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when the given blocks are not those of the checkpoints or the
@@ -107,10 +107,10 @@ impl ChainStore {
         self.chain.sources.iter().map(one).collect()
     }
 
-    /// Everything of a source up to block `to` was compared, and nothing rewound since `reorgs` was read.
+    /// Records that everything of a source up to block `to` was compared. `reorgs` is the count before the comparison.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when something was: the comparison is worthless.
+    /// [`StoreError::Conflict`] when the chain was rewound since then: the comparison is void.
     pub async fn set_verified(&self, source: &str, to: u64, reorgs: u64) -> Result<(), StoreError> {
         let done = sqlx::query(
             r"
@@ -131,12 +131,12 @@ impl ChainStore {
     }
 }
 
-/// Given and stored events, by what has to happen.
+/// Given and stored events, sorted by what has to be done.
 struct Sides<'a> {
     present: u64,
-    /// Given, and not stored like that; the places of `differing` among them.
+    /// Given and not stored, or stored otherwise: the events at `missing` and at `differing`.
     add: Vec<&'a Event>,
-    /// Stored, and not given like that.
+    /// Stored and not given, or given otherwise.
     take_back: Vec<Place>,
     missing: Vec<Place>,
     differing: Vec<Place>,
@@ -173,7 +173,7 @@ impl<'a> Sides<'a> {
         Ok(sides)
     }
 
-    /// What may not be taken back stays, and nothing is put in its place.
+    /// Keeps stored events that are not proven wrong, and adds nothing in their places.
     fn keep_unproven(&mut self, proven: &ProvenBlocks) {
         let differing: BTreeSet<Place> = self.differing.iter().copied().collect();
         self.take_back.retain(|place| proven.places.contains(place));
@@ -194,18 +194,11 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn check_fresh(reread: &Backfill, reorgs: u64) -> Result<(), StoreError> {
-    match reorgs == reread.reorgs {
-        true => Ok(()),
-        false => Err(StoreError::conflict("the chain was rewound since these logs were fetched")),
-    }
-}
-
 fn block_of(event: &Event) -> BlockId {
     BlockId { number: event.place.block_number, hash: event.block_hash }
 }
 
-/// Takes single events back, as a reorg takes back all above a block.
+/// Takes single events back, as a rewind takes back all events above a block.
 async fn take_back(
     tx: &mut Tx,
     chain: &OpenChain,

@@ -11,9 +11,8 @@ use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
 
 impl ChainStore {
-    /// Stores the events of a range that are missing and leaves the others alone: doing it twice changes
-    /// nothing. No checkpoint moves. Differences are returned and left as they are: the store does not know which side is
-    /// right.
+    /// Stores the missing events of a range and changes no others; a second call changes nothing. No checkpoint moves.
+    /// Differences are returned and not repaired: the store does not know which side is right.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the chain was rewound meanwhile: fetch again;
@@ -31,14 +30,14 @@ impl ChainStore {
     }
 }
 
-/// Whether what is added is announced.
+/// Whether added events are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Publishing {
     Yes,
     No,
 }
 
-/// Adds what is missing, in a transaction that does no more than that with the chain.
+/// Adds the missing events, in a transaction that locks the chain here.
 pub(super) async fn add(
     tx: &mut Tx,
     store: &ChainStore,
@@ -47,9 +46,7 @@ pub(super) async fn add(
 ) -> Result<Compared, StoreError> {
     let chain = &*store.chain;
     let locked = checkpoint::lock_chain(tx, store).await?;
-    if locked.reorgs != backfill.reorgs {
-        return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
-    }
+    check_fresh(backfill, locked.reorgs)?;
     let reached = check_reached(tx, chain, backfill).await?;
     let stored = events::at_places(tx, chain, &ordered).await?;
     let hashes = stored_hashes(tx, chain, &ordered).await?;
@@ -93,7 +90,7 @@ impl<'a> Sorted<'a> {
             let known = hashes.get(&event.place.block_number);
             match stored.get(&event.place) {
                 Some(stored) if same(chain, stored, event)? => sorted.present.push(event),
-                // Nothing at the place, yet its block is known by another hash: one of the two is wrong.
+                // If the store knows the block by another hash, one of the two is wrong: then it is a difference.
                 None if known.is_none_or(|known| known.iter().all(|hash| *hash == event.block_hash)) => {
                     sorted.missing.push(event);
                 }
@@ -141,7 +138,15 @@ pub(super) fn check_range(
     Ok(())
 }
 
-/// The source's checkpoint: the lowest that the head can be.
+/// A conflict if the chain was rewound after the logs were fetched; `reorgs` is the count now.
+pub(super) fn check_fresh(backfill: &Backfill, reorgs: u64) -> Result<(), StoreError> {
+    if reorgs != backfill.reorgs {
+        return Err(StoreError::conflict("the chain was rewound since these logs were fetched"));
+    }
+    Ok(())
+}
+
+/// The number of the source's checkpoint, which must be at or above the range. The head is at least as high.
 pub(super) async fn check_reached(
     tx: &mut Tx,
     chain: &OpenChain,

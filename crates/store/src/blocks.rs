@@ -10,7 +10,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8};
 use chainflume_db::transaction::Tx;
 
-/// All of them, ascending.
+/// The blocks of a chain's reorg window, ascending.
 pub(super) async fn read(connection: &mut PgConnection, chain_id: i64) -> Result<Vec<BlockId>, StoreError> {
     let rows: Vec<(i64, Vec<u8>)> =
         sqlx::query_as("select number, hash from blocks where chain_id = $1 order by number")
@@ -20,7 +20,7 @@ pub(super) async fn read(connection: &mut PgConnection, chain_id: i64) -> Result
     rows.iter().map(|(number, hash)| block_id(*number, hash)).collect()
 }
 
-/// One hash a height, or the caller contradicts itself.
+/// The blocks by height. A conflict where two hashes are given for one height.
 pub(super) fn by_number<'a>(
     refs: impl IntoIterator<Item = &'a BlockId>,
 ) -> Result<BTreeMap<u64, B256>, StoreError> {
@@ -37,8 +37,8 @@ pub(super) fn by_number<'a>(
 /// Conflict when the store knows another block at one of these heights, in the window or under a checkpoint
 /// (a source that lags may be below the window).
 ///
-/// What is held is fetched, and not what is given sent: a stretch of history has thousands of blocks, of which the
-/// window holds none.
+/// The stored blocks are fetched, and the given ones are not sent: a range of history has thousands of blocks, and the
+/// window usually has none of them.
 pub(super) async fn check(tx: &mut Tx, chain_id: i64, refs: &BTreeMap<u64, B256>) -> Result<(), StoreError> {
     let (Some((first, _)), Some((last, _))) = (refs.first_key_value(), refs.last_key_value()) else {
         return Ok(());
@@ -73,8 +73,8 @@ pub(super) fn window(mut refs: BTreeMap<u64, B256>, final_number: u64) -> BTreeM
     }
 }
 
-/// Raises the chain's final block, adds what is missing, and keeps the newest block at or below final, where a walk back
-/// must end, and all above. One statement, since every block at the head waits for it.
+/// Raises the chain's final block, adds missing blocks to the window, and keeps all blocks above final and the newest one
+/// at or below it, where the search for a common ancestor ends. One statement, because every block at the head waits for it.
 pub(super) async fn keep(
     tx: &mut Tx,
     chain_id: i64,

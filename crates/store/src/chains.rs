@@ -1,4 +1,4 @@
-//! What is stored of each chain, and its end.
+//! The stored chains: lists them, and deletes one.
 
 use super::Store;
 use super::emptying::{DeletedRows, SourceDeletion};
@@ -12,7 +12,7 @@ use chainflume_db::{LeaseName, forget_leases, leader};
 pub struct StoredChain {
     /// EIP-155.
     pub chain_id: u64,
-    /// As the configuration called it last.
+    /// Its last name in the configuration.
     pub name: String,
     /// Names of its sources.
     pub sources: Vec<String>,
@@ -26,8 +26,8 @@ impl Store {
     /// Every chain, by id.
     ///
     /// # Errors
-    /// A database error; ask [`Store::schema`] first, without tables this fails.
-    pub async fn kept_chains(&self) -> Result<Vec<StoredChain>, StoreError> {
+    /// A database error; also if the tables are missing: check [`Store::schema`] before.
+    pub async fn stored_chains(&self) -> Result<Vec<StoredChain>, StoreError> {
         type Row = (i64, String, Vec<String>, Option<i64>, i64);
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<Row> = sqlx::query_as(
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// Deletes everything of a chain: its sources as [`Store::empty_source`] does, then what belongs to no source. Messages that
-    /// wait to be delivered stay. `None` where it is not stored. Interrupted anywhere, the next call goes on.
+    /// are not delivered yet stay. Returns `None` for a chain that is not stored. After an interruption the next call continues.
     ///
     /// # Errors
     /// [`StoreError::View`]; [`StoreError::Led`] when a daemon leads the chain or would lead it.
@@ -66,7 +66,7 @@ impl Store {
         let (id, mut all) = (chain.chain_id, DeletedRows::default());
         check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
         for name in &chain.sources {
-            let emptying = SourceDeletion { name, forget: true, asked: None, page };
+            let emptying = SourceDeletion { name, forget: true, digest: None, page };
             let before = all.events;
             let emptied = self.empty_source(&emptying, |events| report(before + events)).await?;
             let emptied = emptied.unwrap_or_default();
@@ -86,7 +86,7 @@ impl Store {
     }
 }
 
-/// A source that was registered meanwhile keeps its chain: the foreign key refuses.
+/// If a source was registered meanwhile, the foreign key refuses to delete its chain.
 async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
     for sql in [
         "delete from pending_events where chain_id = $1",
@@ -101,7 +101,7 @@ async fn delete(tx: &mut Tx, id: u64) -> Result<(), StoreError> {
     forget_leases(tx, &[LeaseName::chain(id), LeaseName::audit(id)]).await
 }
 
-/// [`StoreError::Led`] where a daemon leads the chain or waits to: its configuration has it.
+/// [`StoreError::Led`] where a daemon leads the chain or waits to lead it: its configuration contains the chain.
 async fn check_free(tx: &mut Tx, chain: &StoredChain) -> Result<(), StoreError> {
     let holder = match leader(tx, chain.chain_id).await? {
         Some(holder) => Some(holder),
@@ -113,7 +113,7 @@ async fn check_free(tx: &mut Tx, chain: &StoredChain) -> Result<(), StoreError> 
     }
 }
 
-/// A daemon that lives and would lead the chain.
+/// A running daemon that waits to lead the chain.
 async fn waiting(tx: &mut Tx, chain_id: u64) -> Result<Option<String>, StoreError> {
     let sql = r"
         select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid

@@ -24,12 +24,12 @@ pub struct Checkpoint {
     pub at: Option<BlockId>,
 }
 
-/// What of a chain's sources waits for the first head of a node that has synced.
+/// The decisions about a chain's sources that wait for the first head of a synced node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AwaitedHead {
-    /// From where on a source publishes.
+    /// From which block on a source publishes.
     pub publication: bool,
-    /// Where a source begins.
+    /// At which block a source begins.
     pub start: bool,
 }
 
@@ -54,7 +54,7 @@ impl ChainStore {
 }
 
 impl ChainStore {
-    /// What waits for the first head of a node that has synced.
+    /// The decisions that wait for the first head of a synced node.
     ///
     /// # Errors
     /// A database error.
@@ -68,7 +68,7 @@ impl ChainStore {
         Ok(AwaitedHead { publication, start })
     }
 
-    /// Raises the newest final block where no step forward will: of sources that have stored their last block.
+    /// Raises the final block of a chain whose sources have all stored their last block: no advance raises it any more.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the chain was rewound since `reorgs` was read; a database error.
@@ -81,8 +81,8 @@ impl ChainStore {
         Ok(tx.commit().await?)
     }
 
-    /// Decides by the first head: sources that are to be announced from the head on are announced above it; sources that begin
-    /// with the latest block begin with it, and are announced from there. What was decided before stays.
+    /// Makes the decisions that wait for the first head. A source that publishes from the head publishes above it. A source
+    /// that begins at the latest block begins with it, and publishes from there. Earlier decisions stay.
     ///
     /// # Errors
     /// A database error.
@@ -106,13 +106,12 @@ impl ChainStore {
 }
 
 impl ChainStore {
-    /// For the holder of the chain's lease: from now on, every write of the result is refused once another has taken the
-    /// lease. Without, a writer is fenced by checkpoints and the count of reorgs alone, as a command beside the
-    /// daemon is.
+    /// The chain as the holder of its lease writes it: each write is refused once another instance has taken the lease. A
+    /// command beside the daemon has no lease, and only checkpoints and the count of reorgs fence it.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when another instance has taken it already; a database error.
-    pub async fn lead(mut self, epoch: Epoch) -> Result<Self, StoreError> {
+    /// [`StoreError::Fenced`] when another instance has taken the lease already; a database error.
+    pub async fn as_leader(mut self, epoch: Epoch) -> Result<Self, StoreError> {
         // The lease may be older than the chain's row.
         let raised = sqlx::query(
             r"
@@ -167,9 +166,9 @@ impl ChainStore {
     }
 }
 
-/// A transaction beside the chain's only writer, for the leader of the chain: it must not lock the chain's row. Nothing in it
-/// outlives the lease: the next holder raises the epoch, and then ends every session with this mark. So either the
-/// mark is seen there, or the new epoch here.
+/// A transaction of the chain's leader beside the one that locks the chain's row; this one must not lock it. The next leader
+/// raises the epoch and then ends every session with the mark of this chain. So either that leader finds the mark, or this
+/// transaction finds the new epoch: nothing in it outlives the lease.
 pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
     let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
     if let Some(led) = store.epoch {
@@ -187,8 +186,8 @@ fn check_epoch(store: &ChainStore, led: Epoch, epoch: i64) -> Result<(), StoreEr
     }
 }
 
-/// Makes this transaction the chain's only writer until it ends. A writer that leads the chain is refused when another
-/// instance leads it now: no instance can take the lease from here on, because that raises the epoch in this row.
+/// Makes this transaction the chain's only writer until it ends. Refuses a leader whose lease another instance has taken. No
+/// instance can take the lease from here on, because that raises the epoch in this row.
 pub(super) async fn lock_chain(tx: &mut Tx, store: &ChainStore) -> Result<LockedChain, StoreError> {
     let chain = &store.chain;
     let sql = "select final_number, reorgs, epoch from chains where chain_id = $1 for update";

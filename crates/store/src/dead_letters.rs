@@ -1,4 +1,4 @@
-//! Logs and deliveries that cannot succeed by trying again. Deliveries are put here by `deliveries`.
+//! Dead letters about logs. The outbox writes those about deliveries to the same table.
 
 mod kept;
 mod raw;
@@ -16,12 +16,12 @@ use chainflume_db::transaction::Tx;
 pub use kept::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
 use raw::DeadLog;
 
-/// Keeps letters; one that is known already is only seen again.
+/// Stores letters. A letter that is stored already counts one more attempt and gets the new reason.
 pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, letters: &[DeadLetter]) -> Result<(), StoreError> {
     if letters.is_empty() {
         return Ok(());
     }
-    // One row a place, kind and source: a statement may not touch a row twice.
+    // One row for each place, kind and source: a statement must not change a row twice.
     let distinct: BTreeMap<_, &DeadLetter> = letters
         .iter()
         .map(|letter| {
@@ -62,7 +62,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, letters: &[DeadLetter
     Ok(())
 }
 
-/// Forgets the letters of orphaned blocks: the log is gone from the chain.
+/// Deletes the letters of orphaned blocks: the chain does not have these logs any more.
 pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, above: u64) -> Result<(), StoreError> {
     sqlx::query("delete from dead_letters where chain_id = $1 and block_number > $2")
         .bind(chain.id)
@@ -72,7 +72,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, above: u64) -> Result
     Ok(())
 }
 
-/// Forgets the open letters of blocks that are proven to have no such log.
+/// Deletes the open letters of proven blocks that are not among the given letters: these blocks have no such log.
 pub(super) async fn forget_others(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -104,7 +104,7 @@ pub(super) async fn forget_others(
     Ok(())
 }
 
-/// A log that is an event now is no dead letter any more.
+/// Marks the letters of logs that became events as resolved.
 pub(super) async fn resolve(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
     let numbers = events
         .iter()

@@ -1,4 +1,4 @@
-//! Reads whole tables, for comparing them with a chain. Not for large ones: everything is held in memory.
+//! Reads whole tables into memory, to compare them with a chain in tests and in the demo. Not for large tables.
 
 use alloy_primitives::{Address, B256};
 

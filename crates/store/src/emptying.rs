@@ -1,5 +1,5 @@
-//! The end of a stored source, in pages: each is a transaction that takes the newest events there are left, as a rewind does. The
-//! first one marks the source and takes its checkpoint away, so that no daemon goes on with it; the last one takes the mark away.
+//! Deletes a stored source in pages. Each page is a transaction that takes back the newest remaining events, as a rewind does. The
+//! first one marks the source and removes its checkpoint, so that no daemon continues it; the last one removes the mark.
 
 use chainflume_core::domain::{B256, BlockId};
 
@@ -13,19 +13,19 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::block_id;
 use chainflume_db::transaction::{self, Tx};
 
-/// Rows that one transaction deletes: a second or two of the chain's time, and some ten megabytes of memory.
+/// Rows that one transaction deletes: it blocks the chain for a second or two and takes some ten megabytes of memory.
 pub const PAGE: u32 = 10_000;
 
-/// Which source is to be emptied, and how.
+/// The source to delete from, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceDeletion<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Whether its registration and its views are deleted too; else it begins anew at its start block.
+    /// Whether its registration and its views are deleted too; otherwise it begins anew at its start block.
     pub forget: bool,
-    /// The digest of its configuration, where it has one: see [`chainflume_core::domain::ConfiguredSource::digest`].
-    pub asked: Option<&'a str>,
-    /// Events in one transaction; a block is never divided.
+    /// The digest of its configuration ([`chainflume_core::domain::ConfiguredSource::digest`]); `None` if it is not configured.
+    pub digest: Option<&'a str>,
+    /// Events in one transaction, about: a block is never divided.
     pub page: u32,
 }
 
@@ -34,23 +34,24 @@ pub struct SourceDeletion<'a> {
 pub struct DeletedRows {
     /// Events.
     pub events: u64,
-    /// Events that were announced as pending.
+    /// Events that were published as pending.
     pub pending: u64,
 }
 
 impl Store {
-    /// Deletes what is stored of a source and undoes what its events changed. What was announced is retracted. `report` gets the
-    /// number of events deleted so far. `None` where it is not stored. Interrupted anywhere, the next call goes on.
+    /// Deletes what is stored of a source, undoes what its events changed, and retracts what was published of them. `report` gets
+    /// the number of events deleted so far. Returns `None` for a source that is not stored. After an interruption the next call
+    /// continues.
     ///
     /// # Errors
-    /// [`StoreError::View`] when something was built on one of its views, and [`StoreError::Led`]: nothing is changed then,
-    /// unless a daemon started meanwhile.
+    /// [`StoreError::View`] when another object depends on one of its views; [`StoreError::Led`]. Nothing is changed then, unless
+    /// a daemon started meanwhile.
     pub async fn empty_source(
         &self,
         emptying: &SourceDeletion<'_>,
         mut report: impl FnMut(u64),
     ) -> Result<Option<DeletedRows>, StoreError> {
-        self.check_free(emptying.name, emptying.asked).await?;
+        self.check_free(emptying.name, emptying.digest).await?;
         if emptying.forget {
             self.drop_views(Some(emptying.name)).await?;
         }
@@ -66,7 +67,7 @@ impl Store {
         Ok(Some(emptied))
     }
 
-    /// Marks the source, takes its checkpoint away and what is pending of it back; returns how much that was.
+    /// Marks the source, removes its checkpoint and retracts its pending events; returns their number.
     async fn begin_emptying(
         &self,
         emptying: &SourceDeletion<'_>,
@@ -86,8 +87,8 @@ impl Store {
         Ok(Some((ChainStore::beside(self, chain), gone.len() as u64)))
     }
 
-    /// Takes the newest events back, as a repair takes back single ones, and deletes them. Returns how many; `None` where
-    /// another command has ended it.
+    /// Takes back a page of the newest events, as a repair takes back single ones, and deletes them. Returns their number; `None`
+    /// if another command has finished the deletion.
     async fn empty_page(&self, emptying: &SourceDeletion<'_>) -> Result<Option<u64>, StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         let Some((source, chain)) = locked(&mut tx, emptying).await? else { return Ok(None) };
@@ -98,16 +99,16 @@ impl Store {
         let undo = Undo::begin(&mut tx, &chain, record).await?;
         finish_record(&mut tx, &chain, record, events).await?;
         undo.retract(&mut tx, &[]).await?;
-        // The record is the same for every page, and only what is new in it was undone.
+        // All pages use one record. Its events were undone here, so the next page must not find them.
         sqlx::query("delete from orphaned_events where reorg_id = $1").bind(record).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(Some(events))
     }
 
-    /// Deletes what is left beside the events, and takes the mark away.
+    /// Deletes what is left besides the events, and removes the mark.
     async fn end_emptying(&self, emptying: &SourceDeletion<'_>) -> Result<(), StoreError> {
         for sql in [
-            // Of what reorgs took back before, too: the operator wants it gone.
+            // Also what earlier reorgs took back: the operator wants all of it deleted.
             r"
             delete from orphaned_events where ctid = any(array(select o.ctid from orphaned_events o
             where o.kind_id in (select id from event_kinds where source = $1) limit $2))
@@ -133,7 +134,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Runs a statement, which deletes `$2` rows of `$1` at most, until nothing is left.
+    /// Runs a statement until it deletes nothing more. It deletes at most `$2` rows of the source `$1`.
     async fn in_pages(&self, sql: &'static str, (source, page): (&str, u32)) -> Result<(), StoreError> {
         loop {
             let mut tx = transaction::begin(&self.pool, true).await?;
@@ -146,18 +147,18 @@ impl Store {
     }
 }
 
-/// The source and its chain, locked; `None` where it is not stored.
+/// The source and its chain, locked; `None` if the source is not stored.
 async fn locked(
     tx: &mut Tx,
     emptying: &SourceDeletion<'_>,
 ) -> Result<Option<(LockedSource, OpenChain)>, StoreError> {
     let Some(source) = lock(tx, emptying.name).await? else { return Ok(None) };
-    source.check_free(tx, emptying.asked).await?;
+    source.check_free(tx, emptying.digest).await?;
     let chain = OpenChain::unconfigured(tx, source.chain_id).await?;
     Ok(Some((source, chain)))
 }
 
-/// Opens the record of the source's deletion, which has the checkpoint it had.
+/// Opens the record of the source's deletion, with the checkpoint that it had.
 async fn mark(tx: &mut Tx, chain: &OpenChain, source: &str) -> Result<i64, StoreError> {
     let tip = tip(tx, source).await?;
     let record = begin_record(tx, chain, (tip, tip), UndoReason::Removal).await?;
@@ -174,7 +175,7 @@ async fn kinds(tx: &mut Tx, source: &str) -> Result<Vec<i32>, StoreError> {
     Ok(sqlx::query_scalar(sql).bind(source).fetch_all(&mut **tx).await?)
 }
 
-/// The checkpoint of a source, for the record; a source without one has no events.
+/// The checkpoint of a source, for the record; a source without a checkpoint has no events.
 async fn tip(tx: &mut Tx, source: &str) -> Result<BlockId, StoreError> {
     let row: Option<(i64, Vec<u8>)> =
         sqlx::query_as("select block_number, block_hash from checkpoints where source = $1")

@@ -5,7 +5,7 @@ use super::Store;
 use chainflume_db::StoreError;
 
 impl Store {
-    /// What was learnt about an endpoint; `None` where nothing was, or where it was written by another version.
+    /// The stored knowledge about a node's endpoint; `None` if there is none, or if another version wrote it in another form.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -18,7 +18,7 @@ impl Store {
         Ok(learnt.and_then(|learnt| serde_json::from_value(learnt).ok()))
     }
 
-    /// Keeps what was learnt about an endpoint in place of what was before.
+    /// Replaces the stored knowledge about a node's endpoint.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -1,4 +1,4 @@
-//! Rows of `events`: in, out, and away.
+//! Rows of `events`: written (`write`), read, and moved to `orphaned_events` (`away`).
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub(super) use away::{
 pub(super) use readable;
 pub(super) use write::{Table, write_while};
 
-/// A stored event. Its `event.fact.kind` has no meaning: kinds have ids here, not positions.
+/// A stored event. Its `event.fact.kind` has no meaning: a stored kind has an id, not a position.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) kind_id: i32,
@@ -51,7 +51,7 @@ pub(super) struct Stored {
     pub(super) event: Event,
 }
 
-/// Events in chain order, no place twice, each of a kind there is.
+/// The events in chain order. An error if two have one place, or one has an unknown kind.
 pub(super) fn in_order<'a>(chain: &OpenChain, events: &'a [Event]) -> Result<Vec<&'a Event>, StoreError> {
     let mut ordered: Vec<&Event> = events.iter().collect();
     ordered.sort_by_key(|event| event.place);
@@ -64,7 +64,7 @@ pub(super) fn in_order<'a>(chain: &OpenChain, events: &'a [Event]) -> Result<Vec
     Ok(ordered)
 }
 
-/// What events in chain order change.
+/// What these events change; they must be in chain order.
 pub(super) fn fold(chain: &OpenChain, events: &[&Event]) -> Result<ProjectionDelta, StoreError> {
     let mut folded = ProjectionDelta::default();
     for event in events {
@@ -115,7 +115,7 @@ pub(super) async fn tally(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> 
     Ok(())
 }
 
-/// Which source holds one of `events`, the first in chain order.
+/// The place and the source of the first of `events` that is stored already.
 pub(super) async fn holder(
     pool: &sqlx::PgPool,
     chain: &OpenChain,
@@ -184,8 +184,7 @@ pub(super) async fn of_source(
     rows.into_iter().map(|row| row.read().map(|stored| (stored.event.place, stored))).collect()
 }
 
-/// The block of the first stored event of a source in a range that does not belong to a page of `limit` events and
-/// [`PAGE_BYTES`] any more.
+/// The block of the first stored event of a source in a range that is beyond a page of `limit` events and [`PAGE_BYTES`].
 pub(super) async fn beyond_page(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -214,18 +213,18 @@ pub(super) async fn beyond_page(
     beyond.map(|block| unsigned("block number", block)).transpose()
 }
 
-/// Which stored events are to be published again.
+/// The stored events to publish again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayQuery {
-    /// The blocks, all of them final: what is published here is never retracted.
+    /// The blocks, all of them final: a replayed message is never retracted.
     pub range: BlockRange,
     /// Types of events; empty for all.
     pub types: Vec<String>,
-    /// What was published already: nothing up to this place is published again.
+    /// Where an earlier part ended: nothing up to this place is published again.
     pub after: Option<Place>,
 }
 
-/// The events a replay is about: `$1` to `$7`, see [`replayed`].
+/// The condition for the events of a replay, with parameters `$1` to `$7`: see [`replayed`].
 macro_rules! replayed {
     () => {
         "chain_id = $1 and block_number between $2 and $3 \
@@ -236,8 +235,8 @@ macro_rules! replayed {
 /// Bytes of arguments read at once, so that a few enormous ones cannot fill the memory.
 const PAGE_BYTES: i64 = 8 << 20;
 
-/// The next events of a replay, of these kinds, in chain order: `limit` at most, and no more than eight megabytes unless
-/// one alone is larger.
+/// The next events of a replay, of these kinds, in chain order: `limit` at most, and [`PAGE_BYTES`] of arguments unless one
+/// event alone has more.
 pub(super) async fn page(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -265,7 +264,7 @@ pub(super) async fn page(
     rows.into_iter().map(StoredEventRow::read).collect()
 }
 
-/// How many events of each kind [`page`] gives altogether.
+/// Number of events of each kind that all pages of [`page`] have together.
 pub(super) async fn count_by_kind(
     pool: &sqlx::PgPool,
     chain: &OpenChain,
@@ -295,7 +294,7 @@ where
         .bind(kinds))
 }
 
-/// A place before the first that is asked for: none has a negative index.
+/// The place before the first event to read: no event has a negative index.
 fn begin_after(query: &ReplayQuery) -> Result<(i64, i64, i64), StoreError> {
     Ok(match query.after {
         Some(place) => {

@@ -1,4 +1,4 @@
-//! The past of what a source was not filled by: read later than its blocks, and from then on as good as read in time.
+//! Fills a gap: stores the earlier blocks of an event or a contract that a source follows only since later.
 
 use chainflume_core::domain::{BlockId, FollowedEvent};
 
@@ -6,20 +6,20 @@ use super::backfill::{Publishing, add, check_range};
 use super::{Backfill, ChainStore, Compared, blocks, events, followed};
 use chainflume_db::{StoreError, transaction};
 
-/// What was read of the blocks of a backfill: of these things everything.
+/// What was read in the blocks of a backfill: everything of these items.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// What was listened for.
+    /// The events and contracts that were read.
     pub items: Vec<FollowedEvent>,
     /// Blocks whose hash is known, for the reorg window: each above the final block that has an event.
     pub refs: Vec<BlockId>,
-    /// Whether its events are published as the source is configured. Events that are not published are never retracted.
+    /// Whether added events are published. Events that were not published are never retracted.
     pub published: bool,
 }
 
 impl ChainStore {
-    /// As [`ChainStore::backfill`], of blocks of which everything was read that is listened for: unless something differs,
-    /// they count as filled from now on.
+    /// As [`ChainStore::backfill`], and records that the items of `read` are complete in these blocks, unless something
+    /// differs.
     ///
     /// # Errors
     /// As [`ChainStore::backfill`]; [`StoreError::Conflict`] when another block is stored at a height given here.
@@ -43,7 +43,7 @@ impl ChainStore {
         Ok(done)
     }
 
-    /// Whether the past of what is added to a source is announced: not where the source is announced from the head.
+    /// Whether the past of an addition to a source is published: not if the source publishes from the head.
     pub fn publishes_past(&self, source: &str) -> bool {
         !self.chain.from_head.contains(source)
     }

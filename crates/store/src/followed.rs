@@ -1,4 +1,5 @@
-//! What each source was filled by: read to be compared with the configuration, and kept up to date with it.
+//! The record of what each source has read: which events of which contracts, in which blocks. It is compared with the configuration
+//! and updated from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{
     Address, AddressSet, BlockRange, ChainComparison, ConfiguredSource, Event, EventKey, FilledSource,
-    FollowedEvent, FollowedRange, SourceCourse, compare, normal,
+    FollowedEvent, FollowedRange, SourceComparison, compare, normal,
 };
 
 use super::open::{ChainRecord, OpenChain};
@@ -17,41 +18,41 @@ use chainflume_db::convert::{address, count, hash, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
 
 impl Store {
-    /// What every source was filled by, those of all chains, by name.
+    /// The record of every source of every chain, by name.
     ///
     /// # Errors
-    /// A database error; ask [`Store::schema`] first, without tables this fails.
-    pub async fn kept(&self) -> Result<Vec<FilledSource>, StoreError> {
-        kept(&mut *transaction::begin_look(&self.pool).await?).await
+    /// A database error; also if the tables are missing: check [`Store::schema`] before.
+    pub async fn filled_sources(&self) -> Result<Vec<FilledSource>, StoreError> {
+        filled_sources(&mut *transaction::begin_look(&self.pool).await?).await
     }
 }
 
 impl ChainRecord {
-    /// What is asked for, to be compared with what is kept.
-    pub fn asked(&self) -> Vec<ConfiguredSource> {
-        let asked = |source: &super::SourceRecord| ConfiguredSource {
+    /// The sources as they are configured, for the comparison with the record.
+    pub fn configured(&self) -> Vec<ConfiguredSource> {
+        let configured = |source: &super::SourceRecord| ConfiguredSource {
             name: source.name.clone(),
             family: source.family.clone(),
             start_block: source.start_block,
             end_block: source.end_block,
             events: source.follows.clone(),
         };
-        self.sources.iter().map(asked).collect()
+        self.sources.iter().map(configured).collect()
     }
 }
 
 impl ChainStore {
-    /// How the configuration by which the chain was opened compares with what is stored now. Nothing is written.
+    /// Compares the configuration of this chain with what is stored now. Writes nothing.
     ///
     /// # Errors
     /// A database error.
     pub async fn compared(&self) -> Result<ChainComparison, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
-        Ok(compare(self.chain.number(), &self.chain.asked, &kept(&mut tx).await?))
+        Ok(compare(self.chain.number(), &self.chain.configured, &filled_sources(&mut tx).await?))
     }
 
-    /// Writes down that from the checkpoints on, what is configured is followed and nothing else. Only for the leader of the
-    /// chain: a command with another configuration reads no block that the checkpoints will cover.
+    /// Records that from the checkpoints on, exactly what is configured is followed. Only for the leader of the chain: a command
+    /// does not advance the checkpoints, so its configuration does not decide what is read there.
     ///
     /// # Errors
     /// [`StoreError::Fenced`]; a database error.
@@ -59,24 +60,24 @@ impl ChainStore {
         let chain = &*self.chain;
         let mut tx = transaction::begin(&self.pool, true).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
-        let kept = kept(&mut tx).await?;
-        let comparison = compare(chain.number(), &chain.asked, &kept);
-        for (asked, course) in chain.asked.iter().zip(&comparison.courses) {
-            let Some(start) = course.start.filter(|_| !course.is_blocked()) else { continue };
-            let tip = kept.iter().find(|kept| kept.name == asked.name).and_then(|kept| kept.tip);
-            write(&mut tx, (course, start), tip).await?;
+        let kept = filled_sources(&mut tx).await?;
+        let comparison = compare(chain.number(), &chain.configured, &kept);
+        for (configured, compared) in chain.configured.iter().zip(&comparison.sources) {
+            let Some(start) = compared.start.filter(|_| !compared.is_blocked()) else { continue };
+            let tip = kept.iter().find(|kept| kept.name == configured.name).and_then(|kept| kept.tip);
+            write(&mut tx, (compared, start), tip).await?;
         }
-        sign(&mut tx, chain).await?;
+        record_digests(&mut tx, chain).await?;
         tx.commit().await?;
         Ok(comparison)
     }
 }
 
-/// Writes down what the leader of the chain follows under each name, blocked or not. A command with another configuration sees
-/// by it that a daemon would undo what it is to do.
-async fn sign(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
+/// Records the digest of the configuration by which the leader follows each source, blocked or not. By this a command with another
+/// configuration detects that the daemon would undo its work.
+async fn record_digests(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
     let (names, digests): (Vec<&str>, Vec<String>) =
-        chain.asked.iter().map(|asked| (asked.name.as_str(), asked.digest())).unzip();
+        chain.configured.iter().map(|configured| (configured.name.as_str(), configured.digest())).unzip();
     sqlx::query(
         r"
         update sources s set followed_as = d.digest
@@ -94,33 +95,33 @@ async fn sign(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// From the checkpoint on a source follows what it listens for. What was compared with the chain a second time ends below
-/// what is still to be read.
+/// Records what a source has read, and that it follows its configuration from the checkpoint on. Lowers the verified block below the
+/// first gap.
 async fn write(
     tx: &mut Tx,
-    (course, start): (&SourceCourse, u64),
+    (compared, start): (&SourceComparison, u64),
     tip: Option<u64>,
 ) -> Result<(), StoreError> {
-    let past = course.parts.iter().filter_map(|part| {
+    let past = compared.parts.iter().filter_map(|part| {
         let to = part.to.or(tip).filter(|to| part.from <= *to)?;
         Some(FollowedRange { to: Some(to), ..part.clone() })
     });
     let next = tip.map_or(0, |tip| tip.saturating_add(1)).max(start);
-    let open = course.listens.iter().map(|(event, addresses)| FollowedRange {
+    let open = compared.listens.iter().map(|(event, addresses)| FollowedRange {
         event: event.clone(),
         addresses: addresses.clone(),
         from: next,
         to: None,
         quiet: false,
     });
-    // A part that ends at the checkpoint and one that begins behind it are one that goes on.
+    // Joins a part that ends at the checkpoint with the part that begins behind it.
     let parts = normal(&past.chain(open).collect::<Vec<_>>());
-    replace(tx, &course.source, &parts).await?;
-    if let Some(gap) = course.gaps.first() {
+    replace(tx, &compared.source, &parts).await?;
+    if let Some(gap) = compared.gaps.first() {
         sqlx::query(
             "update sources set verified_to = nullif($2 - 1, -1) where name = $1 and verified_to >= $2",
         )
-        .bind(&course.source)
+        .bind(&compared.source)
         .bind(int8("block number", gap.range.from())?)
         .execute(&mut **tx)
         .await?;
@@ -128,16 +129,16 @@ async fn write(
     Ok(())
 }
 
-/// Records what a source is taken to have been filled by, where there is no record.
-pub(super) async fn adopt(tx: &mut Tx, source: &str, course: &SourceCourse) -> Result<(), StoreError> {
+/// Records what a source has read, by assumption, if there is no record.
+pub(super) async fn adopt(tx: &mut Tx, source: &str, compared: &SourceComparison) -> Result<(), StoreError> {
     let known = "select exists (select from followed where source = $1)";
-    if course.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
+    if compared.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
         return Ok(());
     }
-    replace(tx, source, &normal(&course.parts)).await
+    replace(tx, source, &normal(&compared.parts)).await
 }
 
-/// What a source was filled by is this now. Rows with the same record stay as they are.
+/// Replaces the record of a source.
 pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
     let stored = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
     if stored == parts {
@@ -172,7 +173,7 @@ async fn insert(tx: &mut Tx, source: &str, part: &FollowedRange) -> Result<(), S
     Ok(())
 }
 
-/// These blocks of a source were read of what was missing there.
+/// Records that blocks of a source were read for items that were missing there.
 pub(super) async fn extend(
     tx: &mut Tx,
     source: &str,
@@ -190,7 +191,7 @@ pub(super) async fn extend(
     replace(tx, source, &normal(&parts)).await
 }
 
-/// Nothing above a block was read. What is followed now is read again from there.
+/// Records that nothing above a block is read any more: followed items are read again from there.
 pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<(), StoreError> {
     let to = int8("block number", to)?;
     for sql in [
@@ -212,7 +213,7 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<()
     Ok(())
 }
 
-/// What was stored without being announced: of each source with such blocks, all that it has read.
+/// Decides which events were stored without messages. Has the whole record of each source with such blocks.
 pub(super) struct Quiet(BTreeMap<String, Vec<FollowedRange>>);
 
 impl Quiet {
@@ -232,7 +233,7 @@ impl Quiet {
         };
         let (quiet, loud): (Vec<_>, Vec<_>) =
             self.0.get(&kind.source).into_iter().flatten().filter(has_read).partition(|part| part.quiet);
-        // Where a filter was widened, the same blocks were read for a narrower one before: what that admitted was announced.
+        // If a filter was widened, the same blocks were read with the narrower one before, and its events were published.
         let admitted = |part: &&FollowedRange| {
             let filter = &part.event.filter;
             let topics = || kind.topics(event, &part.event);
@@ -242,8 +243,8 @@ impl Quiet {
     }
 }
 
-/// As the database has them, by name.
-pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSource>, StoreError> {
+/// The record of every source, by name.
+pub(super) async fn filled_sources(connection: &mut PgConnection) -> Result<Vec<FilledSource>, StoreError> {
     type SourceRow = (String, i64, String, Option<i64>, Option<i64>, i64, bool);
     let sources: Vec<SourceRow> = sqlx::query_as(
         r"
@@ -277,10 +278,10 @@ pub(super) async fn kept(connection: &mut PgConnection) -> Result<Vec<FilledSour
     Ok(kept)
 }
 
-/// Events looked at of each kind: enough to recognise a source by its contracts, few enough to be read at once.
+/// Events of each kind that are read to learn the contracts of a source: enough to recognize it, few enough for one read.
 const LOOK: i64 = 1_000;
 
-/// What an older program is seen to have filled a source with.
+/// What an older program, which kept no record, has stored of a source: signatures, each with some of its contracts.
 async fn seen(
     connection: &mut PgConnection,
     source: &str,
@@ -317,7 +318,7 @@ struct FollowedRow {
     filter: String,
 }
 
-/// By source, in order; of one or of all.
+/// The rows of `followed` by source, in order; of one source or of all.
 async fn rows(
     connection: &mut PgConnection,
     source: Option<&str>,

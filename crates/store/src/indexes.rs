@@ -1,6 +1,6 @@
-//! The secondary indexes that a first history sync does without: kept up row by row they cost more than the rows,
-//! and more the longer a table gets, since wallets come in no order; built once at the end they are a sort. Those stay that
-//! the sync itself or the status reads by.
+//! Secondary indexes that a first history sync builds at its end. Updating them for each row costs more than the rows, and more as
+//! the table grows, because wallets come in random order; building them once is a sort. Indexes that the sync itself or the status
+//! reads are not deferred.
 
 use sqlx::AssertSqlSafe;
 
@@ -8,8 +8,8 @@ use super::{ChainStore, checkpoint};
 use chainflume_db::{StoreError, transaction};
 
 impl ChainStore {
-    /// Drops the secondary indexes of events, balances and owners and remembers them, if there is no event yet and this is the
-    /// database's only chain: another one might be at its head, where a reorg asks for what they hold.
+    /// Drops the secondary indexes of events, balances and owners, and records them. Does nothing if there are events, or if the
+    /// database has another chain: that chain may be at its head, where a reorg needs the indexes.
     ///
     /// # Errors
     /// [`StoreError::Fenced`]; a database error.
@@ -37,7 +37,7 @@ impl ChainStore {
         Ok(tx.commit().await?)
     }
 
-    /// Whether indexes are still to be built.
+    /// Whether any index is still to be built.
     ///
     /// # Errors
     /// A database error.
@@ -46,14 +46,14 @@ impl ChainStore {
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
     }
 
-    /// Builds what was deferred, one index a transaction, and returns how many there were. Reading goes on meanwhile,
-    /// writing waits. Safe for two instances at once.
+    /// Builds the deferred indexes, each in its own transaction, and returns their number. Meanwhile readers continue and writers
+    /// wait. Safe for two instances at once.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]; a database error; what was built stays.
+    /// [`StoreError::Fenced`]; a database error. Indexes that were built stay.
     pub async fn build_indexes(&self) -> Result<u64, StoreError> {
         for built in 0.. {
-            // A server that builds an index hears of its client's end when it is done; a successor does not wait for that.
+            // PostgreSQL notices the end of its client only after it has built the index. The mark lets the next leader end the session.
             let mut tx = checkpoint::begin_beside(self, true).await?;
             transaction::lock(&mut tx, transaction::REGISTRATION).await?;
             let sql = r"

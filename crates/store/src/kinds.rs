@@ -1,8 +1,7 @@
-//! Kinds of events: what they are called, and under which names their arguments are kept.
+//! Kinds of events: their names, and the names under which their arguments are stored.
 //!
-//! A kind is registered once and then found again by what an event is on the chain, its source, name and signature; what the
-//! ABI calls its arguments is no part of that and may change. So the names under which the first registration kept them stay,
-//! by position, and a layout records where each of today's arguments is kept.
+//! A kind is registered once. Later it is found by its [`Identity`], of which the names of arguments are no part: an ABI may change
+//! them. So the names of the first registration stay, by position, and a layout records where each present argument is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +12,7 @@ use chainflume_core::messages::{DescribedKind, Layout};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// What makes two registrations one kind.
+/// The identity of a kind: two registrations with the same one are one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Identity {
     source: String,
@@ -35,15 +34,15 @@ impl Identity {
     }
 }
 
-/// The kinds of a chain that are stored.
+/// The stored kinds of a chain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kinds {
-    /// By id, those of sources that have left the configuration included.
+    /// By id, those of sources that are no longer configured included.
     by_id: BTreeMap<i32, DescribedKind>,
 }
 
 impl Kinds {
-    /// Every kind there is of the chain.
+    /// Reads every kind of the chain.
     pub(super) async fn read(tx: &mut Tx, chain_id: i64) -> Result<Self, StoreError> {
         type Row = (i32, String, String, String, String, String, Json<Layout>, Option<i16>);
         let rows: Vec<Row> = sqlx::query_as(
@@ -75,7 +74,7 @@ impl Kinds {
         self.by_id.iter().map(|(id, described)| (*id, described))
     }
 
-    /// Those of an ABI event, also of types and meanings that an earlier configuration gave it.
+    /// The kinds of an ABI event, those of earlier configurations included.
     pub(super) fn of_event(&self, kind: &EventKind) -> Vec<(i32, &DescribedKind)> {
         let same = |described: &DescribedKind| {
             (&described.source, &described.event, &described.signature)
@@ -93,13 +92,13 @@ impl Kinds {
         self.by_id.values().map(one).collect()
     }
 
-    /// The kinds with the keys under which their arguments are kept.
+    /// The kinds with the keys under which their arguments are stored.
     pub(super) fn keep(&self, kinds: &[EventKind]) -> Vec<EventKind> {
         keep(kinds, self.layouts()).0
     }
 }
 
-/// Registers the kinds and returns them with their ids, in their order, with the keys under which their arguments are kept.
+/// Registers the kinds. Returns them with their ids, in their order, with the keys under which their arguments are stored.
 pub(super) async fn register(
     tx: &mut Tx,
     chain_id: i64,
@@ -136,8 +135,8 @@ async fn upsert(tx: &mut Tx, chain_id: i64, kind: &EventKind, layout: &Layout) -
     .await?)
 }
 
-/// Gives each argument the key under which it is kept: the one it was first stored under, whatever it is called now. Returns
-/// the layouts of these kinds, too; of two declarations of one kind, the first names the arguments in messages.
+/// Gives each argument the key under which it was first stored, whatever its present name. Also returns the layouts of these
+/// kinds; if one kind has two declarations, the first names the arguments in messages.
 fn keep(
     kinds: &[EventKind],
     stored: BTreeMap<Identity, Layout>,
@@ -158,7 +157,7 @@ fn keep(
         remember(entry, &columns);
         kept_kinds.push(EventKind { columns, ..kind.clone() });
     }
-    // What is stored in a form that is no longer configured can be read as long as its layout is known.
+    // Keeps the layouts of forms that are no longer configured: stored events have them.
     for (identity, layout) in &mut layouts {
         for form in stored.get(identity).into_iter().flat_map(Layout::forms) {
             remember(layout, form);
@@ -167,7 +166,7 @@ fn keep(
     (kept_kinds, layouts)
 }
 
-/// The columns with keys under which nothing else of the kind is kept.
+/// The columns with keys that no other argument of the kind uses.
 fn kept(columns: &[ViewColumn], known: &[&Vec<ViewColumn>]) -> Vec<ViewColumn> {
     let mut taken: BTreeSet<String> =
         known.iter().flat_map(|form| form.iter()).filter_map(ViewColumn::key).cloned().collect();

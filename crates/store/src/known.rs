@@ -4,7 +4,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{hash, unsigned};
 use chainflume_db::transaction;
 
-/// Blocks that distinguish a stored chain from another one of the same id.
+/// Stored blocks by which a node is recognized as being on the same chain, and not on another one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownBlocks {
     /// EIP-155.
@@ -14,10 +14,10 @@ pub struct KnownBlocks {
 }
 
 impl Store {
-    /// What is known of each stored chain's blocks and never undone.
+    /// Blocks of each stored chain that are never undone.
     ///
     /// # Errors
-    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; also if the tables are missing: check [`Store::schema`] before.
     pub async fn known_blocks(&self) -> Result<Vec<KnownBlocks>, StoreError> {
         type Row = (i64, Option<Vec<u8>>, Option<i64>, Option<Vec<u8>>);
         let mut tx = transaction::begin_look(&self.pool).await?;

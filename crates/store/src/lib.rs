@@ -1,14 +1,14 @@
 //! The tables of chains.
 //!
-//! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`] adds what an
-//! advance missed, [`ChainStore::announce`] publishes what is not confirmed yet. Each is one transaction that first locks
-//! the chain's row, so that the writers of one chain are serial. It moves checkpoints by compare-and-set, so that a writer
-//! with an outdated view commits nothing, and ends with its messages, which it gives to the outbox.
+//! [`ChainStore::advance`] stores a range, [`ChainStore::rewind`] is its inverse, [`ChainStore::backfill`] adds missing events
+//! to stored blocks, and [`ChainStore::publish_pending`] publishes events that are not confirmed yet. Each is one transaction. It
+//! first locks the chain's row, so a chain has one writer at a time. It moves checkpoints by compare-and-set, so a writer with an
+//! outdated view commits nothing. It ends with its messages, which it appends to the outbox.
 //!
 //! Four families of files: *write* (`advance`, `rewind`, `backfill`, `fill`, `audit`, `pending`, `stage`, `undo`, `emptying`), *tables*
 //! (`events`, `projections`, `blocks`, `checkpoint`, `dead_letters`, `kinds`, `followed`, `sources`, `endpoints`, `indexes`),
-//! *messages*, and *read* (`query`, `dump`, `chains`, `snapshot`, `views`). `register` makes the [`ChainStore`] of `open` that they share;
-//! `reread` has what blocks that were read again are compared by.
+//! *messages*, and *read* (`query`, `dump`, `chains`, `snapshot`, `views`). `register` opens the [`ChainStore`] (type in `open`) that they
+//! share. `reread` has the types for blocks that are read again and compared.
 
 mod advance;
 mod audit;
@@ -55,7 +55,7 @@ use chainflume_db::{Database, Settings, StoreError};
 use chainflume_outbox::Outbox;
 
 pub use advance::{Advance, Advanced};
-pub use audit::DoubtedEvents;
+pub use audit::DoubtedEvent;
 pub use chains::StoredChain;
 pub use checkpoint::{AwaitedHead, Checkpoint};
 pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};
@@ -73,14 +73,14 @@ pub use retention::{HistoryRetention, TrimmedHistory};
 pub use rewind::{Rewind, Rewound, UndoReason};
 pub use snapshot::StoreSnapshot;
 pub use stage::Staged;
-pub use views::{ViewInfo, ViewTrouble};
+pub use views::{ViewInfo, ViewProblem};
 
-/// The tables of a database. Cheap to clone. What is not about a table, [`Database`] does.
+/// The tables of chains in a database. Cheap to clone. [`Database`] does what concerns no table.
 #[derive(Clone)]
 pub struct Store {
     database: Database,
     pool: PgPool,
-    /// Connections that may be held by events staged ahead: not so many that a step or a status has to wait for one.
+    /// Connections that staged events may use: few enough that no step and no status waits for a connection.
     spare: Arc<Semaphore>,
 }
 

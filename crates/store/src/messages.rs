@@ -1,4 +1,4 @@
-//! Messages about events, for the outbox: written in the transaction of what they are about.
+//! Messages about events, for the outbox: written in the transaction that stores or undoes the events.
 
 mod event;
 mod publication;

@@ -27,7 +27,7 @@ pub struct ChainRecord {
     pub chain_id: u64,
     /// For people.
     pub name: String,
-    /// As the node reports it, where it was asked.
+    /// Hash of block 0 as the node returned it; `None` if no node was asked.
     pub genesis_hash: Option<B256>,
     /// Whether a wallet that stakes and is unknown gets a row in `users`.
     pub create_missing_users: bool,
@@ -48,21 +48,21 @@ pub struct SourceRecord {
     pub end_block: Option<u64>,
     /// Of the token, where the family has one.
     pub decimals: Option<u8>,
-    /// From where on its events are announced. Decided once, when the source is new.
+    /// From which block on its events are published. Decided once, when the source is new.
     pub publish_from: PublishFrom,
-    /// What it listens for.
+    /// The events and contracts that it follows.
     pub follows: Vec<FollowedEvent>,
 }
 
-/// From where on a source's events are announced.
+/// From which block on a source publishes its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishFrom {
-    /// What comes after the head that is seen first: no consumer wants a notification about last year.
+    /// From the block after the first head: no consumer wants a notification about last year.
     #[default]
     Head,
-    /// Everything.
+    /// From its first block.
     Start,
-    /// This block and what comes after.
+    /// From this block.
     Block(u64),
 }
 
@@ -80,7 +80,7 @@ pub struct ChainStore {
     pub(super) pool: PgPool,
     pub(super) spare: Arc<Semaphore>,
     pub(super) chain: Arc<OpenChain>,
-    /// Of the leader of the chain; fences it off once another instance leads.
+    /// The epoch of the lease, for the leader of the chain: its writes are refused once another instance leads.
     pub(super) epoch: Option<Epoch>,
     /// The contracts of each source; every contract if there is no entry.
     pub(super) contracts: Arc<BTreeMap<String, AddressSet>>,
@@ -99,21 +99,22 @@ pub(super) struct OpenChain {
     pub(super) create_missing_users: bool,
     /// Names, in the order of the configuration.
     pub(super) sources: Vec<String>,
-    /// `None` of a source that is not followed: nothing of it is registered, since that would make it look as if it were.
+    /// Indexed by [`KindIndex`]. `None` for a kind of a source that is not followed: it is not registered, because a registered
+    /// kind counts as followed.
     pub(super) kinds: Vec<Option<StoredKind>>,
-    /// As they were given, with the keys under which their arguments are kept.
+    /// The configured kinds, with the keys under which their arguments are stored.
     pub(super) event_kinds: Vec<EventKind>,
-    /// Those of sources that have left the configuration included.
+    /// All stored kinds, those of sources that are no longer configured included.
     pub(super) described: Kinds,
-    /// As configured.
-    pub(super) asked: Vec<ConfiguredSource>,
-    /// Sources that are announced from the head: what is added to them is announced from the head then, and its past is not.
+    /// The configured sources.
+    pub(super) configured: Vec<ConfiguredSource>,
+    /// Sources that publish from the head. The past of an addition to them is not published.
     pub(super) from_head: BTreeSet<String>,
-    /// How the configuration compared with what was stored when the chain was opened.
+    /// The comparison of the configuration with the store at the time when the chain was opened.
     pub(super) comparison: ChainComparison,
 }
 
-/// A kind that has its id.
+/// A kind with its id.
 #[derive(Clone, Debug)]
 pub(super) struct StoredKind {
     pub(super) id: i32,
@@ -128,7 +129,7 @@ impl StoredKind {
 }
 
 impl OpenChain {
-    /// A chain as it is stored, for commands about sources that are perhaps configured no more.
+    /// A stored chain without its configuration, for commands about sources that may not be configured any more.
     pub(super) async fn unconfigured(tx: &mut Tx, id: i64) -> Result<Self, StoreError> {
         Ok(Self {
             id,
@@ -137,13 +138,13 @@ impl OpenChain {
             kinds: Vec::new(),
             event_kinds: Vec::new(),
             described: Kinds::read(tx, id).await?,
-            asked: Vec::new(),
+            configured: Vec::new(),
             from_head: BTreeSet::new(),
             comparison: ChainComparison::default(),
         })
     }
 
-    /// The kind an event names.
+    /// The kind at this index.
     pub(super) fn kind(&self, index: KindIndex) -> Result<&StoredKind, StoreError> {
         match self.kinds.get(index.0) {
             Some(Some(kind)) => Ok(kind),
@@ -164,18 +165,18 @@ impl OpenChain {
         self.described.get(id).ok_or_else(|| StoreError::invalid(format!("there is no kind of id {id}")))
     }
 
-    /// Every kind there was when the chain was opened, by id.
+    /// Every kind that was stored when the chain was opened, by id.
     pub(super) fn all_described(&self) -> impl Iterator<Item = (i32, &DescribedKind)> {
         self.described.iter()
     }
 
-    /// With the kinds there are now: a command with a newer configuration may have stored events of kinds that were
+    /// The same chain with the present kinds: a command with a newer configuration may have stored events of kinds that were
     /// unknown when this chain was opened.
     pub(super) async fn refreshed(&self, tx: &mut Tx) -> Result<Self, StoreError> {
         Ok(Self { described: Kinds::read(tx, self.id).await?, ..self.clone() })
     }
 
-    /// The names of the sources of which something is followed.
+    /// Names of the sources that are followed, in the order of the configuration.
     pub(super) fn followed(&self) -> Vec<&str> {
         let names = self.sources.iter().map(String::as_str);
         names.filter(|name| !self.comparison.is_blocked(name)).collect()
@@ -188,7 +189,7 @@ impl OpenChain {
 }
 
 impl Store {
-    /// Hash of block 0 of a chain, as it was registered; `None` where it was not, or no node could return it.
+    /// The registered hash of a chain's block 0; `None` if the chain is not registered, or no node could return the block.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -198,7 +199,7 @@ impl Store {
 }
 
 impl ChainStore {
-    /// For a command beside the daemon, of a chain as it is stored.
+    /// A stored chain, for a command beside the daemon.
     pub(super) fn beside(store: &Store, chain: OpenChain) -> Self {
         let (pool, spare) = (store.pool.clone(), store.spare.clone());
         Self { pool, spare, chain: Arc::new(chain), epoch: None, contracts: Arc::default() }
@@ -218,7 +219,7 @@ impl ChainStore {
         &self.chain.event_kinds
     }
 
-    /// How the configuration compared with what was stored when the chain was opened.
+    /// The comparison of the configuration with the store at the time when the chain was opened.
     pub fn comparison(&self) -> &ChainComparison {
         &self.chain.comparison
     }

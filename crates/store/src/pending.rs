@@ -1,5 +1,5 @@
-//! Events published before they are confirmed. A row is here from its `pending` message to the one that ends it, and each of
-//! these messages is written in the transaction that moves the row: so a restart finds exactly what still waits.
+//! Pending events: published before they are confirmed. A row exists from the `pending` message to the message that ends it, and each
+//! of these messages is written in the transaction that adds or deletes the row. So a restart finds exactly the events that wait.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, hash, int8};
 use chainflume_db::transaction::{self, Tx};
 
-/// Blocks above the checkpoints of a group of sources, and what is seen in them.
+/// Blocks above the checkpoints of a group of sources, with their events.
 #[derive(Clone, Debug)]
 pub struct Pending {
     /// The checkpoints of the group's sources now.
@@ -27,29 +27,29 @@ pub struct Pending {
     pub events: Vec<Event>,
     /// The chain's head when they were read, for the confirmations in messages.
     pub head: u64,
-    /// When that head was seen, for how long messages take.
+    /// When that head was seen, to measure how long messages take.
     pub seen_at: Option<SystemTime>,
 }
 
-/// A block of which an event of a source is pending.
+/// A block with a pending event of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBlock {
-    /// Name of the source, be it one that is no longer configured.
+    /// Name of the source, which may be no longer configured.
     pub source: String,
     /// The block.
     pub block: BlockId,
 }
 
 impl ChainStore {
-    /// Publishes events that are not confirmed yet, those that are to be announced and come after what was published of their
-    /// source: doing it twice changes nothing, and messages keep the order of the chain. What is left out so is confirmed
-    /// when its time comes. Returns how many were published. [`ChainStore::advance`] confirms them, [`ChainStore::rewind`]
-    /// takes them back.
+    /// Publishes events as pending, unless their source does not publish them, or has published a later place already. So a
+    /// second call changes nothing, and messages keep the order of the chain; an event that is left out is only confirmed
+    /// later. Returns the number of published events. [`ChainStore::advance`] confirms them, [`ChainStore::rewind`] takes them
+    /// back.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a checkpoint is not where expected, or something is stored or pending of another
     /// block at one of these heights; [`StoreError::Invalid`] when an event is not of these sources and blocks.
-    pub async fn announce(&self, pending: &Pending) -> Result<u64, StoreError> {
+    pub async fn publish_pending(&self, pending: &Pending) -> Result<u64, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &pending.events)?;
         let refs = blocks::by_number(&pending.blocks)?;
@@ -63,7 +63,7 @@ impl ChainStore {
         let published = published(&mut tx, chain, *lowest, &refs).await?;
         let mut unpublished =
             messages::published(&mut tx, chain, events::with_kinds(chain, &ordered)).await?;
-        // A kind that is not described has been refused by now.
+        // `in_order` has refused events of unknown kinds.
         let newest =
             |event_ref: &EventRef<'_>| published.get(&chain.described(event_ref.kind_id).ok()?.source);
         unpublished
@@ -78,12 +78,12 @@ impl ChainStore {
         Ok(unpublished.len() as u64)
     }
 
-    /// Takes back what is pending of sources that are no longer configured, or are blocked: no source follows them any more, so
-    /// no message would ever end them. A source that returns is confirmed like any history. Returns how many.
+    /// Retracts pending events of sources that are no longer configured, or are blocked: they are not read any more, so no other
+    /// message would end these events. If such a source returns, it reads the blocks as history. Returns their number.
     ///
     /// # Errors
     /// A database error.
-    pub async fn retract_strangers(&self) -> Result<u64, StoreError> {
+    pub async fn retract_unfollowed(&self) -> Result<u64, StoreError> {
         let chain = &*self.chain;
         let sql = concat!(
             r"
@@ -121,7 +121,7 @@ fn check_events(chain: &OpenChain, pending: &Pending, ordered: &[&Event]) -> Res
     Ok(())
 }
 
-/// The blocks of which something is pending, by source, ascending.
+/// The blocks with pending events, by source, ascending.
 pub(super) async fn blocks(
     connection: &mut PgConnection,
     chain_id: i64,
@@ -141,8 +141,8 @@ pub(super) async fn blocks(
     rows.into_iter().map(read).collect()
 }
 
-/// The newest published place of each source, of blocks from `lowest` on; a conflict when one of them is another block than
-/// `refs` has at its height.
+/// The newest place that each source published as pending, in blocks from `lowest` on. A conflict if one of these blocks differs
+/// from the block in `refs` at its height.
 async fn published(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -172,8 +172,8 @@ async fn published(
     Ok(published)
 }
 
-/// Ends what is pending of these sources up to block `to`, where `confirmed` are their events, and returns what is to be
-/// taken back: what turned out to be of another block, or is no event of theirs any more.
+/// Ends the pending events of these sources up to block `to`. `confirmed` are their confirmed events. Returns the pending events to
+/// retract: those that are not among the confirmed ones, because they were in another block or the source does not follow them.
 pub(super) async fn end(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -181,7 +181,7 @@ pub(super) async fn end(
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
     let to = int8("block number", to)?;
-    // Which sources these are is asked only where something is pending: their names would be sent with every block.
+    // First asks whether anything is pending: otherwise the names of the sources would be sent with every block.
     let some = "select exists (select from pending_events where chain_id = $1 and block_number <= $2)";
     if !sqlx::query_scalar::<_, bool>(some).bind(chain.id).bind(to).fetch_one(&mut **tx).await? {
         return Ok(Vec::new());

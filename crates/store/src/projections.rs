@@ -1,8 +1,7 @@
-//! State folded from events: one set-based statement a table and direction, and one for each twenty ranges of tokens.
+//! State folded from events: one statement for each table and direction, and one for every twenty ranges of tokens.
 //!
-//! Sums (stakes, balances) move by delta, forward and back. Where the last event decides (allowances,
-//! owners), forward is an upsert, and whenever events leave or arrive late the touched keys are read again
-//! from the events there are.
+//! Sums (stakes, balances) change by a delta, forward and back. Where the last event decides (allowances, owners), forward is an
+//! upsert. When events are taken back or arrive late, their keys are computed again from the stored events.
 
 mod allowances;
 mod balances;
@@ -21,7 +20,7 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 
-/// Changes by events that follow all others; returns how many wallets that staked are unknown in `users`.
+/// Applies events that follow all stored ones. Returns the number of wallets that staked and have no row in `users`.
 pub(super) async fn apply(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -34,7 +33,7 @@ pub(super) async fn apply(
     users::apply(tx, chain, &folded.stakes).await
 }
 
-/// Changes by events that are stored now and may lie before others of the same keys.
+/// Applies events that were added late: others of the same keys may follow them.
 pub(super) async fn apply_late(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -48,7 +47,7 @@ pub(super) async fn apply_late(
     Ok(())
 }
 
-/// Undoes what events that are no longer stored changed, but for users: [`undo_users`] comes after all of it.
+/// Undoes what events changed that are no longer stored. Users are left to [`undo_users`], which comes after all pages.
 pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, folded: &ProjectionDelta) -> Result<(), StoreError> {
     balances::undo(tx, chain, &folded.balances).await?;
     allowances::recompute(tx, chain, &folded.allowances).await?;
@@ -56,7 +55,7 @@ pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, folded: &ProjectionDelt
     stakes::undo(tx, chain, &folded.stakes).await
 }
 
-/// What came in less what went out, in decimal digits, exact at any size.
+/// Incoming minus outgoing amounts, in decimal digits, exact at any size.
 fn net(delta: &SignedSum) -> String {
     let whole = |(high, low): (U256, U256)| (U512::from(high) << 256_usize) | U512::from(low);
     let (gained, lost) = delta.halves();
@@ -68,7 +67,7 @@ fn entries(delta: &SignedSum) -> Result<i64, StoreError> {
     int8("events", delta.entries)
 }
 
-/// Every key that is undone has its row, or another program wrote to the table.
+/// An error unless each undone key has its row: otherwise another program wrote to the table.
 fn all_found(table: &'static str, found: u64, wanted: usize) -> Result<(), StoreError> {
     if found == wanted as u64 {
         return Ok(());

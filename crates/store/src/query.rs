@@ -1,4 +1,4 @@
-//! Reads for status and readiness. None of them grows with the number of events.
+//! Reads for status and readiness. The time of each does not grow with the number of events.
 
 use chainflume_core::domain::BlockId;
 
@@ -19,13 +19,13 @@ pub struct SourceStatus {
     pub family: String,
     /// The lowest block whose events may be stored; `None` until the first head has decided it.
     pub start_block: Option<u64>,
-    /// Whether that is decided by the first head.
+    /// Whether the first head decides it.
     pub starts_at_latest: bool,
     /// The newest block stored; `None` when nothing is stored yet.
     pub checkpoint: Option<BlockId>,
     /// When the checkpoint last moved, in seconds since the Unix epoch.
     pub updated_at: Option<u64>,
-    /// The newest block that is never undone.
+    /// The newest final block, below which nothing is undone.
     pub final_number: Option<u64>,
     /// Events stored.
     pub events: u64,
@@ -98,7 +98,7 @@ impl Store {
     /// Every source that was ever opened, by chain and name.
     ///
     /// # Errors
-    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; also if the tables are missing: check [`Store::schema`] before.
     pub async fn status(&self) -> Result<Vec<SourceStatus>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
         let rows: Vec<StatusRow> = sqlx::query_as(
@@ -119,7 +119,7 @@ impl Store {
         rows.into_iter().map(StatusRow::read).collect()
     }
 
-    /// Events by source and type. From counters the writers keep: cheap at any size.
+    /// Number of events by source and type, from counters that the writers maintain: cheap at any size.
     ///
     /// # Errors
     /// A database error.
@@ -145,8 +145,8 @@ impl Store {
             .collect()
     }
 
-    /// How many balances of each chain are below zero, as (chain id, balances), chains without any left
-    /// out: a token that rebases, or whose history was not read from the start.
+    /// Number of balances below zero by chain, as (chain id, balances); chains without any are left out. The cause is a token that
+    /// rebases, or one whose history was not read from its start.
     ///
     /// # Errors
     /// A database error.

@@ -26,14 +26,14 @@ impl Store {
         let mut tx = transaction::begin(&self.pool, true).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         register_chain(&mut tx, id, chain).await?;
-        let asked = chain.asked();
-        let comparison = compare(chain.chain_id, &asked, &followed::kept(&mut tx).await?);
-        for (source, course) in chain.sources.iter().zip(&comparison.courses) {
-            // As long as an operator has to decide, the old registration is all that shows what the store was filled by.
-            if !course.is_blocked() {
+        let configured = chain.configured();
+        let comparison = compare(chain.chain_id, &configured, &followed::filled_sources(&mut tx).await?);
+        for (source, compared) in chain.sources.iter().zip(&comparison.sources) {
+            // While an operator decision is open, only the old registration shows what the source has read.
+            if !compared.is_blocked() {
                 register_source(&mut tx, id, source).await?;
-                // Of what an older program filled: before the kinds are registered, which show which events are new.
-                followed::adopt(&mut tx, &source.name, course).await?;
+                // For a source of an older program: before its kinds are registered, because they show which events are new.
+                followed::adopt(&mut tx, &source.name, compared).await?;
             }
         }
         let is_blocked = |kind: &EventKind| comparison.is_blocked(&kind.source);
@@ -60,7 +60,7 @@ impl Store {
                 .collect(),
             described,
             from_head: from_head.map(|source| source.name.clone()).collect(),
-            asked,
+            configured,
             comparison,
         };
         Ok(ChainStore::beside(self, chain))

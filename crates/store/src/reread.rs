@@ -1,4 +1,4 @@
-//! Blocks of a source that were read again, and how they compare with what is stored.
+//! Blocks of a source that were read again, and the result of comparing them with the store.
 
 use std::collections::BTreeSet;
 
@@ -30,19 +30,19 @@ pub struct Compared {
     pub differing: Vec<Place>,
     /// Places of stored events that were not given, ascending.
     pub surplus: Vec<Place>,
-    /// Stored events of contracts or of events that the source does not follow any more. What it was not asked for is no
-    /// difference.
+    /// Number of stored events of contracts or kinds that the source does not follow any more. They are not differences: the
+    /// reading left them out.
     pub not_followed: u64,
 }
 
 impl Compared {
-    /// Whether everything is as it should be.
+    /// Whether no event is missing, differing or surplus.
     pub fn agrees(&self) -> bool {
         self.missing.is_empty() && self.differing.is_empty() && self.surplus.is_empty()
     }
 }
 
-/// What of a source may be taken back.
+/// What is proven about a source's blocks: only this may be taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProvenBlocks {
     /// Stored events that are proven not to be on the chain as they are stored.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::Store;
 use chainflume_db::StoreError;
 
-/// How long rows are kept that no other row needs.
+/// How long old rows are kept that no other row needs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HistoryRetention {
@@ -20,7 +20,7 @@ pub struct HistoryRetention {
     /// Events that reorgs took back, with the record of the reorg.
     #[serde(rename = "reorgs", deserialize_with = "chainflume_core::settings::duration::<0, CENTURY, _>")]
     pub orphaned: Duration,
-    /// Sources that follow every contract of a chain: their letters are of strangers.
+    /// Sources that follow every contract of a chain: any contract can cause dead letters for them.
     #[serde(skip)]
     pub strangers: Vec<String>,
     /// Open dead letters kept of each of these sources, the newest.

@@ -20,17 +20,17 @@ pub struct Rewind {
     pub by_operator: bool,
 }
 
-/// Why events are taken back.
+/// Why events were taken back: the reason of a record in `reorgs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndoReason {
-    /// The chain changed.
+    /// A reorg of the chain.
     Reorg,
-    /// An operator went back.
+    /// `chainflume rewind`.
     Rewind,
-    /// What was stored is not on the chain.
+    /// The audit or `verify --repair` proved that they are not on the chain.
     Repair,
-    /// An operator deleted a source.
+    /// An operator deleted their source.
     Removal,
 }
 
@@ -61,15 +61,14 @@ pub struct Rewound {
     pub retracted: u64,
     /// Blocks between the highest checkpoint before and the ancestor; 0 when nothing was above it.
     pub depth: u64,
-    /// The checkpoint of every source now. One whose start block lies above the ancestor has no checkpoint any
-    /// more: nothing of it is stored, and it begins anew.
+    /// The checkpoint of every source now. A source whose start block is above the ancestor has no checkpoint any more: nothing
+    /// of it is stored, and it begins anew.
     pub checkpoints: Vec<Checkpoint>,
 }
 
 impl ChainStore {
-    /// Undoes everything above a block, in one transaction: events move to `orphaned_events`, what they
-    /// changed is undone, checkpoints above go back to the block, and what was published as pending is retracted. The
-    /// inverse of [`ChainStore::advance`] and [`ChainStore::announce`].
+    /// Undoes everything above a block, in one transaction: events move to `orphaned_events`, what they changed is undone,
+    /// checkpoints above go back to the block, and what was published is retracted, pending events included. The inverse of [`ChainStore::advance`] and [`ChainStore::publish_pending`].
     ///
     /// # Errors
     /// [`StoreError::BelowFinal`]; [`StoreError::Conflict`] when a checkpoint is not where expected or
@@ -112,7 +111,7 @@ impl ChainStore {
     }
 }
 
-/// The ancestor must be the block whose events are stored.
+/// A conflict if the stored events at the ancestor's height are of another block.
 async fn check_events(tx: &mut Tx, chain: &OpenChain, to: BlockId) -> Result<(), StoreError> {
     let other: bool = sqlx::query_scalar(
         "select exists (select from events where chain_id = $1 and block_number = $2 and block_hash <> $3)",
@@ -128,7 +127,7 @@ async fn check_events(tx: &mut Tx, chain: &OpenChain, to: BlockId) -> Result<(),
     Ok(())
 }
 
-/// What was final or verified above the block is so no longer.
+/// Lowers the final block and the verified blocks to the ancestor.
 async fn lower_marks(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<(), StoreError> {
     let to = int8("block number", to)?;
     for sql in [
@@ -140,7 +139,7 @@ async fn lower_marks(tx: &mut Tx, chain: &OpenChain, to: u64) -> Result<(), Stor
     Ok(())
 }
 
-/// Opens the record of what is taken back; events are counted as they go.
+/// Opens the record of what is taken back; [`finish_record`] adds the number of events.
 pub(super) async fn begin_record(
     tx: &mut Tx,
     chain: &OpenChain,

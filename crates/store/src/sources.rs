@@ -1,5 +1,5 @@
-//! What an operator decides about a stored source: its name, or its end. Each transaction locks the registration and the chain's
-//! row, so it works beside a running daemon.
+//! Renames a stored source, and locks one for a command that deletes it. Each transaction locks the registration and the chain's row,
+//! so it works beside a running daemon.
 
 use super::{Store, checkpoint};
 use chainflume_db::convert::unsigned;
@@ -7,11 +7,11 @@ use chainflume_db::transaction::{self, Tx};
 use chainflume_db::{StoreError, follower, leader};
 
 impl Store {
-    /// Gives a stored source another name and keeps its data, in one transaction. Returns whether it was done: not where `old`
-    /// is not stored or `new` is. Its typed views are dropped; the next start creates them under the new name.
+    /// Renames a stored source and keeps its data, in one transaction. Returns `false` and changes nothing if `old` is not stored or
+    /// `new` is. Its typed views are dropped; the next start creates them under the new name.
     ///
     /// # Errors
-    /// [`StoreError::View`] when something was built on one of its views; [`StoreError::Led`] when a daemon follows it under
+    /// [`StoreError::View`] when another object depends on one of its views; [`StoreError::Led`] when a daemon follows it under
     /// its old name; [`StoreError::Emptying`]. Nothing is changed then.
     pub async fn rename_source(&self, old: &str, new: &str) -> Result<bool, StoreError> {
         self.check_free(old, None).await?;
@@ -52,23 +52,23 @@ impl Store {
         Ok(true)
     }
 
-    /// [`StoreError::Led`] where a daemon follows a source otherwise than `asked`: before the first change, such as the end of
-    /// its views.
-    pub(super) async fn check_free(&self, name: &str, asked: Option<&str>) -> Result<(), StoreError> {
+    /// [`StoreError::Led`] where a daemon follows a source by another configuration than that of this digest. Called before the first
+    /// change, such as dropping views.
+    pub(super) async fn check_free(&self, name: &str, digest: Option<&str>) -> Result<(), StoreError> {
         let mut tx = transaction::begin(&self.pool, true).await?;
         match lock(&mut tx, name).await? {
-            Some(source) => source.check_free(&mut tx, asked).await,
+            Some(source) => source.check_free(&mut tx, digest).await,
             None => Ok(()),
         }
     }
 }
 
-/// A source's registration while this transaction has it and the row of its chain locked.
+/// A source's registration; this transaction has locked it and the row of its chain.
 #[derive(sqlx::FromRow)]
 pub(super) struct LockedSource {
     pub(super) name: String,
     pub(super) chain_id: i64,
-    /// The record of its deletion.
+    /// The record of its deletion, if one has begun.
     pub(super) emptying: Option<i64>,
     followed_as: Option<String>,
 }
@@ -76,14 +76,14 @@ pub(super) struct LockedSource {
 impl LockedSource {
     /// [`StoreError::Led`] where a daemon leads the chain and follows the source by another configuration than that of this digest: it would read
     /// again what is deleted, or go on under the old name. [`StoreError::Awaited`] where a standby would do so when it leads.
-    pub(super) async fn check_free(&self, tx: &mut Tx, asked: Option<&str>) -> Result<(), StoreError> {
+    pub(super) async fn check_free(&self, tx: &mut Tx, digest: Option<&str>) -> Result<(), StoreError> {
         let (chain_id, what) = (unsigned("chain id", self.chain_id)?, format!("source {}", self.name));
-        if self.followed_as.as_deref() != asked
+        if self.followed_as.as_deref() != digest
             && let Some(holder) = leader(tx, chain_id).await?
         {
             return Err(StoreError::Led { what, holder });
         }
-        match follower(tx, (chain_id, &self.name), asked).await? {
+        match follower(tx, (chain_id, &self.name), digest).await? {
             Some(holder) => Err(StoreError::Awaited { what, holder }),
             None => Ok(()),
         }
@@ -99,7 +99,7 @@ pub(super) async fn lock(tx: &mut Tx, source: &str) -> Result<Option<LockedSourc
     .bind(source)
     .execute(&mut **tx)
     .await?;
-    // A statement of its own: what the lock's last holder committed is seen after the lock.
+    // A second statement, so that it sees what the last holder of the lock committed.
     Ok(sqlx::query_as("select name, chain_id, emptying, followed_as from sources where name = $1")
         .bind(source)
         .fetch_optional(&mut **tx)

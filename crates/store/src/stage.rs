@@ -8,12 +8,12 @@ use super::{ChainStore, checkpoint, events};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// Events of a step to come, written in the transaction of that step. No session sees them before it commits, and
-/// dropped they were never there.
+/// Events of the next step, written already in the transaction of that step. No session sees them before it commits, and a
+/// dropped transaction leaves nothing.
 ///
-/// So the database takes in the rows of one step while it still changes the balances of the one before, on another
-/// processor. What fences a writer off comes after, in that same transaction: the chain's lock and the compare-and-set. What a
-/// writer leaves behind that freezes before is ended by its successor, whose own rows would wait for it otherwise.
+/// So the database stores the rows of one step while it still changes the balances of the step before, on another processor.
+/// The fence comes later in the same transaction: the chain's lock and the compare-and-set. If a writer freezes before that, the
+/// next leader ends its session; otherwise its own rows would wait for that session.
 pub struct Staged {
     tx: Tx,
     ends: Option<(Place, Place)>,
@@ -28,8 +28,8 @@ impl fmt::Debug for Staged {
 }
 
 impl ChainStore {
-    /// Writes the events of a history step ahead; `None` where no connection can be spared for it, or one of them is there
-    /// already. That costs nothing but speed.
+    /// Writes the events of a history step ahead of the step. Returns `None` if no connection is free for this, or if one of the
+    /// events is stored already; then [`Self::advance`] writes them, only slower.
     ///
     /// # Errors
     /// [`StoreError::Invalid`]; [`StoreError::Fenced`]; a database error.
@@ -39,8 +39,8 @@ impl ChainStore {
         let mut tx = checkpoint::begin_beside(self, false).await?;
         match events::write(&mut tx, &self.chain, &ordered).await {
             Ok(()) => Ok(Some(Staged { tx, ends: ends(&ordered), count: ordered.len(), _spare: spare })),
-            // Another writer was first, or two sources have one log. Which of the two is for the step to find out, that
-            // looks at the checkpoint before it writes.
+            // Another writer was first, or two sources have one log. The step itself finds out which: it compares the
+            // checkpoint before it writes.
             Err(error) if error.constraint() == Some("events_pkey") => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,10 +1,9 @@
-//! The way back of events that were moved to `orphaned_events`: what they changed is undone, and what was published of them is
-//! retracted. Both go in pages, so that memory is bounded by a page and not by what is taken back; the transaction is the caller's,
-//! and one.
+//! Undoes events that were moved to `orphaned_events`: reverses what they changed, and retracts what was published of them. Both work
+//! in pages, so a page bounds the memory, not the number of events. All of it is in the one transaction of the caller.
 //!
-//! The order of the steps is the order of what they need. Projections first, users after all stakes. Messages last: all of them are
-//! written down ahead of their numbers, and then the head of the outbox is locked until the commit. Every other writer with
-//! messages waits from then on.
+//! The order of the steps follows their needs. Projections come first, users after all stakes. Messages come last: all of them are
+//! written without their numbers, and then the head of the outbox is locked until the commit. From then on every other writer with
+//! messages waits.
 
 use chainflume_core::domain::Place;
 
@@ -16,25 +15,25 @@ use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::Unnumbered;
 
-/// Events of one page: some 20 MB of messages. Tests take small pages, so that all that they do goes over their edges.
+/// Events of one page: some 20 MB of messages. Small in tests, so that every test has several pages.
 const PAGE: u32 = if cfg!(test) { 3 } else { 4_000 };
 
 /// Wallets of one page.
 const WALLETS: usize = if cfg!(test) { 2 } else { 1_000 };
 
-/// What a record of `reorgs` took back, on its way out of everything that it changed.
+/// The undo of the events of one record of `reorgs`.
 pub(super) struct Undo<'a> {
     chain: &'a OpenChain,
     record: i64,
     published: PublishedEvents,
-    /// Of each wallet whose stakes are taken back, in the order of [`Wallets`]: whether it was an active user before.
+    /// For each wallet whose stakes are taken back, in the order of [`Wallets`]: whether it was an active user before.
     active: Vec<bool>,
 }
 
 impl<'a> Undo<'a> {
-    /// Undoes what the events of a record changed. What is published of it comes later, by [`Self::retract`].
+    /// Undoes what the events of a record changed. [`Self::retract`] publishes it later.
     ///
-    /// Reads first what decides which events were published: a rewind changes that.
+    /// First reads which events were published: a rewind changes what decides this.
     pub(super) async fn begin(tx: &mut Tx, chain: &'a OpenChain, record: i64) -> Result<Self, StoreError> {
         let published = PublishedEvents::of(tx, chain).await?;
         let mut undo = Self { chain, record, published, active: Vec::new() };
@@ -54,7 +53,7 @@ impl<'a> Undo<'a> {
         Ok(undo)
     }
 
-    /// Rolls the users up again, after remembering which of them were active: their messages depend on it.
+    /// Records which users are active, on which their messages depend, and then rolls the users up again.
     async fn users(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
         let mut wallets = Wallets::open(tx, self.record).await?;
         while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {
@@ -65,8 +64,8 @@ impl<'a> Undo<'a> {
         wallets.stakes.close(tx).await
     }
 
-    /// Publishes that the events are taken back, and with them `gone`, which were pending, in chain order: all of them the newest
-    /// first, then what became of the users. Must come last in the transaction.
+    /// Publishes the retractions of the events and of `gone`, which were pending and are in chain order: all of them the newest
+    /// first, then the changes of users. Must come last in the transaction.
     pub(super) async fn retract(self, tx: &mut Tx, gone: &[Stored]) -> Result<(), StoreError> {
         let mut messages = Unnumbered::new(self.chain.id, PAGE as usize);
         let (mut gone, mut below) = (gone, None);
@@ -95,7 +94,7 @@ impl<'a> Undo<'a> {
         messages.append(tx).await
     }
 
-    /// Adds what became of the users.
+    /// Adds the messages about changed users.
     async fn publish_users(self, tx: &mut Tx, messages: &mut Unnumbered) -> Result<(), StoreError> {
         let mut wallets = Wallets::open(tx, self.record).await?;
         let mut active = self.active.into_iter();
@@ -112,7 +111,7 @@ impl<'a> Undo<'a> {
     }
 }
 
-/// Those of `gone`, in chain order, that come after `last`, or all: `gone` keeps the others.
+/// Splits the events after `last` off `gone`, which is in chain order; all of them without `last`.
 fn newest<'a>(gone: &mut &'a [Stored], last: Option<Place>) -> &'a [Stored] {
     let kept = last.map_or(0, |last| gone.partition_point(|stored| stored.event.place < last));
     let (others, newest) = gone.split_at(kept);
@@ -123,7 +122,7 @@ fn newest<'a>(gone: &mut &'a [Stored], last: Option<Place>) -> &'a [Stored] {
 /// The wallets of a record's stakes, in pages and always in the same order.
 struct Wallets {
     stakes: OrphanedStakes,
-    /// The last one read: more of its stakes may follow.
+    /// The last wallet that was read: more of its stakes may follow.
     last: Option<StakedWallet>,
     ended: bool,
 }
@@ -133,7 +132,7 @@ impl Wallets {
         Ok(Self { stakes: OrphanedStakes::open(tx, record).await?, last: None, ended: false })
     }
 
-    /// The next of them, `None` at the end.
+    /// The next page, `None` at the end.
     async fn next(
         &mut self,
         tx: &mut Tx,

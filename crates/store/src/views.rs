@@ -1,9 +1,9 @@
 //! Typed views: one for each ABI event, one column an argument. Typed SQL without a second copy of the data.
 //!
-//! The comment of a view marks it as ours and records what it shows. A table of views beside them
-//! would be a second truth, and would not notice when an operator drops a view and makes another of that name.
+//! The comment of a view marks it as ours and records what it shows. A table of views would be a second record, and would be
+//! wrong after an operator drops a view and creates another of that name.
 //!
-//! Views are made apart from everything else ([`make`]): one that cannot be made stops neither the chain nor another view.
+//! Each view is made in its own transaction ([`make`]): a view that cannot be made stops neither the chain nor another view.
 
 use sqlx::AssertSqlSafe;
 
@@ -19,12 +19,12 @@ mod make;
 
 use held::StoredView;
 use label::{DEPENDENT_OBJECTS, ViewLabel};
-pub use make::ViewTrouble;
+pub use make::ViewProblem;
 
-/// A typed view as it is in the database.
+/// A typed view in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewInfo {
-    /// Name of the view, as in SQL without quotes.
+    /// Name of the view, without quotes.
     pub name: String,
     /// The source whose events it shows.
     pub source: String,
@@ -36,11 +36,11 @@ pub struct ViewInfo {
     pub columns: Vec<(String, String)>,
 }
 
-/// Views that one transaction drops. Each takes several locks, and a server has some 6,400 for all sessions by default.
+/// Views that one transaction drops. Each needs several locks, and a server has some 6,400 for all sessions by default.
 const DROPPED_AT_ONCE: usize = 500;
 
 impl Store {
-    /// Every typed view there is, by name.
+    /// Every typed view, by name.
     ///
     /// # Errors
     /// A database error.
@@ -61,8 +61,8 @@ impl Store {
     /// start creates the configured ones again.
     ///
     /// # Errors
-    /// [`StoreError::View`] when something was built on one of them; none is dropped then, but for batches of [`DROPPED_AT_ONCE`]
-    /// before.
+    /// [`StoreError::View`] when another object depends on one of them. Then no view of its batch is dropped; earlier batches of
+    /// [`DROPPED_AT_ONCE`] views are.
     pub async fn drop_views(&self, source: Option<&str>) -> Result<Vec<String>, StoreError> {
         let views = self.views().await?;
         let names: Vec<String> = views

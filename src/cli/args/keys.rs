@@ -3,7 +3,7 @@ use clap::{Args, Subcommand};
 /// `keys`
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key, and print it with the table for the configuration, which holds its hash alone
+    /// Create a key, and print it with its table for the configuration, which contains only the hash
     New,
     /// List the keys of the configuration and those that were revoked
     List(KeysArgs),

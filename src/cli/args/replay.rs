@@ -25,7 +25,7 @@ pub struct ReplayArgs {
     /// Publish events of the application and changes of activities, not those of a chain
     #[arg(long, conflicts_with_all = ["from", "to", "chain"])]
     pub application: bool,
-    /// Only facts of the application about this kind of things, or this thing: order, order-9
+    /// Only facts of the application about this kind of subject, or this subject: order, order-9
     #[arg(long, value_name = "TYPE[-ID]", requires = "application")]
     pub aggregate: Option<String>,
     /// Only facts of the application from this time on, for example 2026-01-31T12:00:00Z

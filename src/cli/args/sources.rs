@@ -38,7 +38,7 @@ pub struct EmptyArgs {
     /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -7,7 +7,7 @@ pub enum WebhooksCommand {
     List(EndpointsArgs),
     /// Enable a webhook that answered 410: a running daemon continues from its last position
     Enable(EnableArgs),
-    /// Retry at once what waits for a webhook, in place of the next time of its schedule
+    /// Retry at once the messages that wait for a webhook, before the next time of its schedule
     Retry(EnableArgs),
 }
 

@@ -5,7 +5,7 @@ use chainflume_db::{Epoch, InstanceRow, LeaseName};
 struct World {
     settings: Settings,
     held: BTreeSet<LeaseName>,
-    roll: LeaseTable,
+    table: LeaseTable,
     idle: BTreeMap<LeaseName, Duration>,
     twins: BTreeSet<String>,
 }
@@ -25,11 +25,11 @@ impl World {
             follows: vec![],
         };
         let (held, twins) = (BTreeSet::new(), BTreeSet::new());
-        Self { settings, held, roll: LeaseTable::default(), idle: BTreeMap::new(), twins }.with(ME, true)
+        Self { settings, held, table: LeaseTable::default(), idle: BTreeMap::new(), twins }.with(ME, true)
     }
 
     fn with(mut self, holder: &str, settled: bool) -> Self {
-        self.roll.instances.push(InstanceRow {
+        self.table.instances.push(InstanceRow {
             holder: holder.to_owned(),
             wants: wants(),
             settled,
@@ -38,16 +38,16 @@ impl World {
         self
     }
 
-    fn leased(mut self, holder: &str, names: &[&str], standing: LeaseState) -> Self {
+    fn leased(mut self, holder: &str, names: &[&str], state: LeaseState) -> Self {
         for name in names {
-            if holder == ME && standing == LeaseState::Held {
+            if holder == ME && state == LeaseState::Held {
                 self.held.insert(LeaseName::stored(*name));
             }
-            self.roll.leases.push(LeaseRow {
+            self.table.leases.push(LeaseRow {
                 name: LeaseName::stored(*name),
                 holder: holder.to_owned(),
                 epoch: Epoch::of(3),
-                standing,
+                state,
                 left: Duration::ZERO,
             });
         }
@@ -67,7 +67,7 @@ impl World {
             me: ME,
             wants: &wants,
             held: &self.held,
-            roll: &self.roll,
+            table: &self.table,
             idle: &self.idle,
             twins: &self.twins,
         };
@@ -82,7 +82,7 @@ impl World {
 const EVERYTHING: [&str; 6] = ["chain 1", "chain 2", "chain 3", "chain 4", "outbox", "sink redis"];
 
 #[test]
-fn who_is_alone_takes_everything_at_once() {
+fn a_single_instance_takes_every_lease_at_once() {
     let all: Vec<String> = EVERYTHING.iter().map(|name| format!("+{name}")).collect();
     assert_eq!(World::new().decides(), all);
     assert_eq!(World::new().leased("a:1#run1", &EVERYTHING, LeaseState::Free).decides(), all);

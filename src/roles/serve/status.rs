@@ -57,7 +57,7 @@ fn stored_source(status: &SourceStatus) -> Value {
 }
 
 fn stored_lease(row: &LeaseRow) -> Value {
-    let holder = (row.standing != LeaseState::Free).then_some(&row.holder);
+    let holder = (row.state != LeaseState::Free).then_some(&row.holder);
     json!({ "lease": row.name.as_str(), "holder": holder, "epoch": row.epoch.number(), "secondsLeft": row.left.as_secs() })
 }
 

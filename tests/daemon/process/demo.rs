@@ -4,7 +4,7 @@ use chainflume_testkit::postgres::binaries;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home, finish};
-use crate::redis_sets::until;
+use crate::wait::until_async;
 use chainflume_support::program;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn a_second_demo_leaves_the_first_alone_and_ctrl_c_sums_up() {
     );
     first.until_printed("live from here").await;
     let port = redis_port(&first);
-    until("messages are in its Redis", async || entries(port).await > 0).await;
+    until_async("messages are in its Redis", async || entries(port).await > 0).await;
     let status =
         finish(home.command(&["--config", data.join("demo.toml").to_str().expect("plain"), "status"])).await;
     let status = status.fine();
@@ -92,7 +92,7 @@ async fn a_killed_demo_leaves_no_redis_running() {
     let port = redis_port(&demo);
     assert!(is_open(port));
     demo.kill_9().await;
-    until("its Redis ends", async || !is_open(port)).await;
+    until_async("its Redis ends", async || !is_open(port)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use crate::receiver::{FAST, webhook};
 use crate::receiver::{Got, Receiver};
 use crate::redis_server::RedisServer;
 use crate::relays::sources;
+use crate::wait::until_async;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_delivers_and_the_other_goes_on_where_it_ended() {
@@ -54,13 +55,11 @@ async fn one_delivers_and_the_other_goes_on_where_it_ended() {
         chain.mine(2);
     }
     let tip = i64::try_from(chain.head().number - 2).expect("small");
-    let deadline = Instant::now() + WAIT_LIMIT;
     let settled = "select (select min(block_number) from checkpoints) = $1 \
                    and (select seq from sink_cursors where sink = 'redis') = (select seq from outbox_head)";
-    while !sqlx::query_scalar::<_, bool>(settled).bind(tip).fetch_one(&pool).await.expect("a word") {
-        assert!(Instant::now() < deadline, "never settled");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_settled =
+        async || sqlx::query_scalar::<_, bool>(settled).bind(tip).fetch_one(&pool).await.expect("a word");
+    until_async("all is stored and sent", is_settled).await;
     leader.stop_well().await;
     standby.stop_well().await;
     assert_eq!(fold(&published(&redis).await), canonical(&pool).await);
@@ -70,12 +69,11 @@ async fn one_delivers_and_the_other_goes_on_where_it_ended() {
 async fn until_settled(pool: &PgPool) {
     let settled = "select (select seq from sink_cursors where sink = 'webhook:crm') = (select seq from outbox_head) \
                    and not exists (select from deliveries)";
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while sqlx::query_scalar::<_, Option<bool>>(settled).fetch_one(pool).await.expect("a word") != Some(true)
-    {
-        assert!(Instant::now() < deadline, "never settled");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_settled = async || {
+        let settled: Option<bool> = sqlx::query_scalar(settled).fetch_one(pool).await.expect("a word");
+        settled == Some(true)
+    };
+    until_async("the endpoint has all messages", is_settled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use chainflume_devchain::{DEMO_TOKEN, DevChain, Settings};
 
 use super::*;
 use crate::flume::source;
+use crate::wait::until_async;
 
 const CHAINS: u64 = 4;
 
@@ -64,12 +65,9 @@ async fn each_instance_leads_its_share_and_all_when_it_is_alone() {
         chain.mine(5);
     }
     let pool = connect(&url).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
     let sql = "select count(*) from checkpoints where block_number = 23";
-    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.expect("a count") < 4 {
-        assert!(Instant::now() < deadline, "a chain has no leader");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let stored = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.expect("a count");
+    until_async("every chain has a leader", async || stored().await >= 4).await;
     first.stop_well().await;
     until_leads(&second, 4).await;
     second.stop_well().await;

@@ -7,7 +7,8 @@ use super::end_to_end::{disturb, until_confirmed_is_stored};
 use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
-use crate::redis_sets::{RedisSet, until};
+use crate::redis_sets::RedisSet;
+use crate::wait::until_async;
 
 /// Numbers of the messages there are, whatever their stream.
 async fn there(set: &RedisSet) -> Vec<u64> {
@@ -45,7 +46,7 @@ async fn nodes_without_their_slots_take_nothing() {
     assert!(error.is_transient() && error.to_string().contains("CLUSTERDOWN"), "{error}");
     assert!(resume(&mut sink, 0).await.is_err());
     owner.run::<()>(&format!("CLUSTER ADDSLOTS {slot}")).await;
-    until("it is served again", async || {
+    until_async("it is served again", async || {
         sink.deliver(&envelopes(1..=10)).await.is_ok_and(|delivered| delivered.upto == 10)
     })
     .await;
@@ -106,9 +107,9 @@ async fn a_master_that_comes_back_empty_is_filled_again() {
     }
     assert!(resume(&mut sink, 20).await.is_err(), "what it holds is not known");
     set.servers[token].restart();
-    until("the cluster is whole", async || set.is_whole(3).await).await;
+    until_async("the cluster is whole", async || set.is_whole(3).await).await;
     let mut from = None;
-    until("all answer", async || {
+    until_async("all answer", async || {
         from = resume(&mut sink, 20).await.ok();
         from.is_some()
     })
@@ -159,19 +160,19 @@ async fn the_streams_fold_to_canonical_events_through_node_losses() {
         set.servers[replica].thaw();
         disturb(&chain, round + 1);
         until_confirmed_is_stored(&flume, &chain).await;
-        until("the replica takes over", async || {
+        until_async("the replica takes over", async || {
             set.servers[replica].run::<()>("CLUSTER FAILOVER TAKEOVER").await;
             set.servers[replica].run::<String>("INFO replication").await.contains("role:master")
         })
         .await;
         set.servers[master].restart();
-        until("the cluster is whole", async || set.is_whole(3).await).await;
+        until_async("the cluster is whole", async || set.is_whole(3).await).await;
         relays.until_all("redis").await;
         // And one master that loses all.
         let flushed = set.owner("events:token").await;
         set.servers[flushed].run::<()>("FLUSHALL").await;
         let last = relays.until_all("redis").await;
-        until("all is there again", async || set.holds(last).await).await;
+        until_async("all is there again", async || set.holds(last).await).await;
     }
     assert_eq!(fold(&in_order(set.streams().await)), canonical(&pool).await);
     relays.stop().await;

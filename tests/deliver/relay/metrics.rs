@@ -12,6 +12,7 @@ use crate::daemon::{Daemon, Home};
 use crate::flume::{connect, devchain};
 use crate::postgres;
 use crate::redis_server::RedisServer;
+use crate::wait::until_async;
 
 /// A log that calls itself a transfer and has not enough data.
 fn malformed() -> Action {
@@ -65,9 +66,8 @@ async fn metrics_count_what_was_sent_refused_kept_and_put_aside() {
     until_all(&pool, &server).await;
     let all = f64::from(u32::try_from(outbox(&pool).await).expect("few"));
     // The relay counts after Redis has answered, a moment after the entry is there.
-    while samples(&daemon, PUBLISHED).await.values().sum::<f64>() < all {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let counted = async || samples(&daemon, PUBLISHED).await.values().sum::<f64>();
+    until_async("all are counted", async || counted().await >= all).await;
     let expected = counts(&pool).await;
     assert!(expected.keys().any(|labels| labels.contains("retracted")), "{expected:?}");
     assert_eq!(samples(&daemon, PUBLISHED).await, expected);

@@ -5,7 +5,7 @@ use chainflume_deliver::sink::{Delivered, RedisSink, Sink, SinkError};
 use super::contract::{envelopes, resume, settings};
 use super::redis_sink::refusal;
 use crate::redis_server::RedisServer;
-use crate::redis_sets::until;
+use crate::wait::until_async;
 
 fn sink(server: &RedisServer) -> RedisSink {
     RedisSink::new(settings(server.url())).expect("a url")
@@ -72,7 +72,7 @@ async fn a_server_that_cannot_save_takes_nothing() {
     let mut sink = sink(&server);
     std::fs::remove_dir_all(server.folder()).expect("ours");
     server.run::<()>("BGSAVE").await;
-    until("it could not save", async || {
+    until_async("it could not save", async || {
         server.run::<String>("INFO persistence").await.contains("rdb_last_bgsave_status:err")
     })
     .await;
@@ -89,7 +89,7 @@ async fn a_server_that_is_busy_with_a_script_takes_nothing() {
     let mut forever = redis::cmd("EVAL");
     forever.arg("while true do end").arg(0);
     let running = tokio::spawn(async move { forever.query_async::<()>(&mut other).await.is_err() });
-    until("it is busy", async || {
+    until_async("it is busy", async || {
         let mut ping = redis::cmd("PING");
         ping.arg("x");
         ping.query_async::<()>(&mut server.connection().await).await.is_err()
@@ -117,7 +117,7 @@ async fn a_server_that_loads_its_data_is_not_taken_for_empty() {
     sink.deliver(&envelopes(11..=20)).await.expect_err("its connection is that of the dead");
     is(&sink.deliver(&envelopes(11..=20)).await.expect_err("it loads"), "LOADING", true);
     assert!(resume(&mut sink, 10).await.is_err(), "what it holds is not known yet");
-    until("it has loaded", async || resume(&mut sink, 10).await.is_ok_and(|from| from == 10)).await;
+    until_async("it has loaded", async || resume(&mut sink, 10).await.is_ok_and(|from| from == 10)).await;
     let delivered = sink.deliver(&envelopes(11..=20)).await.expect("takes them");
     assert_eq!(delivered, Delivered { upto: 20, repeats: vec![] });
 }

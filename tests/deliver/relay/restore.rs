@@ -22,7 +22,8 @@ use crate::postgres;
 use crate::receiver::Receiver;
 use crate::receiver::webhook;
 use crate::redis_server::RedisServer;
-use crate::redis_sets::{RedisSet, until};
+use crate::redis_sets::RedisSet;
+use crate::wait::until_async;
 
 /// A chain, and a daemon's configuration to read it by.
 struct World {
@@ -314,7 +315,7 @@ async fn a_cluster_ahead_of_its_database_stops_until_adopted_or_reset() {
     assert_eq!(in_order(set.streams().await), after, "nothing was deleted");
     set.run("ACL SETUSER flume +del").await;
     app::reset_sink(&world.loaded(&copy), "redis").await.expect("resets");
-    until("it is filled again", async || in_order(set.streams().await) == ours).await;
+    until_async("it is filled again", async || in_order(set.streams().await) == ours).await;
     relays.stop().await;
     flume.stop().await;
 }
@@ -344,7 +345,7 @@ async fn a_sentinel_redis_ahead_of_its_database_stops_until_adopted() {
     app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
     relays.until("redis", "goes on", |sink| sink.foreign.is_none() && sink.delivered.is_some()).await;
     let last = relays.until_all("redis").await;
-    until("all is there", async || set.holds(last).await).await;
+    until_async("all is there", async || set.holds(last).await).await;
     let after = in_order(set.streams().await);
     assert_eq!(after[..before.len()], before, "what was there stays");
     let ours = outbox(&copy).await;
@@ -411,7 +412,7 @@ async fn a_sink_ahead_of_its_database_stops_for_an_operator() {
     relays.stop().await;
     world.live(&url, &["webhook:crm"]).await;
     let messages = outbox(&url).await.len();
-    until("everything came again", async || receiver.got().len() == got + messages).await;
+    until_async("everything came again", async || receiver.got().len() == got + messages).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

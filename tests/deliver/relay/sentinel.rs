@@ -10,7 +10,8 @@ use super::{Relays, canonical, fold, in_order, sources_to};
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::RedisServer;
-use crate::redis_sets::{RedisSet, until};
+use crate::redis_sets::RedisSet;
+use crate::wait::until_async;
 
 fn like(set: &RedisSet, change: impl Fn(&str) -> String) -> RedisSink {
     let RedisServers::Sentinel { sentinels, master } = &set.settings.servers else {
@@ -56,7 +57,7 @@ async fn a_failover_to_a_lagging_replica_is_noticed_and_repaired() {
 
     // The sentinels may name the dead one for a moment more.
     let mut lost = None;
-    until("the new master is found", async || {
+    until_async("the new master is found", async || {
         let error = sink.deliver(&envelopes(31..=40)).await.expect_err("nothing is put behind the hole");
         let found = matches!(error, SinkError::Lost { .. });
         lost = Some(error);
@@ -89,7 +90,7 @@ async fn a_master_that_is_deposed_takes_nothing_more() {
     takes_over(&set, 1).await;
     let mut seq = 11;
     // Whatever the old one took after it was deposed is gone, and must not be counted as delivered.
-    until("the old one follows", async || {
+    until_async("the old one follows", async || {
         if sink.deliver(&envelopes(seq..=seq)).await.is_ok() {
             seq += 1;
         }
@@ -143,7 +144,7 @@ async fn comes_back(set: &mut RedisSet, master: usize) {
     set.servers[master].restart();
     let follow = format!("REPLICAOF 127.0.0.1 {}", set.servers[1 - master].port);
     set.servers[master].run::<()>(&follow).await;
-    until("the old master follows", async || {
+    until_async("the old master follows", async || {
         set.servers[master].run::<String>("INFO replication").await.contains("master_link_status:up")
     })
     .await;
@@ -173,7 +174,7 @@ async fn the_streams_fold_to_the_canonical_events_through_failovers() {
         comes_back(&mut set, master).await;
         until_confirmed_is_stored(&flume, &chain).await;
         let last = relays.until_all("redis").await;
-        until("all is there again", async || set.holds(last).await).await;
+        until_async("all is there again", async || set.holds(last).await).await;
     }
     assert_eq!(fold(&in_order(set.streams().await)), canonical(&pool).await);
     relays.stop().await;

@@ -11,7 +11,8 @@ use crate::certificates::Certificates;
 use crate::daemon::Home;
 use crate::flume::{Flume, all_sources, config, connect, devchain};
 use crate::postgres;
-use crate::redis_sets::{NAMES, RedisSet, until};
+use crate::redis_sets::{NAMES, RedisSet};
+use crate::wait::until_async;
 
 /// A sink that knows another authority than the one of the servers.
 fn with_other_authority(set: &RedisSet) -> RedisSink {
@@ -83,7 +84,7 @@ async fn nodes_of_a_cluster_are_reached_by_the_names_they_announce() {
         server.run::<()>("CONFIG SET cluster-announce-hostname localhost").await;
         server.run::<()>("CONFIG SET cluster-preferred-endpoint-type hostname").await;
     }
-    until("all nodes know the names", async || sink.check().await.is_ok()).await;
+    until_async("all nodes know the names", async || sink.check().await.is_ok()).await;
     sink.deliver(&envelopes(1..=10)).await.expect("goes on by itself");
     assert!(set.holds(10).await);
 }
@@ -188,7 +189,7 @@ async fn catches_up(seed: u64, set: RedisSet) {
     (6..9).for_each(|round| disturb(&chain, round));
     until_confirmed_is_stored(&flume, &chain).await;
     let last = relays.until_all("redis").await;
-    until("all is there", async || set.holds(last).await).await;
+    until_async("all is there", async || set.holds(last).await).await;
     assert_eq!(fold(&in_order(set.streams().await)), canonical(&pool).await);
     relays.stop().await;
     flume.stop().await;

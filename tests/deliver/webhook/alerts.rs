@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::until;
 use crate::daemon::Home;
 use crate::flume::{all_sources, devchain};
 use crate::postgres;
 use crate::receiver::{Receiver, Reply};
+use crate::wait::until;
 
 fn texts(chat: &Receiver) -> Vec<String> {
     let text = |body: Value| body["text"].as_str().expect("text").to_owned();

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{FAST, Ground, until, webhook};
+use super::{FAST, Ground, webhook};
 use crate::receiver::{Receiver, Reply};
+use crate::wait::until;
 
 /// The configuration in a file, for the binary.
 struct Desk(TempDir);

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{FAST, Ground, until, webhook};
+use super::{FAST, Ground, webhook};
 use crate::receiver::{Got, NEW_SECRET, Receiver, Reply, SECRET, verify};
+use crate::wait::until;
 
 fn about(got: &Got) -> String {
     got.json()["aggregateId"].as_str().expect("text").to_owned()

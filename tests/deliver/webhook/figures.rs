@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ground, until, webhook};
+use super::{Ground, webhook};
 use crate::receiver::{Receiver, Reply};
+use crate::wait::until;
 
 const HELD: i64 = 300_000;
 const WINDOW: Duration = Duration::from_secs(20);

@@ -1,7 +1,8 @@
 //! How much one failure holds up, how much may wait, and what of it outlives a restart.
 
-use super::{FAST, Ground, until, webhook};
+use super::{FAST, Ground, webhook};
 use crate::receiver::{Receiver, Reply};
+use crate::wait::until;
 
 /// A message that fails waits longer than any test.
 const PATIENT: &str = "retry_schedule = [\"1h\"]\n";

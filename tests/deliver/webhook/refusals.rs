@@ -8,9 +8,10 @@ use chainflume_ops::health::Board;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{FAST, Ground, until, webhook};
+use super::{FAST, Ground, webhook};
 use crate::receiver::{Receiver, Reply};
 use crate::relays::connect as store_at;
+use crate::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gone_endpoint_gets_nothing_until_enabled_then_everything() {

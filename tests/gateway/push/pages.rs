@@ -123,7 +123,7 @@ async fn the_example_page_shows_events_and_their_retractions() {
         }
     }
     assert!(gone > 0 && !left.is_empty(), "the reorg took transfers back, and some are left");
-    browser.send(&json!({ "standing": left.len(), "gone": gone })).await;
+    browser.send(&json!({ "confirmed": left.len(), "gone": gone })).await;
     browser.until("done", json!(true)).await;
     daemon.stop_well().await;
 }

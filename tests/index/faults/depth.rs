@@ -2,7 +2,8 @@
 
 use chainflume_devchain::Settings;
 
-use crate::scene::{Scene, until};
+use crate::scene::Scene;
+use crate::wait::until;
 
 /// Polls: tags are asked for with the clock, not with each head.
 const POLLED: &str = "ws = none\npoll_interval = \"50ms\"\n";

@@ -35,7 +35,7 @@ async fn far_behind_it_goes_back_to_ranges_by_itself() {
     let gate = CancellationToken::new();
     let latest = Rule::on(BLOCK, Effect::Until(gate.clone())).asking(|params| params[0] == "latest");
     let held = scene.chain.faults().add(latest);
-    crate::scene::until("it asks for the head", || held.fired() > 0).await;
+    crate::wait::until("it asks for the head", || held.fired() > 0).await;
     scene.asked();
     scene.mine(200);
     let ranges = scene.chain.faults().add(

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BLOCK, LOGS, history, ranges};
 use crate::flume::Flume;
-use crate::scene::{Scene, from_block, height, until};
+use crate::scene::{Scene, from_block, height};
+use crate::wait::until;
 
 /// Counts the questions for the header of a height.
 fn headers(scene: &Scene, number: u64) -> ActiveFault {

@@ -65,8 +65,7 @@ async fn a_node_restarted_on_its_port_is_used_from_where_it_was_left() {
     scene.server = chain.serve(&address).await.expect("the port is free again");
     flume.until_tip("dev", 101).await;
     let subscribed = chain.calls("eth_subscribe");
-    crate::scene::until("the socket is taken back", || chain.calls("eth_subscribe") > subscribed.min(1))
-        .await;
+    crate::wait::until("the socket is taken back", || chain.calls("eth_subscribe") > subscribed.min(1)).await;
     scene.ends_at(flume, 101).await;
     assert_eq!(scene.story().await, ["all: up to a84", "all: a84 to a98", "all: a98 to a101"]);
 }

@@ -173,7 +173,7 @@ async fn a_lower_head_is_not_a_reorg() {
         flume.until("dev", "saw the lower head", |chain| chain.heads.latest == Some(100 - lag)).await;
         // Two looks at least.
         let polls = scene.chain.calls(BLOCK);
-        crate::scene::until("it looks", || scene.chain.calls(BLOCK) > polls + 6).await;
+        crate::wait::until("it looks", || scene.chain.calls(BLOCK) > polls + 6).await;
     }
     assert_eq!((scene.story().await, flume.chain("dev").errors.consecutive), (then(&[]), 0));
     scene.chain.faults().set(|node| node.lag = 0);

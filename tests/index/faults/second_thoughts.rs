@@ -51,7 +51,7 @@ async fn a_branch_that_is_gone_at_the_second_read_undoes_nothing() {
     let branch = scene.chain.branch();
     let reads = between_the_reads(&scene, move |chain| chain.restore(&branch));
     scene.reorg(5, 6);
-    crate::scene::until("both reads are done", || reads.load(Ordering::Relaxed) >= 2).await;
+    crate::wait::until("both reads are done", || reads.load(Ordering::Relaxed) >= 2).await;
     scene.mine(1);
     flume.until_tip("dev", 99).await;
     scene.ends_at(flume, 99).await;

@@ -10,7 +10,8 @@ use chainflume_ops::metrics::StepErrorKind;
 use super::BLOCK;
 use crate::flume::{Flume, all_sources, connect};
 use crate::random::Random;
-use crate::scene::{Scene, until};
+use crate::scene::Scene;
+use crate::wait::until;
 use crate::{postgres, tables};
 
 const PENDING: &str = "publish = \"pending_and_confirmed\"";

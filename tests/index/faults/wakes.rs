@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use chainflume_ops::health::ChainHealth;
 
 use crate::flume::Flume;
-use crate::scene::{Scene, until};
+use crate::scene::Scene;
+use crate::wait::until;
 
 /// No loop polls within a test, and no socket is taken for dead.
 const NO_POLL: &str = "poll_interval = \"5m\"\nws_silence = \"5m\"\n";

@@ -7,6 +7,7 @@ use chainflume_devchain::MinerSettings;
 use super::{TOLD, fold, held};
 use crate::daemon::{Home, agrees};
 use crate::flume::{WAIT_LIMIT, connect, devchain};
+use crate::wait::until_async;
 use crate::{postgres, relays};
 
 const KILLS: u64 = 12;
@@ -50,11 +51,7 @@ async fn kill_9_at_any_moment_neither_doubles_nor_loses_pending() {
 }
 
 async fn until_more(pool: &sqlx::PgPool, before: (i64, i64)) {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while published(pool).await == before {
-        assert!(Instant::now() < deadline, "nothing is published");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_async("something is published", async || published(pool).await != before).await;
 }
 
 fn enough((pending, retracted): (i64, i64)) -> bool {

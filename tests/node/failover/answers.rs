@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Node, QUICK, in_use, provider};
 use crate::flume::{Flume, all_sources, connect};
-use crate::scene::{by_hash, until};
+use crate::scene::by_hash;
+use crate::wait::until;
 use crate::{postgres, tables};
 
 /// From the first wrong answer, or the silence in place of one, to a commit of what another provider answered.

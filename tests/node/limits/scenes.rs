@@ -8,7 +8,8 @@ use chainflume_devchain::{Action, Cap, Effect, RpcError, Rule, Settings, Wire, w
 
 use chainflume_index::Purpose;
 
-use crate::scene::{Asked, Scene, until};
+use crate::scene::{Asked, Scene};
+use crate::wait::until;
 
 const LOGS: &str = "eth_getLogs";
 const RECEIPTS: &str = "eth_getBlockReceipts";

@@ -25,25 +25,25 @@ pub enum ReorgVerdict {
     },
 }
 
-/// Compares the stored blocks (`held`: number to hash) at and below `top` with the node's answers in `seen`. `None` in
+/// Compares the stored blocks (`stored`: number to hash) at and below `top` with the node's answers in `seen`. `None` in
 /// `seen` is a height that the node does not have. `final_number` is the final height at the last commit.
 ///
-/// `held` has every block above `final_number` that holds a stored event. So the highest block that agrees serves as
+/// `stored` has every block above `final_number` that holds a stored event. So the highest block that agrees serves as
 /// well as the true common ancestor. If no block above `final_number` agrees, `final_number` is the ancestor, because
 /// final blocks do not change. If the newest stored block at or below it differs, the verdict is
 /// [`ReorgVerdict::TooDeep`].
 ///
 /// A height that the node lacks proves nothing: a lower head is a lagging node, not a reorg.
 pub fn judge(
-    held: &BTreeMap<u64, B256>,
+    stored: &BTreeMap<u64, B256>,
     final_number: u64,
     top: u64,
     seen: &BTreeMap<u64, Option<B256>>,
 ) -> ReorgVerdict {
     let mut contradicted = false;
-    for (number, ours) in held.range(..=top).rev() {
+    for (number, ours) in stored.range(..=top).rev() {
         match seen.get(number) {
-            None => return ReorgVerdict::Look(next_heights(held, *number, contradicted)),
+            None => return ReorgVerdict::Look(next_heights(stored, *number, contradicted)),
             Some(None) => return ReorgVerdict::Agrees,
             Some(Some(theirs)) if theirs == ours => {
                 return match (contradicted, *number >= final_number) {
@@ -64,9 +64,9 @@ pub fn judge(
     if contradicted { at_final(final_number, seen) } else { ReorgVerdict::Agrees }
 }
 
-fn next_heights(held: &BTreeMap<u64, B256>, from: u64, contradicted: bool) -> Vec<u64> {
+fn next_heights(stored: &BTreeMap<u64, B256>, from: u64, contradicted: bool) -> Vec<u64> {
     let count = if contradicted { LOOK_BATCH } else { 1 };
-    held.range(..=from).rev().take(count).map(|(number, _)| *number).collect()
+    stored.range(..=from).rev().take(count).map(|(number, _)| *number).collect()
 }
 
 fn at_final(final_number: u64, seen: &BTreeMap<u64, Option<B256>>) -> ReorgVerdict {
@@ -87,21 +87,21 @@ mod tests {
         B256::from(bytes)
     }
 
-    fn held(numbers: impl IntoIterator<Item = u64>) -> BTreeMap<u64, B256> {
+    fn stored(numbers: impl IntoIterator<Item = u64>) -> BTreeMap<u64, B256> {
         numbers.into_iter().map(|n| (n, hash(n, b'a'))).collect()
     }
 
     /// Compares with a branch that leaves the stored one after `common` and has `head` blocks.
     fn judged(
-        held: &BTreeMap<u64, B256>,
+        stored: &BTreeMap<u64, B256>,
         final_number: u64,
         common: u64,
         head: u64,
     ) -> (ReorgVerdict, usize) {
         let mut seen = BTreeMap::new();
-        let top = held.last_key_value().map_or(0, |(n, _)| *n).min(head);
+        let top = stored.last_key_value().map_or(0, |(n, _)| *n).min(head);
         for looks in 0.. {
-            match judge(held, final_number, top, &seen) {
+            match judge(stored, final_number, top, &seen) {
                 ReorgVerdict::Look(heights) => seen.extend(heights.into_iter().map(|n| {
                     let branch = if n <= common { b'a' } else { b'b' };
                     (n, (n <= head).then(|| hash(n, branch)))
@@ -118,44 +118,44 @@ mod tests {
 
     #[test]
     fn agreement_takes_one_look() {
-        assert_eq!(judged(&held(36..=100), 36, 100, 102), (ReorgVerdict::Agrees, 1));
+        assert_eq!(judged(&stored(36..=100), 36, 100, 102), (ReorgVerdict::Agrees, 1));
     }
 
     #[test]
     fn every_depth_above_final_finds_the_common_ancestor() {
         for common in 36..100 {
-            assert_eq!(judged(&held(36..=100), 36, common, 102).0, rewind(common, b'a'));
+            assert_eq!(judged(&stored(36..=100), 36, common, 102).0, rewind(common, b'a'));
         }
-        assert_eq!(judged(&held(36..=100), 36, 99, 102).1, 2);
+        assert_eq!(judged(&stored(36..=100), 36, 99, 102).1, 2);
     }
 
     #[test]
     fn a_final_block_is_not_undone() {
-        let verdict = judged(&held(36..=100), 36, 35, 102).0;
+        let verdict = judged(&stored(36..=100), 36, 35, 102).0;
         let ours = BlockId { number: 36, hash: hash(36, b'a') };
         assert_eq!(verdict, ReorgVerdict::TooDeep { ours, theirs: hash(36, b'b') });
     }
 
     #[test]
     fn a_lower_head_is_not_a_reorg_and_a_shorter_chain_is() {
-        assert_eq!(judged(&held(36..=100), 36, 100, 90).0, ReorgVerdict::Agrees);
-        assert_eq!(judged(&held(36..=100), 36, 80, 90).0, rewind(80, b'a'));
+        assert_eq!(judged(&stored(36..=100), 36, 100, 90).0, ReorgVerdict::Agrees);
+        assert_eq!(judged(&stored(36..=100), 36, 80, 90).0, rewind(80, b'a'));
     }
 
     #[test]
     fn between_blocks_held_the_ancestor_is_the_highest_that_agrees() {
-        assert_eq!(judged(&held([36, 70, 90, 100]), 36, 85, 102).0, rewind(70, b'a'));
+        assert_eq!(judged(&stored([36, 70, 90, 100]), 36, 85, 102).0, rewind(70, b'a'));
     }
 
     #[test]
     fn final_is_the_ancestor_where_nothing_above_it_agrees() {
-        assert_eq!(judged(&held([20, 90, 100]), 36, 50, 102).0, rewind(36, b'a'));
-        assert_eq!(judged(&held([90, 100]), 36, 50, 102).0, rewind(36, b'a'));
-        assert_eq!(judged(&held([5, 6]), 0, 3, 102).0, rewind(0, b'a'));
+        assert_eq!(judged(&stored([20, 90, 100]), 36, 50, 102).0, rewind(36, b'a'));
+        assert_eq!(judged(&stored([90, 100]), 36, 50, 102).0, rewind(36, b'a'));
+        assert_eq!(judged(&stored([5, 6]), 0, 3, 102).0, rewind(0, b'a'));
     }
 
     #[test]
     fn holding_nothing_contradicts_nothing() {
-        assert_eq!(judged(&held([]), 0, 0, 10).0, ReorgVerdict::Agrees);
+        assert_eq!(judged(&stored([]), 0, 0, 10).0, ReorgVerdict::Agrees);
     }
 }

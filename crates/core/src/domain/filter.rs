@@ -53,13 +53,13 @@ impl LogFilter {
         }
     }
 
-    /// Whether a node may return a log with this address and first topic. Some ignore the other topics of a question.
+    /// Whether a node may return a log with this address and first topic. Some nodes ignore the other topics of a request.
     pub fn admits(&self, address: &Address, topic0: Option<&B256>) -> bool {
         self.addresses.as_ref().is_none_or(|set| set.contains(address))
             && self.topic0.as_ref().is_none_or(|set| topic0.is_some_and(|topic| set.contains(topic)))
     }
 
-    /// Whether a log with this address and these topics is asked for.
+    /// Whether this filter requests a log with this address and these topics.
     pub fn wants(&self, address: &Address, topics: &[B256]) -> bool {
         self.admits(address, topics.first()) && admit(&self.values, topics)
     }

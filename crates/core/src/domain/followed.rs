@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use super::{AddressSet, BlockRange, BlockRef, TopicFilter};
 use crate::settings::number_or_word;
 
-pub use compare::{ChainComparison, SourceCourse, compare};
+pub use compare::{ChainComparison, SourceComparison, compare};
 pub use difference::{SourceDifference, UnreadRange};
 pub use ranges::normal;
 
@@ -28,18 +28,18 @@ pub struct EventKey {
     /// The signature with everything else that decides how a log is decoded: which arguments are indexed, and which one
     /// is the account.
     pub declaration: String,
-    /// Which of its logs are meant.
+    /// Selects the logs that are followed.
     pub filter: TopicFilter,
 }
 
 impl EventKey {
-    /// Whether both mean the same logs, whatever their filters leave out. Anonymous events differ only by their shape.
+    /// Whether both have the same logs, apart from their filters. Anonymous events differ only by their shape.
     pub fn means_logs_of(&self, other: &Self) -> bool {
         (self.topic0, self.topics) == (other.topic0, other.topics)
             && (self.topic0.is_some() || self.declaration == other.declaration)
     }
 
-    /// Whether every log that the other means is meant by this one.
+    /// Whether this key includes every log of the other key, filters included.
     pub fn covers(&self, other: &Self) -> bool {
         self.means_logs_of(other) && self.filter.covers(&other.filter)
     }
@@ -64,7 +64,7 @@ pub struct FollowedRange {
     pub quiet: bool,
 }
 
-/// The first block of a source, as it is configured.
+/// The configured first block of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartBlock {
     /// This block.
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for StartBlock {
     }
 }
 
-/// A source as it is configured.
+/// A configured source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredSource {
     /// Unique.
@@ -102,7 +102,7 @@ impl ConfiguredSource {
         format!("{:x}", keccak256(format!("{self:?}")))
     }
 
-    /// Its first block; `None` until the first head has decided it. `own` is the source as it is stored.
+    /// Its first block; `None` until the first head has decided it. `own` is the stored record of this source.
     pub fn start(&self, own: Option<&FilledSource>) -> Option<u64> {
         match self.start_block {
             StartBlock::Number(number) => Some(number),
@@ -111,7 +111,7 @@ impl ConfiguredSource {
     }
 }
 
-/// A source as it is stored.
+/// The stored record of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilledSource {
     /// Unique.

@@ -1,41 +1,41 @@
 use serde_json::Value;
 
-/// Parts of a template at most: a title and a payload are made of few.
+/// Maximum number of parts of a template: a title and a payload need few.
 const MAX_PARTS: usize = 32;
-/// Names of one place at most.
+/// Maximum number of names of a place.
 const MAX_NAMES: usize = 8;
-/// Characters of a place that an error repeats.
+/// Number of characters of a place that an error repeats.
 const SHOWN: usize = 60;
 
-/// Text with places to fill in: `Sent {data.amount} to {userId}`. A place is names of fields with points between them. There are no
-/// conditions and no loops: a template is one line, and a language would be one more to learn and to bound. `P` is what the
-/// reader of a template makes of a place.
+/// Text with places to fill in: `Sent {data.amount} to {userId}`. A place has names of fields with points between them. There are no
+/// conditions and no loops, which users would have to learn and this program to bound. `P` is the parsed form of a place, which
+/// depends on the use of the template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template<P>(Vec<TemplatePart<P>>);
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplatePart<P> {
-    /// As it is written.
+    /// Text that is copied.
     Text(String),
-    /// To be filled in.
+    /// A place to fill in.
     Place(P),
 }
 
-/// Why a text is no template. Characters are counted from 1.
+/// Why a text is not a template. Characters are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A brace without its other.
+    /// A brace without its counterpart.
     #[error("has a `{{` or `}}` without its other at character {0}; a place is written {{name}}")]
     Brace(usize),
-    /// A place that is none, or none of these templates.
+    /// A place that cannot be read, or that these templates do not have.
     #[error("has `{{{place}}}` at character {at}; {remedy}")]
     Place {
-        /// What is between the braces.
+        /// The text between the braces, shortened.
         place: String,
-        /// Where its brace is.
+        /// Position of its opening brace.
         at: usize,
-        /// What to write.
+        /// What to write instead.
         remedy: &'static str,
     },
     /// Too many parts.
@@ -44,8 +44,8 @@ pub enum TemplateError {
 }
 
 impl<P> Template<P> {
-    /// Reads a template. `place` makes something of the names of a place, or returns what to write instead. There is at least one
-    /// name, and none is empty.
+    /// Reads a template. `place` turns the names of a place into a `P`, or returns what to write instead. It gets at least one name,
+    /// and no empty one.
     ///
     /// # Errors
     /// [`TemplateError`]
@@ -84,7 +84,7 @@ impl<P> Template<P> {
         &self.0
     }
 
-    /// The text, with the value of each place; `None` where a place has none that can be written into a text.
+    /// The text with the values of the places. `None` if a place has no value, or one that is not a text, a number or a boolean.
     pub fn text(&self, value: impl Fn(&P) -> Option<Value>) -> Option<String> {
         let part = |part: &TemplatePart<P>| match part {
             TemplatePart::Text(text) => Some(text.clone()),
@@ -158,7 +158,7 @@ mod tests {
         }
         let error = parse("{other}").expect_err("refused").to_string();
         assert_eq!(error, "has `{other}` at character 1; there is no other");
-        assert!(parse(&"a{b}".repeat(16)).is_ok());
+        assert_eq!(parse(&"a{b}".repeat(16)).map(|template| template.parts().len()), Ok(32));
         assert_eq!(parse(&"a{b}".repeat(17)), Err(TemplateError::TooLong));
     }
 }

@@ -12,16 +12,16 @@ pub struct TokenRange {
 }
 
 impl TokenRange {
-    /// Most tokens of a range that is counted. Each is a row of `nft_owners`, and one log of a hostile contract can name 2^256 of
-    /// them. ERC-721A and the contracts of OpenZeppelin mint 5,000 at a time; ten thousand is the size of a usual collection.
+    /// Maximum number of tokens in a range that gets owners. Each token is a row of `nft_owners`, and one log of a hostile contract
+    /// can name 2^256 of them. ERC-721A and the contracts of OpenZeppelin mint 5,000 at a time; ten thousand is a usual collection.
     ///
-    /// The way back looks for ranges that begin so many ids below a token: a lower number would miss those that are stored.
+    /// Do not lower it: the undo looks for ranges that begin at most this far below a token, and would miss stored ones.
     pub const MAX: u64 = 10_000;
 
-    /// The argument with the highest id, under which it is kept whatever the ABI calls it.
+    /// The key in `args` of the highest id, independent of the name in the ABI.
     pub const LAST_KEY: &str = "toTokenId";
 
-    /// The range of an event: the first id is its token, the last id one of its arguments. `None` for one that ends before it begins.
+    /// The range of an event: its token id is the first id, and an argument is the last one. `None` if the last id is below the first.
     pub fn of(fact: &Fact) -> Option<Self> {
         let args: serde_json::Value = serde_json::from_str(fact.args.as_deref()?).ok()?;
         let last = args.get(Self::LAST_KEY)?.as_str()?.parse().ok()?;

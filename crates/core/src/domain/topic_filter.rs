@@ -1,4 +1,4 @@
-//! Which logs of an event are meant, by the values of its indexed arguments.
+//! Selects logs of an event by the values of its indexed arguments.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,46 +9,46 @@ use alloy_primitives::B256;
 /// Allowed values of the topics behind the first, by position; `None` allows any.
 pub type TopicValues = [Option<BTreeSet<B256>>; 3];
 
-/// Alternatives, one of which a log must meet with all its topics. Without alternatives every log is meant.
+/// A set of alternatives. A log is selected if all its topics meet one of them. Without alternatives every log is selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicFilter(BTreeSet<TopicValues>);
 
 impl TopicFilter {
-    /// Of these alternatives. One that allows everything makes the others superfluous.
+    /// A filter of these alternatives. If one allows every value, the others are dropped.
     pub fn new(alternatives: impl IntoIterator<Item = TopicValues>) -> Self {
         let alternatives: BTreeSet<TopicValues> = alternatives.into_iter().collect();
         let is_open = alternatives.iter().any(|values| values.iter().all(Option::is_none));
         Self(if is_open { BTreeSet::new() } else { alternatives })
     }
 
-    /// Whether every log is meant.
+    /// Whether every log is selected.
     pub fn is_open(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a log with these topics, the first included, is meant.
+    /// Whether a log with these topics, the first included, is selected.
     pub fn admits(&self, topics: &[B256]) -> bool {
         self.is_open() || self.0.iter().any(|values| admit(values, topics))
     }
 
-    /// Whether every log that the other means is surely meant by this one.
+    /// Whether this filter certainly selects every log that the other one selects. `false` may be wrong, `true` never is.
     pub fn covers(&self, other: &Self) -> bool {
         let within = |narrow: &TopicValues| self.0.iter().any(|wide| contains(wide, narrow));
         self.is_open() || (!other.is_open() && other.0.iter().all(within))
     }
 
-    /// Whether a log may be meant by both.
+    /// Whether both may select the same log.
     pub fn intersects(&self, other: &Self) -> bool {
         let meet = |one: &TopicValues| other.0.iter().any(|other| overlap(one, other));
         self.is_open() || other.is_open() || self.0.iter().any(meet)
     }
 
-    /// The values that all alternatives together allow: what one question to a node can express.
+    /// The values that any alternative allows, by position: the narrowest filter that one request to a node can express.
     pub fn hull(&self) -> TopicValues {
         self.0.iter().cloned().reduce(Self::merge_values).unwrap_or_default()
     }
 
-    /// What either allows, position by position.
+    /// The values that either allows, by position.
     pub fn merge_values(one: TopicValues, other: TopicValues) -> TopicValues {
         let mut others = other.into_iter();
         one.map(|one| {
@@ -83,7 +83,7 @@ fn overlap(one: &TopicValues, other: &TopicValues) -> bool {
     })
 }
 
-/// `1=0x…,0x…&2=0x…|2=0x…`: alternatives, and in each the allowed values by position. Empty where every log is meant.
+/// `1=0x…,0x…&2=0x…|2=0x…`: alternatives, and in each the allowed values by position. Empty if every log is selected.
 impl fmt::Display for TopicFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = |(index, values): (usize, &Option<BTreeSet<B256>>)| {
@@ -97,7 +97,7 @@ impl fmt::Display for TopicFilter {
     }
 }
 
-/// What [`TopicFilter`]'s `Display` writes. The error is the part that cannot be read.
+/// Reads what [`TopicFilter`]'s `Display` writes. The error is the part that cannot be read.
 impl FromStr for TopicFilter {
     type Err = String;
 

@@ -33,7 +33,7 @@ fn transfer(event: &AbiEvent, types: &[&AbiType]) -> Option<Recipe> {
 /// Why an event cannot mint or burn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SupplyProblem {
-    /// It is a transfer or an approval.
+    /// It is a transfer or an approval, which changes balances already.
     #[error("it is a transfer or an approval")]
     Counted,
     /// It mints as well as burns.
@@ -49,10 +49,10 @@ pub enum SupplyProblem {
     },
 }
 
-/// Whether an event can change the supply so.
+/// Checks that an event can mint or burn.
 ///
 /// # Errors
-/// Why not.
+/// The reason if it cannot.
 pub fn check_supply(event: &AbiEvent, change: SupplyChange) -> Result<(), SupplyProblem> {
     let types: Vec<&AbiType> = event.params.iter().map(|param| &param.ty).collect();
     if transfer(event, &types).is_some() {
@@ -64,8 +64,8 @@ pub fn check_supply(event: &AbiEvent, change: SupplyChange) -> Result<(), Supply
     supply(event, change).map(|_| ())
 }
 
-/// One address holds what is minted or burned, and one number is the amount; all else is kept by its name. As a transfer from
-/// the zero address, or to it.
+/// The recipe of an event that mints or burns: as a transfer from or to the zero address. Its one address is the account and its one
+/// number the amount; other arguments are stored by their names.
 fn supply(event: &AbiEvent, change: SupplyChange) -> Result<Recipe, SupplyProblem> {
     let count = |is: fn(&AbiType) -> bool| event.params.iter().filter(|param| is(&param.ty)).count();
     let (addresses, numbers) =

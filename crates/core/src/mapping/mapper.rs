@@ -7,7 +7,7 @@ use crate::domain::{Column, EventKind, Fact, Projection, ViewColumn};
 use super::family::{Family, FamilySettings};
 use super::problem::{MapLogError, MappingError, MappingProblem};
 use super::recipe::{ArgumentRole, Recipe};
-use super::{args, erc20, erc721, generic, stake, views};
+use super::{args, columns, erc20, erc721, generic, stake, view_names};
 
 /// A source and the meaning of its events.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Mapper {
         for source in &sources {
             mapper.add(source);
         }
-        problems.extend(shared_views(&mapper.kinds));
+        problems.extend(view_names::shared(&mapper.kinds));
         if problems.is_empty() { Ok(mapper) } else { Err(MappingError { problems }) }
     }
 
@@ -70,7 +70,7 @@ impl Mapper {
                 if let (ArgumentRole::Arg(kept), Column::Arg { key, members, .. }) = (role, &column.column) {
                     kept.clone_from(key);
                     if let Some(members) = members {
-                        param.ty = views::kept_type(&param.ty, members);
+                        param.ty = columns::kept_type(&param.ty, members);
                     }
                 }
             }
@@ -104,12 +104,12 @@ impl Mapper {
     fn add(&mut self, source: &SourceMapping) {
         let recipes: Vec<Recipe> = source.events.iter().map(|event| recipe(source, event)).collect();
         let events = || source.events.iter().zip(&recipes);
-        let columns = columns(events());
+        let columns = shared_columns(events());
         let shapes: Vec<_> =
             source.events.iter().zip(&columns).map(|(event, columns)| (&**event, &columns[..])).collect();
-        let names = views::names(&source.name, &shapes);
+        let names = view_names::names(&source.name, &shapes);
         for ((event, recipe), (columns, view)) in events().zip(columns.iter().zip(names)) {
-            let other_view = views::other_name(&source.name, event);
+            let other_view = view_names::other_name(&source.name, event);
             let kind = |event_type: String| EventKind {
                 source: source.name.clone(),
                 event_type,
@@ -141,13 +141,13 @@ impl Mapper {
 
 /// The columns of each event. If two declarations of one event have the same columns, the first one gives the names of
 /// struct members.
-fn columns<'a>(events: impl Iterator<Item = (&'a Arc<AbiEvent>, &'a Recipe)>) -> Vec<Vec<ViewColumn>> {
+fn shared_columns<'a>(events: impl Iterator<Item = (&'a Arc<AbiEvent>, &'a Recipe)>) -> Vec<Vec<ViewColumn>> {
     let mut known: Vec<(&str, Vec<ViewColumn>)> = Vec::new();
     for (event, recipe) in events {
-        let columns = views::columns(event, recipe);
-        let first = known
-            .iter()
-            .find(|(signature, first)| *signature == event.signature && views::same_columns(first, &columns));
+        let columns = columns::columns(event, recipe);
+        let first = known.iter().find(|(signature, first)| {
+            *signature == event.signature && columns::same_columns(first, &columns)
+        });
         let columns = first.map_or(columns, |(_, first)| first.clone());
         known.push((&event.signature, columns));
     }
@@ -214,23 +214,4 @@ fn check_user(source: &SourceMapping) -> Vec<MappingProblem> {
             ty: param.ty.to_string(),
         })
         .collect()
-}
-
-/// Source `a` with event `BC`, and source `a_b` with event `C`, both give `a_b_c`.
-fn shared_views(kinds: &[EventKind]) -> Vec<MappingProblem> {
-    let mut first: BTreeMap<&str, &EventKind> = BTreeMap::new();
-    let mut problems: Vec<MappingProblem> = kinds
-        .iter()
-        .filter_map(|kind| {
-            let owner = *first.entry(&kind.view).or_insert(kind);
-            let same = (&owner.source, &owner.columns) == (&kind.source, &kind.columns);
-            (!same).then(|| MappingProblem::SameView {
-                source_name: kind.source.clone(),
-                other: owner.source.clone(),
-                view: kind.view.clone(),
-            })
-        })
-        .collect();
-    problems.dedup();
-    problems
 }

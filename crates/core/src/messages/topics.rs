@@ -1,4 +1,4 @@
-//! The topics of a stored event, out of its arguments: whether a filter admitted it is decided by them.
+//! Computes the topics of a stored event from its arguments, to decide whether a filter admits its log.
 
 use alloy_primitives::{Address, B256, I256, U256, hex};
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use super::DescribedKind;
 use crate::domain::{Event, EventKey};
 
 impl DescribedKind {
-    /// The topics of the log of an event of this kind that keeps all arguments by their names (family `generic`); `None` where
-    /// they cannot be had, as of an anonymous event.
+    /// The topics of the log of an event of this kind, which must store all arguments by their names (family `generic`). `None` if they
+    /// cannot be computed, as for an anonymous event.
     pub fn topics(&self, event: &Event, key: &EventKey) -> Option<Vec<B256>> {
         let args: Map<String, Value> = serde_json::from_str(event.fact.args.as_ref()?).ok()?;
         let columns = self.layout.columns_of(&args);
@@ -40,7 +40,7 @@ fn arguments(declaration: &str) -> Option<Vec<&str>> {
     Some(arguments)
 }
 
-/// A kept value of a type as a topic: a value of one word itself, of others their hash, which is what is kept.
+/// A stored value as a topic: the word itself for types of one word; otherwise the hash, which is what is stored.
 fn topic(ty: &str, kept: &Value) -> Option<B256> {
     if let Value::Bool(truth) = kept {
         return Some(B256::with_last_byte(u8::from(*truth)));

@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::event::{EventUsers, MessageSubject, timestamp};
-use crate::domain::{Aggregate, MESSAGE_VERSION, Message, MessageState, amount_formatted};
+use crate::domain::{Aggregate, MESSAGE_VERSION, Message, MessageState, amount_formatted, digest_uuid};
 
-/// A user as the table `users` has it.
+/// A user, with the columns of the table `users`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserState {
     /// Its id.
@@ -31,7 +31,7 @@ impl UserState {
 pub struct UserChange<'a> {
     /// Its wallet.
     pub wallet: Address,
-    /// The user after the change; `None` if it is gone.
+    /// The user after the change; `None` if its row was deleted.
     pub user: Option<&'a UserState>,
     /// `user.activated` or `user.updated`.
     pub message_type: &'a str,
@@ -77,11 +77,8 @@ impl UserChange<'_> {
     }
 }
 
-/// A UUIDv8 (RFC 9562 §5.8) of the event that caused the message and of its type: a retraction has the id of the message
-/// that it withdraws.
+/// The id of a message: a function of its type and of the event that caused it, so that a retraction has the id of the message that
+/// it withdraws.
 fn derived(causation: Uuid, message_type: &str) -> Uuid {
-    let digest = Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type).finalize();
-    let bits = digest.iter().take(16).fold(0u128, |acc, byte| (acc << 8) | u128::from(*byte));
-    let kept = bits & !(0xf << 76) & !(0b11 << 62);
-    Uuid::from_u128(kept | 0x8 << 76 | 0b10 << 62)
+    digest_uuid(Sha256::new().chain_update(causation.as_bytes()).chain_update(message_type))
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What is wrong and what to do about it; the caller that knows the place adds it.
+/// A problem with a value and its remedy. The caller adds where the value is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Completes "the value …"; never quotes the value.
@@ -10,12 +10,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Both parts are one line each.
+    /// Each part must be one line.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into() }
     }
 
-    /// Reads what `Display` wrote: serde passes on texts alone.
+    /// Reads what `Display` wrote: an error of serde is only a text.
     pub fn read(text: &str) -> Self {
         let (what, remedy) = text.split_once('\n').unwrap_or((text, "correct the value"));
         Self::new(what, remedy)

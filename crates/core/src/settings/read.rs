@@ -21,7 +21,7 @@ pub const NUMBER_OR_WORD: &str = "NumberOrWord";
 /// A whole number from `LOW` to `HIGH`.
 ///
 /// # Errors
-/// What is wrong with the value.
+/// A [`Fault`] as text: what is wrong with the value, and the remedy.
 pub fn number<'de, const LOW: u64, const HIGH: u64, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -36,7 +36,7 @@ where
 /// A whole number from `LOW` to `HIGH`, also as a string, or one of some words.
 ///
 /// # Errors
-/// As [`number`]. For a string that is neither, `remedy` is what to do.
+/// As [`number`]. `remedy` is the remedy for a string that is neither.
 pub fn number_or_word<'de, const LOW: u64, const HIGH: u64, D, T>(
     deserializer: D,
     of_number: fn(u64) -> T,
@@ -77,7 +77,7 @@ pub fn size<'de, const LOW: u64, const HIGH: u64, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<usize, D::Error> {
     let size = deserializer.deserialize_any(Size(LOW, HIGH))?;
-    // On a 32-bit machine what does not fit cannot be had either.
+    // On a 32-bit machine, a larger size cannot be allocated anyway.
     Ok(usize::try_from(size).unwrap_or(usize::MAX))
 }
 
@@ -89,10 +89,10 @@ pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf
     deserializer.deserialize_newtype_struct(PATH, OfPath).map(Some)
 }
 
-/// A string, read as something else.
+/// A string that `read` converts.
 ///
 /// # Errors
-/// What `read` returns, or that the value is no string.
+/// The error of `read`, or that the value is not a string.
 pub fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(&str) -> Result<T, Fault>,
@@ -100,7 +100,7 @@ pub fn text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(ReadText(read))
 }
 
-/// Strings, each read as something else.
+/// A list of strings that `read` converts.
 ///
 /// # Errors
 /// As [`text`].

@@ -43,10 +43,10 @@ pub fn parse_size(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Fault
     within(value, bounds, |value| show_size(*value))
 }
 
-/// `value` if it lies inside.
+/// Returns `value` if it is within the bounds.
 ///
 /// # Errors
-/// A fault that names both ends.
+/// A fault that names both bounds.
 pub fn within<T: PartialOrd>(
     value: T,
     bounds: &RangeInclusive<T>,

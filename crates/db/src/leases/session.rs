@@ -11,13 +11,13 @@ use crate::error::sqlstate;
 use crate::reach::Hosts;
 use crate::{Database, StoreError, transaction};
 
-/// The connection over which an instance holds its leases. Its own, so that no crowd at the pool ends a lease; and its
-/// session is the instance's sign of life.
+/// The connection over which an instance holds its leases. It is not of the pool, so a busy pool ends no lease. Its session is the
+/// instance's sign of life.
 pub struct LeaseSession {
     hosts: Arc<Hosts>,
     holder: String,
     length: Duration,
-    /// Given back only after a whole question and answer.
+    /// `None` during a call, and after a call that failed or was cancelled: then the protocol is in an unknown state.
     connection: Option<PgConnection>,
 }
 
@@ -35,16 +35,16 @@ impl Database {
 }
 
 impl LeaseSession {
-    /// Who holds.
+    /// Name of the instance.
     pub fn holder(&self) -> &str {
         &self.holder
     }
 
-    /// Records that the instance lives and wants these leases, and extends those it holds; returns the names of
-    /// those that are still its own. A lease that has ended and that no other instance took is still its own.
+    /// Records that the instance runs and wants these leases, and extends the leases that it holds. Returns the names of those
+    /// that it still holds. A lease that has ended and that no other instance took counts as held.
     ///
     /// # Errors
-    /// A database error. This and every other call may be given up half-way.
+    /// A database error. Every call of this type may be cancelled.
     pub async fn renew(
         &mut self,
         wants: &[String],
@@ -88,27 +88,26 @@ impl LeaseSession {
         Ok(kept)
     }
 
-    /// Leases and instances as they are now.
+    /// Reads all leases and instances.
     ///
     /// # Errors
     /// A database error.
-    pub async fn roll(&mut self) -> Result<LeaseTable, StoreError> {
+    pub async fn table(&mut self) -> Result<LeaseTable, StoreError> {
         let mut connection = self.connect().await?;
-        let roll = LeaseTable {
+        let table = LeaseTable {
             leases: leases(&mut connection).await?,
             instances: self.instances(&mut connection).await?,
         };
         self.connection = Some(connection);
-        Ok(roll)
+        Ok(table)
     }
 
-    /// Takes a lease that was seen at this epoch, 0 where it never was; `None` when another instance was quicker or it is held
-    /// after all. From here on the holder before commits nothing. A holder that is frozen inside a transaction, which
-    /// would hold the chain's row for as long as it sleeps, is thrown out by the server, and so is whatever it did for the
-    /// chain beside its commits.
+    /// Takes a lease whose last known epoch is this one, 0 for a lease without a row. Returns `None` if another instance holds it
+    /// meanwhile. From here on the earlier holder commits nothing. If that holder is frozen inside a transaction, it would lock
+    /// the chain's row until it wakes: so its session is ended, with everything that it does beside its commits.
     ///
     /// # Errors
-    /// A database error; the lease is then as it was, or this instance's without its knowing, and may be taken again.
+    /// A database error. Then the lease may or may not be taken; calling again is safe.
     pub async fn take(
         &mut self,
         name: &LeaseName,
@@ -135,7 +134,7 @@ impl LeaseSession {
         connection: &mut PgConnection,
         (name, seen, is_orphan): (&LeaseName, u64, bool),
     ) -> Result<Option<Epoch>, StoreError> {
-        let mut tx = transaction::begin_without_waiting(connection).await?;
+        let mut tx = transaction::begin_brief_alone(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
             r"
             insert into leases as l (name, holder, epoch, expires_at)
@@ -155,7 +154,7 @@ impl LeaseSession {
         .await?;
         let Some(epoch) = epoch else { return Ok(None) };
         if let Some(id) = chain_id(name) {
-            // Waits for a commit of the holder before, and refuses every later one.
+            // Waits for a running commit of the earlier holder, and refuses every later one.
             sqlx::query("update chains set epoch = $2 where chain_id = $1")
                 .bind(id)
                 .bind(epoch)
@@ -166,7 +165,7 @@ impl LeaseSession {
         Ok(Some(Epoch(unsigned("epoch", epoch)?)))
     }
 
-    /// Gives a lease back. One that another instance has taken meanwhile is left alone.
+    /// Releases a lease. Does nothing if another instance has taken it meanwhile.
     ///
     /// # Errors
     /// A database error.
@@ -184,7 +183,7 @@ impl LeaseSession {
         Ok(())
     }
 
-    /// Takes the instance off the roll, and those that ended long ago without a word.
+    /// Deletes the row of this instance, and rows of instances that ended more than a day ago without deleting theirs.
     ///
     /// # Errors
     /// A database error.
@@ -230,7 +229,7 @@ impl LeaseSession {
     }
 }
 
-/// The start of a session of another role is hidden from us; then its number has to do.
+/// Reads every lease. PostgreSQL hides the start of a session of another role; then only the process id is compared.
 pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, StoreError> {
     let rows: Vec<(LeaseName, String, i64, i64, bool)> = sqlx::query_as(
         r"
@@ -246,21 +245,21 @@ pub async fn leases(connection: &mut PgConnection) -> Result<Vec<LeaseRow>, Stor
     .await?;
     let row = |(name, holder, epoch, left, lives): (LeaseName, String, i64, i64, bool)| {
         let left = Duration::from_millis(count(left.max(0)));
-        let standing = match (left.is_zero(), lives) {
+        let state = match (left.is_zero(), lives) {
             (true, _) => LeaseState::Free,
             (false, true) => LeaseState::Held,
             (false, false) => LeaseState::Orphaned,
         };
-        Ok(LeaseRow { name, holder, epoch: Epoch(unsigned("epoch", epoch)?), standing, left })
+        Ok(LeaseRow { name, holder, epoch: Epoch(unsigned("epoch", epoch)?), state, left })
     };
     rows.into_iter().map(row).collect()
 }
 
-/// Ends the session that has the row locked which is to change, that of the chain or of the lease, if for a second its
-/// server has waited for its client: the client is frozen or gone. One that works is waited for.
+/// Ends the session that has locked the row of the chain or of the lease, if the server has waited for that session's client for a
+/// second: the client is frozen or gone. A session that works is not ended.
 async fn evict_frozen(connection: &mut PgConnection, name: &LeaseName) -> Result<(), StoreError> {
-    // A session within `copy` is not idle to the server, whose timeouts do not end it. Materialized: the planner would
-    // end every session that it scans on its way to the right one.
+    // PostgreSQL's timeouts do not end a session inside `COPY`: it does not count as idle. Materialized, because otherwise the
+    // planner may call `pg_terminate_backend` for rows that it filters out later.
     let evicted: Vec<i32> = sqlx::query_scalar(
         r"
         with frozen as materialized (
@@ -280,8 +279,8 @@ async fn evict_frozen(connection: &mut PgConnection, name: &LeaseName) -> Result
     Ok(())
 }
 
-/// Ends what earlier leaders of the chain do beside their commits, be they frozen or not: they can commit nothing any more,
-/// and their rows, locks and half-built indexes are in the way. This instance has not begun.
+/// Ends the sessions with the mark of the chain, which earlier leaders have left. They can commit nothing any more, and their rows,
+/// locks and half-built indexes are in the way. This instance has no such session yet.
 async fn evict_beside(connection: &mut PgConnection, name: &LeaseName, id: i64) -> Result<(), StoreError> {
     let evicted: Vec<i32> = sqlx::query_scalar(
         r"
@@ -309,7 +308,7 @@ fn log_evicted(lease: &LeaseName, evicted: &[i32]) {
     }
 }
 
-/// The chain of a lease as the tables have it.
+/// The chain of a lease, as a `bigint`; `None` for other leases.
 fn chain_id(name: &LeaseName) -> Option<i64> {
     name.chain_id()?.try_into().ok()
 }

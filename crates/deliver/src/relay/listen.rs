@@ -45,7 +45,7 @@ pub struct Listener {
 impl Listener {
     /// Listens until `stop` on one connection, which is reopened after each loss.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
-        if !self.outbox.announces() {
+        if !self.outbox.can_listen() {
             tracing::warn!(
                 "the database is behind a pooler: relays do not receive notifications of commits and poll for messages"
             );

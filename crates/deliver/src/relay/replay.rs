@@ -114,7 +114,7 @@ impl<S: Sink, R: ReplaySource> Replayer<S, R> {
         let count = messages.len() as u64;
         let published = match &mut self.target {
             ReplayTarget::Live => {
-                self.outbox.announce_again(self.source.chain_id(), messages).await.map(|()| true)?
+                self.outbox.publish_again(self.source.chain_id(), messages).await.map(|()| true)?
             }
             ReplayTarget::SeparateStreams(apart) => {
                 let Some(epoch) = apart.open(&self.outbox, stop).await? else {

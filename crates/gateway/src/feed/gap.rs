@@ -3,18 +3,18 @@ use chainflume_outbox::Position;
 /// Messages that a client does not get, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The last it had.
+    /// Position of the last message that it has.
     pub from: Position,
-    /// It goes on after this one.
+    /// Position after which it continues.
     pub to: Position,
-    /// Why.
+    /// Why the messages are missing.
     pub reason: Reason,
 }
 
 /// Why messages are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// They are not kept any more.
+    /// They were deleted from the outbox.
     Retention,
     /// The position is of another history: the database was restored, or is another one.
     Epoch,

@@ -8,19 +8,19 @@ use chainflume_api::access::Room;
 use chainflume_ops::metrics;
 use chainflume_outbox::Position;
 
-/// Who listens where, and the newest messages. Joining and handing out exclude each other, so that a client that joins at a position
-/// gets every message after it.
+/// The clients of each room, and the newest messages. One lock guards joining and publishing, so a client that joins at a position gets
+/// every message after it.
 pub(super) struct Hub(Mutex<State>);
 
 struct State {
     newest: Position,
-    /// Counts changes of the history: a position read before one means nothing after it.
+    /// Number of changes of the history. A position from before a change is void after it.
     history: u64,
-    /// Why the one before ended.
+    /// Why the last history ended.
     ended: Reason,
     /// The newest messages, in order.
     hot: VecDeque<Arc<Entry>>,
-    /// The number before the first of them.
+    /// The number before the first message in `hot`.
     floor: u64,
     hot_bytes: usize,
     max_hot_bytes: usize,
@@ -29,17 +29,17 @@ struct State {
     lines: HashMap<usize, (Arc<Line>, Vec<Room>)>,
 }
 
-/// What is in memory after a position.
+/// The messages in memory after a position.
 pub(super) enum Hot {
-    /// The messages of the rooms, and where to go on.
+    /// The messages of the rooms, and the position of the next page.
     Page(Vec<Delivery>, Position),
-    /// Older than what is in memory.
+    /// The position is older than the messages in memory.
     Cold,
-    /// Of another history, which ended for this reason.
+    /// The position is of another history, which ended for this reason.
     Elsewhere(Reason),
 }
 
-/// Messages that one look goes through, since every client waits for it.
+/// Maximum number of messages that one read scans: it holds the lock that every client needs.
 const LOOK: usize = 2_000;
 
 /// Names a line while it lives.

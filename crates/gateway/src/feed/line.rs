@@ -14,48 +14,48 @@ use crate::push::Entry;
 pub struct Delivery {
     /// The message.
     pub entry: Arc<Entry>,
-    /// Where.
+    /// Indexes of the rooms.
     pub rooms: Vec<usize>,
-    /// Whether it was handed out when it was read from the database, and not to a client that resumes.
+    /// Whether it is a live message, and not one that a resuming client missed.
     pub is_live: bool,
 }
 
-/// What comes out of an outlet.
+/// The next item of an outlet.
 #[derive(Debug)]
 pub enum Arrival {
     /// A message.
     Message(Delivery),
-    /// Messages that cannot be handed out: the history of the database changed.
+    /// Messages that cannot be sent: the history of the database changed.
     Gap(Gap),
-    /// The [`DirectSink`] has taken messages, and the client not all their bytes: they are to be flushed.
+    /// The [`DirectSink`] has accepted messages that the client has not read completely: flush them.
     Unflushed,
-    /// More gathered than may wait: the client has to come again and resume.
+    /// More messages wait than allowed: the client must reconnect and resume.
     TooSlow,
 }
 
-/// Writes live messages to a client while the task of its connection only waits: to wake a task for each message of each client costs
-/// as much as to write it.
+/// Writes live messages to a client while the task of its connection only waits. Waking that task for each message would cost as much as
+/// the write.
 pub trait DirectSink: Send + Sync {
     /// Writes these messages, in order, as far as the client takes them at once.
     fn send(&self, deliveries: &[Delivery]) -> Sent;
 }
 
-/// What a sink has done with messages.
+/// The result of [`DirectSink::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It needs nothing more.
+    /// All messages were sent.
     All,
-    /// It has kept some bytes, for the client's task to flush.
+    /// All messages were accepted; the client's task must flush the rest of the bytes.
     Unflushed,
-    /// It has taken so many of them. The client's task has to send the others.
+    /// This number of messages was accepted. The client's task must send the others.
     Only(usize),
 }
 
-/// The waiting line of an outlet, which the hub fills.
+/// The queue of an outlet, which the hub fills.
 pub(super) struct Line {
     queue: Mutex<Queue>,
     wake: Notify,
-    /// Cancelled when more gathered than may wait.
+    /// Cancelled when more messages wait than allowed.
     overflow: CancellationToken,
     /// The same, for the price of a look.
     is_over: AtomicBool,

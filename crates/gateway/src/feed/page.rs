@@ -22,14 +22,14 @@ pub enum Start {
     Ahead,
 }
 
-/// Some of what follows a position.
+/// A page of messages after a position.
 #[derive(Debug)]
 pub struct Page {
     /// The messages of the rooms.
     pub deliveries: Vec<Delivery>,
-    /// Messages before these that are gone.
+    /// The messages before these that were deleted, if any.
     pub gap: Option<Gap>,
-    /// Where to go on.
+    /// Position of the next page.
     pub next: Position,
     /// The number of the history that `next` belongs to.
     history: u64,
@@ -74,7 +74,7 @@ impl Page {
     }
 }
 
-/// Messages of one page: little enough for one client to take in at once.
+/// Maximum number of messages of one page.
 const PAGE: u32 = 500;
 
 /// What the database has after a position.

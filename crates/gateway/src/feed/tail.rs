@@ -98,7 +98,7 @@ impl Feed {
     /// Listens for commits until `stop`, on one connection, which is opened again whenever it is lost. Without it messages are
     /// polled for.
     pub async fn listen(&self, stop: CancellationToken, heartbeat: Heartbeat) {
-        if !self.outbox.announces() {
+        if !self.outbox.can_listen() {
             return heartbeat.wait(stop.cancelled()).await;
         }
         let (mut pause, lines) = (backoff(), LogLimiter::default());

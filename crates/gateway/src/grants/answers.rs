@@ -2,11 +2,11 @@ use super::Grants;
 use chainflume_api::access::sha256;
 use chainflume_db::{StoreError, transaction};
 
-/// A request that is answered once.
+/// A request with an `Idempotency-Key`, which is executed once.
 pub struct Repeatable<'a> {
-    /// Who asks.
+    /// Name of the caller.
     pub owner: &'a str,
-    /// Method and path, as they are sent.
+    /// Method and path of the request.
     pub route: &'a str,
     /// The header `Idempotency-Key`.
     pub key: &'a str,
@@ -17,13 +17,13 @@ pub struct Repeatable<'a> {
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// Do it, and keep the answer.
+    /// Execute it and store the answer.
     New,
-    /// It was answered so: status and JSON.
+    /// It was executed before: status and JSON of the answer.
     Answered(u16, String),
-    /// Another request with this key runs.
+    /// Another request with this key is running.
     Running,
-    /// The key was used for another body.
+    /// The key was used with another body.
     Differs,
 }
 
@@ -60,7 +60,7 @@ impl Grants {
         })
     }
 
-    /// Keeps the answer to a request that was begun, unless another one of the same key was answered before.
+    /// Stores the answer to a request that was begun, unless another request with the same key was answered before.
     ///
     /// # Errors
     /// A database error.
@@ -76,7 +76,7 @@ impl Grants {
         Ok(tx.commit().await?)
     }
 
-    /// Lets a request that failed be tried again.
+    /// Forgets a request that failed, so that it may be sent again.
     ///
     /// # Errors
     /// A database error.

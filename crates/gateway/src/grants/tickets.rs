@@ -4,21 +4,21 @@ use chainflume_db::{StoreError, transaction};
 
 /// How long a ticket opens a stream: from an answer to the next request of the same page.
 pub const TICKET_SECONDS: u32 = 60;
-/// Tickets of one caller that are not spent: a page asks for one a stream.
+/// Maximum number of unused tickets of one caller: a page needs one for each stream.
 const MAX_TICKETS: i64 = 32;
 
 /// A ticket that is given out.
 pub struct Issue<'a> {
     /// The ticket.
     pub ticket: &'a Ticket,
-    /// Who asked for it.
+    /// Name of the caller that requested it.
     pub owner: &'a str,
-    /// What it opens, JSON.
+    /// The content of the stream that it opens, JSON.
     pub content: &'a str,
 }
 
 impl Grants {
-    /// Keeps a ticket; `false` where the caller has too many that are not spent.
+    /// Stores a ticket; `false` if the caller has too many unused ones.
     ///
     /// # Errors
     /// A database error.

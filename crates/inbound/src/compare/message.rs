@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 use super::ComparedChain;
-use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, digest_uuid, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, unsigned};
 use chainflume_db::transaction::Tx;
@@ -102,10 +102,8 @@ fn message(chain: &ComparedChain, hint: &ExpiredHint, now: &str) -> OffChainMess
     }
 }
 
-/// The same for the same row (UUIDv8, RFC 9562).
+/// The id of the message about a hint: a function of its row and its transaction.
 fn id(hint: u64, transaction: B256) -> Uuid {
-    let digest = Sha256::digest([TYPE.as_bytes(), &hint.to_be_bytes(), transaction.as_slice()].concat());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    Builder::from_custom_bytes(bytes).into_uuid()
+    let hash = Sha256::new().chain_update(TYPE).chain_update(hint.to_be_bytes()).chain_update(transaction);
+    digest_uuid(hash)
 }

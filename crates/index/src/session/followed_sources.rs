@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chainflume_core::domain::{ChainComparison, SourceCourse, SourceDifference};
+use chainflume_core::domain::{ChainComparison, SourceComparison, SourceDifference};
 use chainflume_ops::health::UnreadHealth;
 
 /// Pause after an error with a source's gap, or after another source was found to hold its logs.
@@ -23,27 +23,28 @@ pub(crate) struct FollowedSources {
 impl FollowedSources {
     /// Whether nothing of a source is followed.
     pub(crate) fn is_blocked(&self, source: usize) -> bool {
-        self.set_aside.contains_key(&source) || self.course(source).is_some_and(SourceCourse::is_blocked)
+        self.set_aside.contains_key(&source)
+            || self.compared(source).is_some_and(SourceComparison::is_blocked)
     }
 
-    pub(crate) fn course(&self, source: usize) -> Option<&SourceCourse> {
-        self.comparison.courses.get(source)
+    pub(crate) fn compared(&self, source: usize) -> Option<&SourceComparison> {
+        self.comparison.sources.get(source)
     }
 
     /// Why a source, or a part of it, is not followed.
     pub(crate) fn hindrance(&self, source: usize) -> Option<String> {
         let aside = self.set_aside.get(&source).map(|(_, why)| why.clone());
-        aside.or_else(|| self.course(source)?.hindrance())
+        aside.or_else(|| self.compared(source)?.hindrance())
     }
 
     /// Sources that have a past to be read, and that need no rest.
-    pub(crate) fn with_gaps(&self) -> impl Iterator<Item = (usize, &SourceCourse)> {
+    pub(crate) fn with_gaps(&self) -> impl Iterator<Item = (usize, &SourceComparison)> {
         let is_postponed = |source: &usize| {
             self.postponed.get(source).is_some_and(|(at, _)| at.elapsed() < RETRY_SOURCE_AFTER)
         };
-        let courses = self.comparison.courses.iter().enumerate();
-        courses.filter(move |(source, course)| {
-            !course.gaps.is_empty() && !self.is_blocked(*source) && !is_postponed(source)
+        let sources = self.comparison.sources.iter().enumerate();
+        sources.filter(move |(source, compared)| {
+            !compared.gaps.is_empty() && !self.is_blocked(*source) && !is_postponed(source)
         })
     }
 
@@ -55,9 +56,9 @@ impl FollowedSources {
     /// The past of a source was read up to this block.
     pub(crate) fn read_to(&mut self, source: usize, to: u64) {
         self.postponed.remove(&source);
-        if let Some(course) = self.comparison.courses.get_mut(source) {
-            course.read_to(to);
-            if course.gaps.is_empty() {
+        if let Some(compared) = self.comparison.sources.get_mut(source) {
+            compared.read_to(to);
+            if compared.gaps.is_empty() {
                 self.began.remove(&source);
             }
         }
@@ -65,7 +66,7 @@ impl FollowedSources {
 
     /// How far the reading of a source's past is.
     pub(crate) fn unread(&self, source: usize) -> Option<UnreadHealth> {
-        let unread = self.course(source)?.unread()?;
+        let unread = self.compared(source)?.unread()?;
         let next = unread.range.from();
         Some(UnreadHealth {
             what: unread.what.clone(),
@@ -79,7 +80,7 @@ impl FollowedSources {
 
     /// What a person should know of a source beside that.
     pub(crate) fn notes(&self, source: usize) -> Vec<String> {
-        let differences = self.course(source).into_iter().flat_map(|course| &course.differences);
+        let differences = self.compared(source).into_iter().flat_map(|compared| &compared.differences);
         differences.filter(|difference| is_note(difference)).map(ToString::to_string).collect()
     }
 }
@@ -95,7 +96,7 @@ mod tests {
 
     /// Two sources that follow an event and have a past to be read.
     fn followed_sources() -> FollowedSources {
-        let course = |name: &str| {
+        let compared = |name: &str| {
             let event = EventKey {
                 topic0: None,
                 topics: 0,
@@ -106,9 +107,10 @@ mod tests {
             let items = vec![(event, AddressSet::Any)];
             let range = BlockRange::new(1, 9).expect("in order");
             let gaps = vec![SourceGap { range, items: items.clone() }];
-            SourceCourse { source: name.to_owned(), listens: items, gaps, ..SourceCourse::default() }
+            SourceComparison { source: name.to_owned(), listens: items, gaps, ..SourceComparison::default() }
         };
-        let comparison = ChainComparison { courses: vec![course("usd"), course("eur")], gone: Vec::new() };
+        let comparison =
+            ChainComparison { sources: vec![compared("usd"), compared("eur")], gone: Vec::new() };
         FollowedSources { comparison, ..FollowedSources::default() }
     }
 
@@ -133,6 +135,6 @@ mod tests {
         assert_eq!((read_next(&followed_sources), followed_sources.is_blocked(1)), (vec![0], false));
         followed_sources.read_to(1, 4);
         assert_eq!(read_next(&followed_sources), [0, 1]);
-        assert_eq!(followed_sources.course(1).map(|course| course.gaps[0].range.from()), Some(5));
+        assert_eq!(followed_sources.compared(1).map(|compared| compared.gaps[0].range.from()), Some(5));
     }
 }

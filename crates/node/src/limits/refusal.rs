@@ -1,4 +1,4 @@
-//! What a refusal is made of: the answer of the node, and the family that this is.
+//! A refusal: the error response of the node, and its kind.
 
 use std::time::Duration;
 
@@ -7,34 +7,33 @@ use chainflume_ops::metrics::StepErrorKind;
 /// A width in blocks that the node offers to accept, strictly narrower than what was asked.
 pub type Hint = u64;
 
-/// Families of refusals. Providers word them differently and number them at will; what matters is what
-/// to do about it.
+/// The kind of a refusal, which decides what to do about it. Providers use different words and numbers for the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// Too many blocks asked for: narrow, to the hint if there is one.
+    /// Too many blocks: request fewer, as many as the hint offers.
     Range(Option<Hint>),
-    /// Too many logs or bytes in the answer: narrow here, elsewhere the same width may do.
+    /// Too many logs or bytes in the answer: request fewer blocks here; elsewhere the same width may work.
     Size(Option<Hint>),
     /// Too many addresses or topics: split those, not the range.
     Addresses,
-    /// The node ran out of time: narrow.
+    /// The node ran out of time: request fewer blocks.
     Time,
-    /// Too many requests: slow down, do not narrow.
+    /// Too many requests: send them more slowly; fewer blocks do not help.
     Rate {
         /// `Retry-After`, where the node sent it.
         retry_after: Option<Duration>,
     },
-    /// The account is used up: nothing helps in seconds.
+    /// The quota of the account is used up: a retry within seconds does not help.
     Quota,
-    /// Too many calls in one batch, or batches are off: ask for fewer at once, as many as the node names, if it does.
+    /// Too many calls in one batch, or no batches at all: send fewer, as many as the node names if it does.
     Batch(Option<u64>),
-    /// The key is missing, wrong or not good for this: an operator has to look.
+    /// The key is missing, wrong or not sufficient: an operator must correct it.
     Denied,
     /// The node does not have these blocks yet.
     BeyondHead,
-    /// The node does not have, or no longer believes, the block of this hash.
+    /// The node does not have the block of this hash, or not any more.
     UnknownBlock,
-    /// The node has thrown old blocks away.
+    /// The node has pruned these blocks.
     Pruned,
     /// The key belongs to another chain.
     WrongChain,

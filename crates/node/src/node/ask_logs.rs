@@ -1,5 +1,5 @@
-//! Asks for logs in as many questions as it takes: lists that are too long are asked for in parts, and where one
-//! block is too much for an answer its addresses are, then its topics, and in the end its receipts.
+//! Requests logs in as many requests as needed. A filter with too long lists is split. If a single block is too much for one answer, its
+//! addresses are split, then its topics, and last its receipts are read.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -36,7 +36,7 @@ impl Node {
     /// Logs of a range, in chain order.
     ///
     /// # Errors
-    /// Why the node cannot be asked or its answer not be believed.
+    /// Why the request failed, or why its answer failed a check.
     pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Logs, ChainError> {
         self.logs_of(filter, BlockSelector::Range(range), ONCE).await
     }
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// The last way: everything the block did, of which we keep what is ours.
+    /// The last way: all receipts of the block, from which the wanted logs are taken.
     pub(crate) async fn logs_of_receipts(
         &self,
         filter: &LogFilter,

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Whether an endpoint answers questions by topics alone. One that has refused such a question is asked in parts for a while: the
-/// block may have been a crowded one.
+/// Whether an endpoint answers requests by topics without addresses. After a refusal it gets split requests for a number of blocks: the
+/// refused block may only have been a crowded one.
 #[derive(Debug, Default)]
 pub(crate) struct ByTopics {
     /// Blocks that are still asked for in parts.

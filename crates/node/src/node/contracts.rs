@@ -1,4 +1,4 @@
-//! What contracts are and emit, whatever events are wanted of them.
+//! Checks contracts: whether they have code, and which logs they emit.
 
 use std::collections::BTreeSet;
 

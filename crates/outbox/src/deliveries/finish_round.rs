@@ -5,54 +5,54 @@ use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin};
 use chainflume_db::{Epoch, LeaseName, StoreError};
 
-/// What came of a round of tries.
+/// The outcome of a round of tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoundOutcome {
-    /// All messages of the outbox up to here are there or are held; `None` where the round was about held ones.
+    /// The new cursor: all messages up to it are delivered or held. `None` for a round of held messages.
     pub cursor: Option<u64>,
-    /// Messages of the outbox that are held from now on.
+    /// Messages of the outbox that become held.
     pub held: Vec<HeldMessage>,
-    /// Held ones that are there now.
+    /// Held messages that were delivered.
     pub delivered: Vec<u64>,
-    /// Held ones that failed: number, time to the next try, reason.
+    /// Held messages that failed: number, time to the next try, reason.
     pub failed: Vec<(u64, Duration, String)>,
-    /// Held ones that will not be tried again: number and reason.
+    /// Held messages that become dead letters: number and reason.
     pub dead: Vec<(u64, String)>,
-    /// How the sink is to be treated from now on, where that changed.
+    /// The new pacing of the sink, if it changed.
     pub pace: Option<SinkPacing>,
 }
 
-/// A message of the outbox that is held.
+/// A message of the outbox that becomes held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldMessage {
     /// Its number.
     pub seq: u64,
-    /// What it is about.
+    /// Id of its subject.
     pub aggregate_id: String,
-    /// Messages with the same key come in the order of their numbers.
+    /// Messages with the same key are delivered in the order of their numbers.
     pub order_key: String,
 }
 
-/// How a sink is treated.
+/// When a sink is tried again, and whether at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkPacing {
-    /// Rounds in a row in which nothing could be delivered.
+    /// Number of rounds in a row without a delivery.
     pub failures: u64,
-    /// Nothing is tried for so long.
+    /// Time until the next try of any message.
     pub pause: Duration,
-    /// Nothing is sent there until an operator enables it, for this reason.
+    /// Why the sink is disabled until an operator enables it.
     pub disabled: Option<String>,
-    /// Why nothing could be delivered; `None` where something was.
+    /// Why the round delivered nothing; `None` after a delivery.
     pub last_error: Option<String>,
-    /// Whether it was away and is back: what waits for its next try is tried at once.
+    /// Whether the sink works again after failures: then held messages are due at once.
     pub is_back: bool,
 }
 
 impl Outbox {
-    /// Notes what came of a round of tries, all of it or nothing; with an epoch, for the leader of the sink.
+    /// Stores the outcome of a round in one transaction. With an epoch, only while that leader of the sink holds its lease.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when another instance leads it now; a database error.
+    /// [`StoreError::Fenced`] when another instance leads the sink now; a database error.
     pub async fn finish_round(
         &self,
         sink: &str,
@@ -90,7 +90,7 @@ impl Outbox {
     }
 }
 
-/// No instance can take the sink's lease from here on until the transaction ends.
+/// Checks the epoch of the sink's lease, and locks the lease: no instance can take it until the transaction ends.
 async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> {
     let lease = LeaseName::sink(sink);
     let is_led = sqlx::query("select from leases where name = $1 and epoch = $2 for share")
@@ -102,8 +102,8 @@ async fn fence(tx: &mut Tx, sink: &str, epoch: Epoch) -> Result<(), StoreError> 
     if is_led { Ok(()) } else { Err(StoreError::fenced(lease)) }
 }
 
-/// Copies messages of the outbox, to wait behind those with the same key. The first of them is put off, or buried, after.
-/// Returns how many there are more.
+/// Copies messages of the outbox to the held ones, behind those with the same key. The caller then sets the next try of the first, or
+/// makes it a dead letter. Returns the number of copied messages.
 async fn hold(tx: &mut Tx, sink: &str, held: &[HeldMessage]) -> Result<i64, StoreError> {
     if held.is_empty() {
         return Ok(0);
@@ -127,7 +127,7 @@ async fn hold(tx: &mut Tx, sink: &str, held: &[HeldMessage]) -> Result<i64, Stor
     int8("messages", copied.rows_affected())
 }
 
-/// So many messages more are held.
+/// Adds `more` to the number of held messages of a sink.
 pub(super) async fn count_held(tx: &mut Tx, sink: &str, more: i64) -> Result<(), StoreError> {
     if more == 0 {
         return Ok(());
@@ -166,8 +166,8 @@ async fn put_off(tx: &mut Tx, sink: &str, failed: &[(u64, Duration, String)]) ->
     Ok(())
 }
 
-/// The message is kept as a text inside the JSON: `jsonb` would change the order of its keys, and so what is signed, and refuses
-/// some strings of the chain.
+/// Makes held messages dead letters. The message is stored as a text inside the JSON: `jsonb` would change the order of its keys, on
+/// which signatures depend, and refuses some strings of the chain.
 async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), StoreError> {
     if dead.is_empty() {
         return Ok(());
@@ -192,7 +192,7 @@ async fn bury(tx: &mut Tx, sink: &str, dead: &[(u64, String)]) -> Result<(), Sto
     Ok(())
 }
 
-/// Takes messages away, and lets the next with the same key be tried. Returns how many there are less.
+/// Deletes held messages and makes the next one of each key due. Returns the number of deleted messages.
 async fn remove(tx: &mut Tx, sink: &str, gone: &[u64]) -> Result<i64, StoreError> {
     if gone.is_empty() {
         return Ok(0);
@@ -248,7 +248,7 @@ async fn set_pace(tx: &mut Tx, sink: &str, pace: &SinkPacing) -> Result<(), Stor
     Ok(())
 }
 
-/// PostgreSQL's text holds no NUL, and a reason may quote a receiver.
+/// The reason without NUL, which PostgreSQL's `text` refuses: a reason may quote a receiver.
 fn text(reason: &str) -> String {
     reason.replace('\0', "\u{fffd}")
 }

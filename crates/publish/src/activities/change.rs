@@ -1,11 +1,11 @@
-//! What a change makes of an activity: decided from the two alone.
+//! Applies a change to an activity. Pure.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use chainflume_core::domain::B256;
 
-/// How far an activity is.
+/// The status of an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActivityStatus {
     /// Nothing has happened yet.
@@ -19,7 +19,7 @@ pub enum ActivityStatus {
 }
 
 impl ActivityStatus {
-    /// All there are.
+    /// All statuses.
     pub const ALL: [Self; 4] = [Self::Pending, Self::InProgress, Self::Completed, Self::Failed];
 
     /// The word in answers and tables.
@@ -37,7 +37,7 @@ impl ActivityStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether callers may change nothing any more.
+    /// Whether the status is final: callers may not change the activity any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
     }
@@ -109,7 +109,7 @@ pub struct NewActivity {
 /// An activity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activity {
-    /// What it is now.
+    /// Its present fields.
     pub now: NewActivity,
     /// Whether a caller gave it its final status; `None` while it is open.
     pub closed_by_caller: Option<bool>,
@@ -136,7 +136,7 @@ pub struct ActivityChange {
     pub transaction: Option<ActivityTransaction>,
 }
 
-/// What kind of change: the last word of the message's type.
+/// The kind of a change: the last word of the type of its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// It began.
@@ -164,10 +164,10 @@ impl ChangeKind {
 /// Why a change is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefused {
-    /// It has its final status.
+    /// The activity has a final status.
     #[error("the activity is {}, which is final", .0.as_str())]
     Final(ActivityStatus),
-    /// A status that cannot follow.
+    /// The new status may not follow the present one.
     #[error("an activity that is {} cannot become {}", .0.as_str(), .1.as_str())]
     Transition(ActivityStatus, ActivityStatus),
     /// It follows another transaction already.
@@ -175,11 +175,11 @@ pub enum ChangeRefused {
     OtherTransaction,
 }
 
-/// Gives an activity that has a new status its title and its description, where there are some for it.
+/// Sets title and description of an activity with a new status, if the configuration has texts for it.
 pub(super) type NameActivity<'a> =
     &'a dyn Fn(&NewActivity, &ActivityChange) -> (Option<String>, Option<String>);
 
-/// What a change comes to.
+/// The result of applying a change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppliedChange {
     pub now: NewActivity,
@@ -190,12 +190,12 @@ pub(crate) struct AppliedChange {
 }
 
 impl Activity {
-    /// What the change makes of it; `None` where nothing differs.
+    /// Applies the change; `None` if nothing differs.
     ///
-    /// What a caller closed stays as it is, whatever the chain does: the follower's change is noted in its changes.
+    /// A change by the follower does not change the status of an activity that a caller closed; it is only recorded.
     ///
     /// # Errors
-    /// [`ChangeRefused`], of callers alone.
+    /// [`ChangeRefused`], only for changes by callers.
     pub(crate) fn apply(
         &self,
         change: &ActivityChange,
@@ -236,7 +236,7 @@ impl Activity {
         Ok(Some(AppliedChange { now, closed_by_caller, kind, changed }))
     }
 
-    /// What callers may do.
+    /// Checks that a caller may make this change.
     fn admits(&self, change: &ActivityChange) -> Result<(), ChangeRefused> {
         let before = &self.now;
         if before.status.is_final() {

@@ -18,7 +18,7 @@ impl ActivityTemplate {
         Template::parse(text, known).map(Self)
     }
 
-    /// The text for an activity, of `most` characters at most; `None` where a place has nothing that can be written into a text.
+    /// The text for an activity, cut to `most` characters; `None` if a place has no value that can be written into a text.
     fn text(&self, fields: &Value, most: usize) -> Option<String> {
         let value =
             |names: &Vec<String>| names.iter().try_fold(fields, |value, name| value.get(name)).cloned();
@@ -49,12 +49,12 @@ pub struct ActivityText {
     pub description: Option<ActivityTemplate>,
 }
 
-/// Characters of a title at most: it is shown on one line of a screen.
+/// Maximum number of characters of a title: it is shown on one line of a screen.
 pub(crate) const MAX_TITLE: usize = 200;
-/// Characters of a description at most.
+/// Maximum number of characters of a description.
 pub(crate) const MAX_DESCRIPTION: usize = 2_000;
 
-/// What an activity is called with its status: by its template, unless the caller gives it. A template that names what the activity does
+/// Title and description for a status, from the templates, unless the caller gives them. A template with a place that the activity does
 /// not have is left out.
 pub(crate) fn texts(
     templates: &[ActivityText],

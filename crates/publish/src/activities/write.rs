@@ -17,16 +17,16 @@ use chainflume_db::transaction::{Tx, begin_bounded};
 use chainflume_ops::metrics;
 use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
 
-/// Activities that one hint moves at most: a transaction is that of one, or of a few.
+/// Maximum number of activities that one hint changes: few activities share a transaction.
 const MAX_HINTED: i64 = 100;
 
 /// Why an activity was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivityError {
-    /// There is none of this id.
+    /// There is no activity with this id.
     #[error("there is no activity of this id")]
     Unknown,
-    /// It cannot change so.
+    /// The change is not allowed.
     #[error(transparent)]
     Refused(#[from] ChangeRefused),
     /// Its data would be too large.
@@ -46,9 +46,9 @@ impl From<sqlx::Error> for ActivityError {
 /// An activity after a change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
-    /// As it is now.
+    /// Its present state.
     pub activity: Activity,
-    /// The position of the change; `None` where nothing differed.
+    /// The position of the change's message; `None` if nothing differed.
     pub position: Option<Position>,
 }
 
@@ -63,7 +63,7 @@ struct NotedChange<'a> {
 }
 
 impl Publisher {
-    /// Begins an activity. The same id again changes nothing: what was stored first is kept.
+    /// Stores a new activity. If its id is stored already, nothing changes, and the stored activity is returned.
     ///
     /// # Errors
     /// [`ActivityError`]
@@ -126,9 +126,9 @@ impl Publisher {
         Ok(changed)
     }
 
-    /// Changes an activity as its transaction does, within the transaction that stores what became of it. Returns what kind of change it
-    /// was, to be counted after the commit. An activity that is not there any more stays away. One whose data has no room for what the
-    /// change says in it gets the status alone: left open, its transaction would be followed again and again.
+    /// Changes an activity after its transaction changed, in the database transaction `tx` that stores this. Returns the kind of the
+    /// change, to count it after the commit; `None` for a deleted activity. If the data has no room for `transactionState`, only the
+    /// status changes: an open activity would be followed again and again.
     ///
     /// # Errors
     /// A database error.

@@ -11,23 +11,23 @@ use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis}
 /// An event of the application, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplicationEvent {
-    /// Names it for ever: the same id again is the same event.
+    /// Its id. A second event with the same id is a repeat.
     pub id: Uuid,
     /// `order.shipped`
     pub event_type: String,
-    /// What kind of thing it is about.
+    /// Kind of its subject, `order` for instance.
     pub aggregate_type: String,
-    /// Which one.
+    /// Id of its subject.
     pub aggregate_id: String,
     /// The fact.
     pub payload: Map<String, Value>,
     /// The application's own id of the user it is about.
     pub user_id: Option<String>,
-    /// What happened together.
+    /// Id that is shared by facts which belong together.
     pub correlation_id: Option<String>,
-    /// The message that caused it.
+    /// Id of the message that caused it.
     pub causation_id: Option<String>,
-    /// Who published it.
+    /// Name of the publisher.
     pub source: String,
     /// When it happened, RFC 3339 in UTC.
     pub timestamp: String,
@@ -36,12 +36,12 @@ pub struct ApplicationEvent {
 const FIELDS: [&str; 7] = ["id", "type", "aggregateType", "aggregateId", "payload", "metadata", "timestamp"];
 const METADATA: [&str; 4] = ["userId", "correlationId", "causationId", "source"];
 
-/// What an event has where the caller gives nothing.
+/// Values for fields that the caller left out.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     /// Its id.
     pub id: Uuid,
-    /// Who publishes it.
+    /// Name of the publisher.
     pub source: String,
     /// When it happened.
     pub now: SystemTime,

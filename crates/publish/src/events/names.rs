@@ -1,14 +1,14 @@
 use chainflume_api::access::Room;
 use chainflume_api::routes::Refusal;
 
-/// Bytes of a type of events at most: a room `type-<type>` and a line in a log hold it.
+/// Maximum length of an event type in bytes: it is part of the room `type-<type>` and of log lines.
 const MAX_TYPE_BYTES: usize = 200;
-/// Bytes of the name of a kind of things at most.
+/// Maximum length of an aggregate type in bytes.
 const MAX_AGGREGATE_TYPE_BYTES: usize = 64;
-/// Characters of an id in the metadata at most.
+/// Maximum number of characters of an id in the metadata.
 const MAX_ID_CHARS: usize = 255;
 
-/// Beginnings of types that only this program publishes.
+/// Prefixes of types that only this program publishes.
 const RESERVED_PREFIXES: [&str; 9] = [
     "stake.",
     "erc20.",
@@ -22,7 +22,7 @@ const RESERVED_PREFIXES: [&str; 9] = [
 ];
 /// Types that only this program publishes.
 const RESERVED_TYPES: [&str; 2] = ["user.activated", "user.updated"];
-/// Kinds of things that have another meaning in the names of rooms and streams.
+/// Aggregate types that have another meaning in the names of rooms and streams.
 const RESERVED_AGGREGATES: [&str; 11] = [
     "all",
     "user",
@@ -64,7 +64,7 @@ pub fn event_type(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks what an event is about: the two name a room and a stream.
+/// Checks the subject of an event: its type and id name a room and a stream.
 ///
 /// # Errors
 /// What is wrong with them, or that they have another meaning.
@@ -99,7 +99,7 @@ pub fn user_id(id: &str) -> Result<(), Refusal> {
         .map_err(|error| Refusal::new(400, "bad_user_id", format!("user-<id> names a room: {error}")))
 }
 
-/// Whether this is no id or name for the metadata.
+/// Whether this text is not allowed as an id or a name in the metadata.
 pub(super) fn bad_name(text: &str) -> bool {
     text.is_empty() || text.chars().count() > MAX_ID_CHARS || text.contains(char::is_control)
 }

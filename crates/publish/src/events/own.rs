@@ -11,12 +11,12 @@ use chainflume_db::convert::int8;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::{append_off_chain, off_chain_drafts};
 
-/// A fact that the daemon finds out itself.
+/// A fact that the daemon itself publishes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnFact {
-    /// It is so. An id that is stored already is the same event and publishes nothing.
+    /// The event happened. An id that is stored already is a repeat and publishes nothing.
     Published(Box<ApplicationEvent>),
-    /// The event of this id was published, and a reorg took away what it said.
+    /// A reorg undid the fact of the event with this id, which was published.
     Withdrawn(Uuid),
 }
 

@@ -11,14 +11,14 @@ use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
 
-/// Events of one commit at most: while it runs, every other writer with messages waits.
+/// Maximum number of events in one commit: meanwhile every other writer with messages waits.
 const MAX_COMMIT: usize = 1_000;
-/// Events that may wait for a commit, some seconds of work: more would wait longer than their callers.
+/// Maximum number of events that wait for a commit: some seconds of work, about as long as callers wait.
 const MAX_WAITING: usize = 10_000;
 /// How long publishers that share commits pause after each at most. They pause as long as the commit took, so that other writers with
 /// messages, the chains first, get half of the time. Meanwhile events gather, and larger commits are fewer.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
-/// How long a commit may take, the wait for a connection included; a caller hears of a database that is away within twice that.
+/// Timeout of a commit, including the wait for a connection. A caller gets an error within twice this time if the database is away.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Events that wait for a commit.
@@ -38,37 +38,37 @@ struct PublishCall {
     answer: oneshot::Sender<Result<PublishReceipt, PublishError>>,
 }
 
-/// What became of an event.
+/// The result for an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// Its id.
     pub id: Uuid,
     /// Number of its message.
     pub seq: u64,
-    /// Whether it was there already; what was stored first is kept.
+    /// Whether an event with this id was stored before; the stored one is kept.
     pub duplicate: bool,
 }
 
-/// What became of the events of one call, in their order.
+/// The results for the events of one call, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishReceipt {
     /// Each event.
     pub events: Vec<Published>,
-    /// The position of the commit, `<epoch>.<seq>`; `None` where every event was there already.
+    /// The position of the commit, `<epoch>.<seq>`; `None` if every event was a repeat.
     pub position: Option<String>,
 }
 
-/// Why nothing of a call was stored, or why that is not known.
+/// Why a call failed: nothing was stored, or it is unknown whether it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The database does not answer. The events may have been stored if the connection broke during the commit: the same ids again
     /// are the same events.
     #[error("the database cannot be used just now")]
     Unavailable,
-    /// Too much waits.
+    /// Too many events wait for a commit.
     #[error("too many events wait for a commit")]
     Busy,
-    /// One kind of things more than are allowed.
+    /// The event would add an aggregate type above the allowed number.
     #[error("events are about too many kinds of things")]
     TooManyAggregateTypes,
 }

@@ -89,7 +89,7 @@ async fn a_replay_has_each_message_as_it_was_published() {
         FactQuery { types: vec!["activity.completed".to_owned()], ..FactQuery::default() },
     );
     let (drafts, _) = replay.page(None, 9).await.expect("reads").expect("one");
-    outbox.announce_again(None, drafts).await.expect("appends");
+    outbox.publish_again(None, drafts).await.expect("appends");
     let again = messages(&database).await.pop().expect("a message");
     assert_eq!((&again["type"], &again["replay"]), (&json!("activity.completed"), &json!(true)));
     let keys: Vec<i64> = sqlx::query_scalar("select count(*) from outbox_rooms r join outbox o on o.seq = r.seq where o.type = 'activity.completed' group by r.key")

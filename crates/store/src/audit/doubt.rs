@@ -1,4 +1,4 @@
-//! What a comparison leaves in doubt, and what has to be proven before it is taken back.
+//! Stored events that a comparison puts in doubt, and what the store knows that may prove them wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::{Backfill, ChainStore};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, block_id, int8, unsigned};
 
-/// A stored event that was not given as it is stored.
+/// A stored event that is missing from the given events, or differs from the event given for its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoubtedEvents {
+pub struct DoubtedEvent {
     /// Where it is stored.
     pub place: Place,
     /// Its block as it is stored.
@@ -26,7 +26,8 @@ pub struct DoubtedEvents {
 }
 
 impl ChainStore {
-    /// The same, for these contracts of each source: stored events of other contracts are no difference.
+    /// The same chain, with the contracts that each source follows now. Stored events of other contracts are then counted as
+    /// not followed, not as differences.
     #[must_use]
     pub fn following(self, contracts: BTreeMap<String, AddressSet>) -> Self {
         Self { contracts: Arc::new(contracts), ..self }
@@ -40,10 +41,11 @@ impl ChainStore {
             && self.admits(source, stored)
     }
 
-    /// Whether the filters of the source admit the log of this event. What was stored by a wider one is no difference.
+    /// Whether the filters of the source admit the log of this event. An event that an earlier, wider filter admitted is not a
+    /// difference.
     fn admits(&self, source: &str, stored: &Stored) -> bool {
-        let asked = self.chain.asked.iter().find(|asked| asked.name == source);
-        let events = asked.map_or(&[][..], |asked| &asked.events);
+        let configured = self.chain.configured.iter().find(|configured| configured.name == source);
+        let events = configured.map_or(&[][..], |configured| &configured.events);
         let Ok(kind) = self.chain.described(stored.kind_id) else { return true };
         let filtered =
             events.iter().find(|(event, _)| event.signature == kind.signature && !event.filter.is_open());
@@ -56,7 +58,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// As [`ChainStore::compare`].
-    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<DoubtedEvents>, StoreError> {
+    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<DoubtedEvent>, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
@@ -72,7 +74,7 @@ impl ChainStore {
         let doubted = |place: &Place| {
             let Stored { kind_id, event, .. } = stored.get(place)?;
             let (block_hash, address) = (event.block_hash, event.address);
-            Some(DoubtedEvents {
+            Some(DoubtedEvent {
                 place: *place,
                 block_hash,
                 address,
@@ -82,11 +84,12 @@ impl ChainStore {
         Ok(sides.take_back.iter().filter_map(doubted).collect())
     }
 
-    /// The blocks of a range that have open dead letters of a source, where all of them are of contracts that it follows.
+    /// The blocks of a range with open dead letters of a source. Leaves out a block with a letter about a contract that the
+    /// source does not follow.
     ///
     /// # Errors
     /// A database error.
-    pub async fn lettered(&self, reread: &Backfill) -> Result<BTreeSet<u64>, StoreError> {
+    pub async fn dead_letter_blocks(&self, reread: &Backfill) -> Result<BTreeSet<u64>, StoreError> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
             r"
             select block_number, raw ->> 'address' from dead_letters
@@ -101,16 +104,17 @@ impl ChainStore {
         .await?;
         let contracts = self.contracts.get(&reread.source);
         let followed = |address: Address| contracts.is_none_or(|contracts| contracts.contains(&address));
-        let (mut blocks, mut strangers) = (BTreeSet::new(), BTreeSet::new());
+        let (mut blocks, mut others) = (BTreeSet::new(), BTreeSet::new());
         for (number, address) in rows {
             let is_ours = address.parse::<Address>().is_ok_and(followed);
-            let of = if is_ours { &mut blocks } else { &mut strangers };
+            let of = if is_ours { &mut blocks } else { &mut others };
             of.insert(unsigned("block number", number)?);
         }
-        Ok(blocks.difference(&strangers).copied().collect())
+        Ok(blocks.difference(&others).copied().collect())
     }
 
-    /// The lowest block at or above a height that the store holds by itself, and not only because events of it are stored.
+    /// The lowest block at or above a height that is in the reorg window or at a checkpoint. A block that is known only by its
+    /// events does not count.
     ///
     /// # Errors
     /// A database error.
@@ -130,7 +134,7 @@ impl ChainStore {
         row.map(|(number, hash)| block_id(number, &hash)).transpose()
     }
 
-    /// A stored event of the source in none of these blocks, near a height: its contract and block.
+    /// Block and contract of a stored event of the source near a height, outside the blocks of `except`.
     ///
     /// # Errors
     /// A database error.

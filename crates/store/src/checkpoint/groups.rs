@@ -1,5 +1,5 @@
 //! How checkpoints move. Sources that are at the same block and move together share a row of `source_groups`, so that a block at
-//! the head moves one row. A writer knows its sources; that they are the sources of the row is compared by a digest of their names.
+//! the head moves one row. The row has a digest of the sources' names: a writer compares it with the digest of its own sources.
 
 use std::collections::BTreeMap;
 
@@ -127,7 +127,7 @@ async fn regroup(
     tidy(tx, &left).await
 }
 
-/// These groups have lost sources.
+/// Cleans up after sources left these groups: deletes empty groups, and forgets the digests of the others.
 async fn tidy(tx: &mut Tx, groups: &[i64]) -> Result<(), StoreError> {
     for sql in [
         "delete from source_groups g where g.id = any($1) and not exists (select from sources s where s.group_id = g.id)",
@@ -138,7 +138,7 @@ async fn tidy(tx: &mut Tx, groups: &[i64]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes the checkpoint of a source away.
+/// Removes the checkpoint of a source.
 pub(crate) async fn forget(tx: &mut Tx, source: &str) -> Result<(), StoreError> {
     let group: Option<Option<i64>> = sqlx::query_scalar("select group_id from sources where name = $1")
         .bind(source)
@@ -149,7 +149,7 @@ pub(crate) async fn forget(tx: &mut Tx, source: &str) -> Result<(), StoreError> 
     tidy(tx, &[group]).await
 }
 
-/// A source has got the name that it has now: its group is of other names.
+/// Forgets the digest of a renamed source's group, which is of the old names.
 pub(crate) async fn renamed(tx: &mut Tx, source: &str) -> Result<(), StoreError> {
     sqlx::query(
         "update source_groups set members = null where id = (select group_id from sources where name = $1)",
@@ -188,9 +188,9 @@ pub(crate) async fn check(tx: &mut Tx, chain: &OpenChain, expected: &[Checkpoint
     }
 }
 
-/// Takes every checkpoint above `to` back to it, after checking that all are where expected. Sources
-/// that are no longer configured go along. A source that begins above `to` has nothing left and so no
-/// checkpoint: it begins anew, like in a fresh sync. Returns the highest checkpoint before, if any was above.
+/// Moves every checkpoint above `to` back to it, those of sources that are no longer configured included, after checking
+/// that all are where expected. A source that begins above `to` has nothing left and so no checkpoint: it begins anew, as in
+/// a fresh sync. Returns the highest checkpoint before, if any was above.
 pub(crate) async fn rewind(
     tx: &mut Tx,
     chain: &OpenChain,

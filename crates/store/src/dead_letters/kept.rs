@@ -1,4 +1,4 @@
-//! Dead letters as an operator sees them.
+//! Reads dead letters for an operator, and records what the operator decides about them.
 
 use chainflume_core::domain::{B256, DeadLetterKind, Log, Place};
 
@@ -8,37 +8,37 @@ use super::raw::DeadLog;
 use chainflume_db::StoreError;
 use chainflume_db::convert::{count, hash, int8, unsigned};
 
-/// A dead letter as it is kept.
+/// A stored dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDeadLetter {
     /// Its number.
     pub id: u64,
-    /// Which step gave up.
+    /// The step that failed.
     pub kind: DeadLetterKind,
-    /// What it is.
+    /// The log or the delivery that failed.
     pub about: DeadLetterSubject,
-    /// Why, when it was last tried.
+    /// Why the last attempt failed.
     pub reason: String,
     /// The log as the node returned it, or the message as it was to be sent: JSON.
     pub raw: String,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u64,
     /// When it was first seen, in seconds since the Unix epoch.
     pub first_seen: u64,
     /// When it was last tried, likewise.
     pub last_seen: u64,
-    /// When it became an event, was put back in line or was dropped, likewise; `None` while it is open.
+    /// When it became an event, was queued again or was dropped, likewise; `None` while it is open.
     pub resolved_at: Option<u64>,
     /// Why it was dropped; `None` where it was not.
     pub note: Option<String>,
 }
 
-/// What a dead letter is.
+/// The log or the delivery that a dead letter is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterSubject {
     /// A log that did not become an event.
     Log(LogRef),
-    /// A message that a sink did not take.
+    /// A message that a sink did not accept.
     Delivery {
         /// Name of the sink.
         sink: String,
@@ -72,7 +72,7 @@ impl StoredDeadLetter {
     /// The log it is about.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when another program wrote it, or it is a delivery.
+    /// [`StoreError::Corrupt`] when the letter is about a delivery, or another program wrote it.
     pub fn log(&self) -> Result<Log, StoreError> {
         let corrupt = |what: String| StoreError::Corrupt { table: "dead_letters", what };
         let raw: DeadLog = serde_json::from_str(&self.raw)
@@ -81,31 +81,31 @@ impl StoredDeadLetter {
     }
 }
 
-/// Which dead letters are asked for.
+/// Which dead letters to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Of this source, or to this sink; `None` for all.
     pub source: Option<String>,
-    /// Those that are resolved too.
+    /// Whether resolved ones are included.
     pub resolved: bool,
-    /// Numbers above this one.
+    /// Only letters with a number above this one.
     pub after: u64,
-    /// How many at most.
+    /// Maximum number of letters.
     pub limit: u32,
 }
 
-/// A dead letter that was tried again in vain.
+/// A dead letter whose retry failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRetry {
     /// Its number.
     pub id: u64,
-    /// Which step failed this time; `None` where no source has the log any more.
+    /// The step that failed this time; `None` if no source has the log any more.
     pub kind: Option<DeadLetterKind>,
     /// Why.
     pub reason: String,
 }
 
-/// Letters that one statement drops.
+/// Maximum number of letters that one statement drops.
 const DROPPED_AT_ONCE: i64 = 5_000;
 
 macro_rules! select {
@@ -124,7 +124,7 @@ impl Store {
     /// Dead letters by number.
     ///
     /// # Errors
-    /// A database error; ask [`Store::schema`] first, without tables this fails.
+    /// A database error; also if the tables are missing: check [`Store::schema`] before.
     pub async fn dead_letters(&self, which: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let sql = concat!(
             select!(),
@@ -141,7 +141,7 @@ impl Store {
         rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
-    /// The dead letters of these numbers that there are, by number, open or not.
+    /// The dead letters with these numbers, open or resolved, in ascending order. Unknown numbers are left out.
     ///
     /// # Errors
     /// A database error.
@@ -153,7 +153,7 @@ impl Store {
         rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
-    /// Marks an open dead letter as resolved, with the reason. `false` when there is no open one of that number. It
+    /// Marks an open dead letter as resolved, with the reason. Returns `false` when no letter of that number is open. The letter
     /// stays dropped when its range is read again.
     ///
     /// # Errors
@@ -169,8 +169,8 @@ impl Store {
         Ok(dropped.rows_affected() > 0)
     }
 
-    /// As [`Store::drop_dead_letter`], of all open ones of a source or to a sink, of one kind where it is given; returns how
-    /// many. In pages, so that no statement holds thousands of rows for long.
+    /// As [`Store::drop_dead_letter`], for all open letters of a source or to a sink, of one kind if given; returns their number.
+    /// Works in pages, so that no statement locks many rows for long.
     ///
     /// # Errors
     /// A database error. What was dropped until then stays dropped.
@@ -204,7 +204,7 @@ impl Store {
 }
 
 impl Store {
-    /// How many dead letters are open.
+    /// Number of open dead letters.
     ///
     /// # Errors
     /// A database error.
@@ -217,7 +217,7 @@ impl Store {
 }
 
 impl ChainStore {
-    /// Those of these dead letters that are of this chain and open, by number.
+    /// The dead letters with these numbers that are open and of this chain, in ascending order.
     ///
     /// # Errors
     /// A database error.
@@ -229,11 +229,11 @@ impl ChainStore {
         rows.into_iter().map(DeadLetterRow::read).collect()
     }
 
-    /// Notes that dead letters were tried again in vain. Those that are resolved or gone by now stay as they are.
+    /// Records retries that failed. Letters that were resolved or deleted meanwhile do not change.
     ///
     /// # Errors
     /// A database error.
-    pub async fn dead_letters_failed(&self, failed: &[FailedRetry]) -> Result<(), StoreError> {
+    pub async fn record_failed_retries(&self, failed: &[FailedRetry]) -> Result<(), StoreError> {
         let ids: Vec<u64> = failed.iter().map(|letter| letter.id).collect();
         sqlx::query(
             r"

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use chainflume_core::domain::{Address, B256, Bytes, Log, Place, Topics};
 
-/// The whole log in the node's own words (`eth_getLogs`), except that numbers are numbers.
+/// The whole log with the keys of `eth_getLogs`; unlike there, numbers are JSON numbers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeadLog {

@@ -1,4 +1,4 @@
-//! Away: from `events` to `orphaned_events`, and what was there.
+//! Moves events from `events` to `orphaned_events`, and reads them there.
 
 use futures_util::TryStreamExt;
 use sqlx::AssertSqlSafe;
@@ -44,7 +44,7 @@ pub(in super::super) async fn orphan(
     Ok(moved.rows_affected())
 }
 
-/// As [`orphan`], of the events at these places.
+/// As [`orphan`], for the events at these places.
 pub(in super::super) async fn orphan_at(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -66,8 +66,8 @@ pub(in super::super) async fn orphan_at(
     Ok(moved.rows_affected())
 }
 
-/// Where the last `page` events of these kinds begin: the block of the first of them, lower where that has more of them. A page
-/// ends earlier when its arguments fill [`PAGE_BYTES`]. `None` where no event is left.
+/// The block with which the last page of events of these kinds begins. A page has `page` events, more where its first block has
+/// more, and fewer where their arguments fill [`PAGE_BYTES`]. `None` if no event is left.
 pub(in super::super) async fn last_page(
     tx: &mut Tx,
     kinds: &[i32],
@@ -87,7 +87,7 @@ pub(in super::super) async fn last_page(
     Ok(from.fetch_one(&mut **tx).await?)
 }
 
-/// As [`orphan`], of the events of these kinds from a block on.
+/// As [`orphan`], for the events of these kinds from a block on.
 pub(in super::super) async fn orphan_of(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -105,7 +105,7 @@ pub(in super::super) async fn orphan_of(
     Ok(moved.rows_affected())
 }
 
-/// What was taken back counts no longer.
+/// Subtracts the events of a record from the counts by kind.
 async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     sqlx::query(
         r"
@@ -120,13 +120,13 @@ async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A place below every other, and one above: where pages begin.
+/// A place below every other, and one above: where reading in pages begins.
 const LOWEST: (i64, i64, i64) = (-1, -1, -1);
 const HIGHEST: (i64, i64, i64) = (i64::MAX, i64::MAX, i64::MAX);
 
-/// What the next events of a record had changed, `limit` of them after a place, in chain order; and the place of the last of
-/// them, `None` at the end. Read back and folded by the domain's own rule, so that what is undone is what was done; streamed,
-/// so that memory grows with the keys of a page and not with the events.
+/// What the next events of a record changed: `limit` events after a place, in chain order. Also returns the place of the last
+/// one, `None` at the end. The same rule folds them as when they were applied, so the undo matches. They are streamed: memory
+/// grows with the keys of a page, not with its events.
 pub(in super::super) async fn fold_orphaned(
     tx: &mut Tx,
     reorg: i64,
@@ -158,8 +158,8 @@ pub(in super::super) async fn fold_orphaned(
     Ok((folded, last.filter(|_| count == limit)))
 }
 
-/// The next events of a record below a place and not below block `from`, the newest first: `limit` at most, and no more than
-/// eight megabytes of arguments unless one event alone has more; and the place of the last of them, `None` at the end.
+/// The next events of a record below a place and not below block `from`, the newest first: `limit` at most, and [`PAGE_BYTES`] of
+/// arguments unless one event alone has more. Also returns the place of the last one, `None` at the end.
 pub(in super::super) async fn orphaned_page(
     tx: &mut Tx,
     (reorg, from): (i64, u64),
@@ -200,7 +200,7 @@ fn begin_at(place: Option<Place>, otherwise: (i64, i64, i64)) -> Result<(i64, i6
     place.map_or(Ok(otherwise), at)
 }
 
-/// The stakes of a record by wallet, in pages: a cursor, since the order by wallet has no index and is worth one sort.
+/// The stakes of a record by wallet, in pages. A cursor, because no index has this order and the rows should be sorted once.
 pub(in super::super) struct OrphanedStakes;
 
 impl OrphanedStakes {
@@ -214,9 +214,9 @@ impl OrphanedStakes {
         Ok(Self)
     }
 
-    /// The next of them; none at the end.
+    /// The next page; empty at the end.
     pub(in super::super) async fn next(&mut self, tx: &mut Tx) -> Result<Vec<Stored>, StoreError> {
-        // Not kept as a prepared statement: the server would have to look at each use whether it is the same cursor still.
+        // Not a prepared statement: the cursor of that name is another one in each transaction.
         let rows: Vec<StoredEventRow> =
             sqlx::query_as("fetch 1000 from orphaned_stakes").persistent(false).fetch_all(&mut **tx).await?;
         rows.into_iter().map(StoredEventRow::read).collect()

@@ -1,4 +1,4 @@
-//! In: few rows by `INSERT`, many by `COPY`.
+//! Writes rows of events: few by `INSERT`, many by `COPY`.
 
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
@@ -11,12 +11,12 @@ use chainflume_db::convert::{int8, seconds};
 use chainflume_db::copy::{Rows, copy_in_while};
 use chainflume_db::transaction::Tx;
 
-/// From so many rows on they are copied.
+/// From this number of rows on, `COPY` writes them.
 ///
 /// `COPY` sends its rows and then its end, five bytes, in a segment of its own. sqlx 0.9 does not set `TCP_NODELAY`, so the
 /// kernel holds these bytes back until the server has acknowledged the rows, and a server that waits for the end
-/// acknowledges late: 40 ms for each `COPY` over TCP (RFC 896 against RFC 1122, 4.2.3.2). An `INSERT` is one segment train
-/// with one answer. It costs the server more for each row, so that the two are equal at some thousand rows.
+/// acknowledges late: 40 ms for each `COPY` over TCP (RFC 896 against RFC 1122, 4.2.3.2). An `INSERT` is sent in one
+/// go and has one answer. It costs the server more for each row; the two are equal at some thousand rows.
 pub(in super::super) const COPY_FROM: usize = 2_000;
 
 /// A table with the columns of an event.
@@ -52,7 +52,7 @@ macro_rules! insert {
     };
 }
 
-/// Writes the events into `table`; `meanwhile` is done while the server takes them in.
+/// Writes the events into `table`, and runs `meanwhile` while the server stores them.
 pub(in super::super) async fn write_while<M>(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -81,7 +81,7 @@ pub(in super::super) async fn write_while<M>(
         Table::Pending => insert!("insert into pending_events"),
     };
     let insert = Columns::of(chain, events)?.bind(sqlx::query(statement).bind(chain.id));
-    // The statement is sent before the other work begins: they are polled in this order.
+    // Polled in this order, so the statement is sent before the other work begins.
     let (inserted, done) = tokio::join!(biased; insert.execute(&mut **tx), async { meanwhile() });
     inserted?;
     Ok(done)

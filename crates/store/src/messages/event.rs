@@ -1,4 +1,4 @@
-//! Looks up what messages about events need.
+//! Looks up what the messages about events contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ impl<'a> EventRef<'a> {
     }
 }
 
-/// Which of the wallets that events are about are users.
+/// The users among the wallets that events are about.
 pub(super) struct UserIds(BTreeMap<Address, Uuid>);
 
 impl UserIds {
@@ -54,7 +54,7 @@ impl UserIds {
     }
 }
 
-/// Messages that these events are seen at the head, in their order. `head` is the chain's head as it was read.
+/// Messages that these events are pending, in the order of the events. `head` is the height of the chain's head.
 pub(super) fn pending(
     chain: &OpenChain,
     refs: &[EventRef<'_>],
@@ -64,7 +64,7 @@ pub(super) fn pending(
     messages(chain, refs, users, |event| (MessageState::Pending, below(head, event)))
 }
 
-/// Messages that these events are confirmed, in their order. `head` is the chain's head as it was read.
+/// Messages that these events are confirmed, in the order of the events. `head` is the height of the chain's head.
 pub(super) fn confirmed(
     chain: &OpenChain,
     refs: &[EventRef<'_>],
@@ -86,7 +86,7 @@ pub(super) async fn retracted(
     Ok(messages)
 }
 
-/// Blocks above the event's: 0 at the head.
+/// Number of blocks above the block of the event: 0 at the head.
 fn below(head: u64, event: &Event) -> u64 {
     head.saturating_sub(event.place.block_number)
 }

@@ -12,7 +12,7 @@ use chainflume_db::convert::unsigned;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::{Draft, append, drafts};
 
-/// The messages of a step: begun before the projections change, written as the last thing before the commit.
+/// The messages of a step: begun before the projections change, and written last before the commit.
 pub(in super::super) struct Publication<'a> {
     refs: Vec<EventRef<'a>>,
     /// Published as pending, and retracted with this step.
@@ -21,7 +21,7 @@ pub(in super::super) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    /// Of the events, given with their kinds' ids in chain order, those that are to be announced.
+    /// Selects the events to publish. `events` are in chain order, with the ids of their kinds.
     pub(in super::super) async fn begin(
         tx: &mut Tx,
         chain: &OpenChain,
@@ -32,12 +32,12 @@ impl<'a> Publication<'a> {
         Ok(Self { refs, gone: Vec::new(), stakers })
     }
 
-    /// Retracts with the step what was published as pending.
+    /// Also retracts these pending events with the step.
     pub(in super::super) fn with_retractions(self, pending: &'a [Stored]) -> Self {
         Self { gone: pending.iter().map(EventRef::of).collect(), ..self }
     }
 
-    /// Looks up, now that the projections have changed, what is to be published of it.
+    /// Looks up what the messages contain. Call it after the projections have changed.
     pub(in super::super) async fn resolve(
         self,
         tx: &mut Tx,
@@ -49,7 +49,7 @@ impl<'a> Publication<'a> {
         Ok(Confirmation { gone, refs: self.refs, users, stakers })
     }
 
-    /// Publishes that the events are confirmed, under a head of this height.
+    /// Publishes the events as confirmed. `head` is the height of the chain's head.
     pub(in super::super) async fn confirm(
         self,
         tx: &mut Tx,
@@ -61,9 +61,9 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// The confirmation of events, with everything that its messages need: composing them needs no database.
+/// The confirmation of events with all that its messages contain, so that composing them needs no database.
 pub(in super::super) struct Confirmation<'a> {
-    /// What is taken back goes first: another event may be confirmed at its place.
+    /// Retractions come first: another event may be confirmed at the same place.
     gone: Vec<Message>,
     refs: Vec<EventRef<'a>>,
     users: UserIds,
@@ -71,7 +71,7 @@ pub(in super::super) struct Confirmation<'a> {
 }
 
 impl Confirmation<'_> {
-    /// The messages, under a head of this height.
+    /// Composes the messages. `head` is the height of the chain's head.
     pub(in super::super) fn write(self, chain: &OpenChain, head: u64) -> Result<Vec<Draft>, StoreError> {
         let mut messages = self.gone;
         messages.extend(event::confirmed(chain, &self.refs, &self.users, head)?);
@@ -80,7 +80,7 @@ impl Confirmation<'_> {
     }
 }
 
-/// Of the events, given with their kinds' ids, those that are to be announced.
+/// Selects the events that their sources publish. `events` have the ids of their kinds.
 pub(in super::super) async fn published<'a>(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -91,7 +91,7 @@ pub(in super::super) async fn published<'a>(
     if events.is_empty() {
         return Ok(refs);
     }
-    // Of the sources that have events, not of all: a chain may have thousands, and this is for every block.
+    // Only for the sources of these events: a chain may have thousands, and this runs for every block.
     let mut sources = BTreeSet::new();
     for (kind_id, _) in &events {
         sources.insert(chain.described(*kind_id)?.source.as_str());
@@ -106,7 +106,7 @@ pub(in super::super) async fn published<'a>(
     Ok(refs)
 }
 
-/// Publishes that events are seen at the head, under a head of this height that was seen then.
+/// Publishes the events as pending. `head` is the height of the chain's head, `seen_at` when it was seen.
 pub(in super::super) async fn publish_pending(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -118,7 +118,7 @@ pub(in super::super) async fn publish_pending(
     append(tx, chain.id, drafts(messages)?, seen_at).await
 }
 
-/// Publishes that events, given in chain order, are taken back: the newest first.
+/// Publishes the retractions of these events, the newest first. They are given in chain order.
 pub(in super::super) async fn retract(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -128,7 +128,7 @@ pub(in super::super) async fn retract(
     append(tx, chain.id, drafts, None).await
 }
 
-/// As [`retract`], to be published later in the transaction.
+/// The messages of [`retract`], for a later append in the transaction.
 pub(in super::super) async fn retractions(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -145,17 +145,17 @@ pub(in super::super) struct PublishedEvents {
 }
 
 impl PublishedEvents {
-    /// As the sources of the chain are now.
+    /// Reads the present settings of the chain's sources.
     pub(in super::super) async fn of(tx: &mut Tx, chain: &OpenChain) -> Result<Self, StoreError> {
         Ok(Self { from: publish_from(tx, chain, None).await?, quiet: followed::Quiet::of(tx, chain).await? })
     }
 
-    /// Nothing below this block has been published; `None` where nothing has.
+    /// The lowest block of which anything was published; `None` if nothing was.
     pub(in super::super) fn lowest(&self) -> Option<u64> {
         self.from.values().min().copied()
     }
 
-    /// Whether this event has been: what was stored without a message leaves without one.
+    /// Whether this event was published. An event that was stored without a message is taken back without one.
     pub(in super::super) fn has(&self, chain: &OpenChain, stored: &Stored) -> Result<bool, StoreError> {
         let kind = chain.described(stored.kind_id)?;
         let from = self.from.get(&kind.source);
@@ -164,7 +164,7 @@ impl PublishedEvents {
     }
 }
 
-/// From which block on each of these sources is announced, or each of all; a source that has not decided yet is not.
+/// The block from which each source publishes: of these sources, or of all. A source that waits for its first head has none.
 async fn publish_from(
     tx: &mut Tx,
     chain: &OpenChain,

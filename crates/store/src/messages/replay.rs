@@ -1,4 +1,4 @@
-//! Messages about what was stored long ago, published again.
+//! Messages about stored events, composed again for a replay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use chainflume_db::{StoreError, transaction};
 use chainflume_outbox::{Draft, ReplaySource, drafts};
 
 impl ChainStore {
-    /// How many events of each type a replay publishes.
+    /// Number of events of each type that a replay publishes.
     ///
     /// # Errors
     /// [`StoreError::NotFinal`]; [`StoreError::UnknownType`]; a database error.
     pub async fn replay_size(&self, query: &ReplayQuery) -> Result<BTreeMap<String, u64>, StoreError> {
-        let final_number = self.held().await?.final_number;
+        let final_number = self.snapshot().await?.final_number;
         if final_number.is_none_or(|number| query.range.to() > number) {
             return Err(StoreError::NotFinal { to: query.range.to(), final_number });
         }
@@ -29,8 +29,8 @@ impl ChainStore {
         Ok(by_type)
     }
 
-    /// The next messages of a replay in chain order, `limit` at most, each marked and without a number, and the place of
-    /// the last; none at the end. They are made as the outbox makes them.
+    /// The next messages of a replay in chain order, `limit` at most, each marked as a replay and without a number. Also returns
+    /// the place of the last one; `None` at the end.
     ///
     /// # Errors
     /// A database error.
@@ -65,7 +65,7 @@ pub struct ChainReplay {
 }
 
 impl ChainReplay {
-    /// Reads nothing yet.
+    /// Creates the source without reading.
     pub fn new(chain: ChainStore, query: ReplayQuery) -> Self {
         Self { chain, query }
     }
@@ -89,8 +89,8 @@ impl ReplaySource for ChainReplay {
     }
 }
 
-/// The kinds that a replay publishes. Messages about users are no events: they show how a user was at the time, which is
-/// not stored.
+/// The kinds that a replay publishes. Messages about users are not replayed: they contain the state of a user at the time, which
+/// is not stored.
 fn kinds(chain: &OpenChain, query: &ReplayQuery) -> Result<Vec<i32>, StoreError> {
     let known: BTreeSet<&str> = chain.all_described().map(|(_, kind)| kind.event_type.as_str()).collect();
     if let Some(given) = query.types.iter().find(|given| !known.contains(given.as_str())) {

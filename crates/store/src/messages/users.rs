@@ -15,7 +15,7 @@ use chainflume_outbox::{Draft, drafts};
 
 /// Wallets whose stake this step changes and publishes, and which of them were active before.
 pub(super) struct Stakers {
-    /// Wallet to the positions of the first and the last event about it.
+    /// Wallet → positions of its first and its last event in the step.
     causes: BTreeMap<Address, (usize, usize)>,
     active: BTreeSet<Address>,
 }
@@ -29,9 +29,8 @@ struct UserRow {
     status: String,
 }
 
-/// Looks at the users before they change. The last of the events about a wallet is the cause of its message, and of an
-/// activation the first: a retraction, which takes back all there are ([`taken_back`]), finds the same one and so the same
-/// id.
+/// Reads the users before they change. The cause of a message is the last event about the wallet; the cause of an activation is
+/// the first. A retraction of all its events ([`taken_back`]) finds the same cause and so the same id.
 pub(super) async fn before(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -56,8 +55,8 @@ pub(super) async fn before(
 }
 
 impl Stakers {
-    /// One message a user that changed: `user.activated` at the first stake, `user.updated` after. Wallets that are no users are
-    /// left out.
+    /// One message for each changed user: `user.activated` at the first stake, `user.updated` later. Wallets without a user are left
+    /// out.
     pub(super) async fn messages(
         &self,
         tx: &mut Tx,
@@ -88,17 +87,17 @@ pub(in super::super) struct StakedWallet {
     pub(in super::super) wallet: Address,
     /// Block of the earliest of them.
     began: u64,
-    /// The first and the last of those that were published, where any was.
+    /// The first and the last of its stakes that were published, if any was.
     causes: Option<(Stored, Stored)>,
 }
 
 impl StakedWallet {
-    /// By its earliest stake.
+    /// Begins with the earliest stake of the wallet.
     pub(in super::super) fn new(wallet: Address, earliest: &Stored) -> Self {
         Self { wallet, began: earliest.event.place.block_number, causes: None }
     }
 
-    /// The next of its stakes that was published.
+    /// Adds the next stake of the wallet that was published.
     pub(in super::super) fn published(&mut self, stored: Stored) {
         match &mut self.causes {
             Some((_, last)) => *last = stored,
@@ -107,7 +106,7 @@ impl StakedWallet {
     }
 }
 
-/// The same when its stakes are gone.
+/// A wallet after its stakes were taken back.
 pub(in super::super) struct TakenBack {
     pub(in super::super) staked: StakedWallet,
     /// Whether it was an active user before.
@@ -123,8 +122,8 @@ pub(in super::super) async fn are_active(
     Ok(wallets.iter().map(|staked| users.get(&staked.wallet).is_some_and(UserState::is_active)).collect())
 }
 
-/// One message a user that changed: when its last stake was taken back, the activation is retracted, unless it lay before what is
-/// announced: then it was not published, and the change is an update. Wallets that are no users are left out.
+/// One message for each changed user. When the last stake of an active user is taken back, its activation is retracted; but if the
+/// activation was not published, the message is an update. Wallets without a user are left out.
 pub(in super::super) async fn taken_back(
     tx: &mut Tx,
     chain: &OpenChain,

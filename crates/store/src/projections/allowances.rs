@@ -31,8 +31,8 @@ pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, allowances: &Allowance
     Ok(())
 }
 
-/// Reads the last approval of these keys from the events there are; none left, no row. The two halves
-/// of the statement touch different keys, so their order does not matter.
+/// Sets these keys to the last approval among the stored events, and deletes keys without one. The two halves of the statement
+/// change different keys, so their order does not matter.
 pub(super) async fn recompute(
     tx: &mut Tx,
     chain: &OpenChain,

@@ -8,7 +8,7 @@ use chainflume_db::transaction::Tx;
 
 type Owners = BTreeMap<(Address, U256), Option<Address>>;
 
-/// Ranges of one statement: 200,000 tokens at most, so that no statement runs for minutes. Tests go over the edge.
+/// Ranges of one statement: 200,000 tokens at most, so that no statement runs for minutes. Small in tests, to have several.
 const RANGES: usize = if cfg!(test) { 2 } else { 20 };
 
 /// The statement that gives tokens the owners that the query `$last` names. A token that was burned has no row. The two
@@ -108,7 +108,7 @@ async fn apply_ranges(tx: &mut Tx, chain: &OpenChain, ranges: &[OwnerRange]) -> 
     Ok(())
 }
 
-/// Reads the last transfer of these tokens from the events there are; none left, no row.
+/// Sets these tokens to the owner of the last stored transfer, and deletes tokens without one.
 pub(super) async fn recompute(
     tx: &mut Tx,
     chain: &OpenChain,
@@ -152,7 +152,7 @@ pub(super) async fn recompute(
     Ok(())
 }
 
-/// How far below a token a range of it can begin.
+/// How far below a token a range that contains it can begin.
 const REACH: i64 = TokenRange::MAX.cast_signed() - 1;
 
 fn keys(owners: &Owners) -> (Vec<&[u8]>, Vec<String>) {

@@ -38,8 +38,8 @@ pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Re
     Ok(())
 }
 
-/// The inverse of [`apply`]. A latest time cannot be subtracted: it is read again from the events that remain. Where none does
-/// and the row stays, the rest of its events is undone by a later page, which deletes it.
+/// The inverse of [`apply`]. A latest time cannot be subtracted, so it is read again from the events that remain. A row without
+/// remaining events stays while a later page still has events of it; that page deletes the row.
 pub(super) async fn undo(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Result<(), StoreError> {
     if stakes.is_empty() {
         return Ok(());

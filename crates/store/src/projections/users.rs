@@ -27,8 +27,8 @@ pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Re
     Ok(touched.saturating_sub(known.rows_affected()))
 }
 
-// The status that a stake replaces is kept once: `active` replacing `active` is not worth remembering, except
-// when it was an application's word before there was any stake.
+// The status that a stake replaces is stored once. An `active` that replaces an `active` is not stored, unless the application
+// had set it before the first stake.
 //
 // Ids are those that the trigger `users_set_id` would give. It is called for each row without one, known or not, and costs more
 // than all the rest.
@@ -98,9 +98,8 @@ const WITHOUT_STAKE: &str = r"
         and not exists (select from stakes s where s.account = u.wallet)
 ";
 
-/// Removes rows that the chain created and that no event supports any more. Where an application's own table refers to
-/// one of them, it became the application's: it is kept without a stake, since a reorg that cannot be undone
-/// would stop the chain.
+/// Deletes rows that the chain created and that no event supports any more. A row that a table of the application refers to
+/// stays, without a stake: refusing the undo would stop the chain.
 async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
     let mut attempt = tx.begin().await?;
     let removed = sqlx::query(
@@ -132,7 +131,7 @@ async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError
     }
 }
 
-/// SQLSTATE of a row that another table refers to.
+/// SQLSTATE of deleting a row that another table refers to.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
 /// Each once, in order.

@@ -24,7 +24,7 @@ async fn an_advance_stores_events_projections_and_checkpoints() {
     ];
     let done = advance(&chain, None, at, events).await.expect("advances");
     assert_eq!(done, Advanced { events: 10, unknown_users: 0, retracted: 0 });
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     let expected = StoreSnapshot {
         checkpoints: all_at(Some(at)),
         blocks: vec![at],
@@ -150,7 +150,7 @@ async fn the_window_keeps_the_newest_final_block_and_all_above() {
     let mut second = step(Some(block(9, 0)), block(10, 0), vec![]);
     second.final_number = 5;
     chain.advance(&second).await.expect("advances");
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     assert_eq!(held.blocks, (6..=10).map(|number| block(number, 0)).collect::<Vec<_>>());
     assert_eq!(held.final_number, Some(6));
 }

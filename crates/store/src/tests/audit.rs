@@ -188,13 +188,13 @@ async fn an_operators_rewind_below_final_takes_verification_along() {
     execute(&store, "update chains set final_number = 3").await;
     chain.set_verified("token", 3, 0).await.expect("verified");
     assert_eq!(chain.verified().await.expect("reads"), [None, Some(3), None, None]);
-    let expected: Vec<Checkpoint> = chain.held().await.expect("reads").checkpoints;
+    let expected: Vec<Checkpoint> = chain.snapshot().await.expect("reads").checkpoints;
     let rewind = |by_operator| Rewind { expected: expected.clone(), to: block(1, 0), by_operator };
     assert!(matches!(chain.rewind(&rewind(false)).await, Err(StoreError::BelowFinal { .. })));
     let done = chain.rewind(&rewind(true)).await.expect("rewinds");
     assert_eq!((done.depth, done.events), (2, 5));
     assert_eq!(chain.verified().await.expect("reads"), [None, Some(1), None, None]);
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     assert_eq!((held.final_number, held.reorgs), (Some(1), 1));
     assert_eq!(texts(&store, "select reason from reorgs").await, ["rewind"]);
     assert!(chain.set_verified("token", 3, 0).await.expect_err("stale").is_conflict());

@@ -61,7 +61,7 @@ async fn a_failed_try_is_counted_and_names_who_gave_up() {
     store.drop_dead_letter(letters[1].id, "").await.expect("writes");
     let mapping = Some(DeadLetterKind::Mapping);
     let again = [failed(&letters[0], mapping), failed(&letters[1], mapping), failed(&letters[2], None)];
-    chain.dead_letters_failed(&again).await.expect("writes");
+    chain.record_failed_retries(&again).await.expect("writes");
     let lines: Vec<_> = store
         .dead_letters(&all())
         .await

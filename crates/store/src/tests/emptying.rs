@@ -38,7 +38,7 @@ async fn filled(without: Option<&str>) -> Store {
 }
 
 fn emptying(name: &str, forget: bool, page: u32) -> SourceDeletion<'_> {
-    SourceDeletion { name, forget, asked: None, page }
+    SourceDeletion { name, forget, digest: None, page }
 }
 
 async fn count(store: &Store, sql: &str) -> u64 {
@@ -98,14 +98,14 @@ async fn a_source_deleted_in_part_is_not_followed_until_it_is_gone() {
     assert!(went_on.expect_err("its checkpoint is gone").is_conflict());
     // A later opening sees what is left, and does not take it for whole.
     let chain = store.open_chain(&record(), &kinds()).await.expect("the chain opens");
-    let why = chain.follow().await.expect("compares").courses[1].hindrance().unwrap_or_default();
+    let why = chain.follow().await.expect("compares").sources[1].hindrance().unwrap_or_default();
     assert!(
         why.contains("token is deleted in part") && why.contains("`chainflume sources reset token`"),
         "{why}"
     );
     assert!(matches!(store.rename_source("token", "other").await, Err(StoreError::Emptying { .. })));
     // A reorg meanwhile takes its share.
-    let expected: Vec<Checkpoint> = chain.held().await.expect("reads").checkpoints;
+    let expected: Vec<Checkpoint> = chain.snapshot().await.expect("reads").checkpoints;
     assert_eq!(expected[1].at, None);
 
     let emptied = store.empty_source(&emptying("token", false, 4), |_| {}).await.expect("it goes on");
@@ -152,7 +152,7 @@ async fn a_chain_that_is_forgotten_leaves_the_others_as_they_are() {
     chain.advance(&step).await.expect("advances");
     rewind(&chain, block(5, 0)).await.expect("rewinds");
 
-    let kept = store.kept_chains().await.expect("reads");
+    let kept = store.stored_chains().await.expect("reads");
     let kept = kept.into_iter().find(|kept| kept.chain_id == CHAIN).expect("it is stored");
     assert_eq!((kept.name.as_str(), kept.sources.len(), kept.tip, kept.events), ("sepolia", 4, Some(5), 30));
     let mut reported = 0;

@@ -12,7 +12,7 @@ async fn epochs(store: &Store) -> Vec<(u64, String)> {
 /// Commits a message about block `number`.
 async fn publish(store: &Store, number: u64) {
     let chain = open(store).await;
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     let (from, at) = (held.checkpoints[0].at, block(number, 0));
     chain.advance(&step(from, at, vec![event(at, 0, note("{}"))])).await.expect("advances");
 }

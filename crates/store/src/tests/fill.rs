@@ -46,7 +46,7 @@ async fn with_a_gap() -> (Store, ChainStore) {
 
 async fn gaps(chain: &ChainStore) -> Vec<(u64, u64)> {
     let comparison = chain.compared().await.expect("compares");
-    comparison.courses[1].gaps.iter().map(|gap| (gap.range.from(), gap.range.to())).collect()
+    comparison.sources[1].gaps.iter().map(|gap| (gap.range.from(), gap.range.to())).collect()
 }
 
 /// Type and block of each message in this state, in their order.
@@ -75,7 +75,7 @@ async fn missing_events_are_added_and_published_and_count_as_filled() {
 }
 
 #[tokio::test]
-async fn what_is_added_without_a_word_is_taken_back_without_one() {
+async fn events_added_without_messages_leave_without_messages() {
     for by_removal in [false, true] {
         let (store, chain) = with_a_gap().await;
         let published = messages(&store, "confirmed").await;
@@ -87,7 +87,7 @@ async fn what_is_added_without_a_word_is_taken_back_without_one() {
         let quiet = "select concat_ws('-', from_block, to_block) from followed where quiet order by 1";
         assert_eq!(texts(&store, quiet).await, ["1-4"]);
         let lowest = if by_removal {
-            let emptying = SourceDeletion { name: "token", forget: false, asked: None, page: 3 };
+            let emptying = SourceDeletion { name: "token", forget: false, digest: None, page: 3 };
             store.empty_source(&emptying, |_| {}).await.expect("it is emptied");
             1
         } else {

@@ -318,7 +318,7 @@ pub(super) async fn advance(
 
 /// Rewinds from the present tip of the chain.
 pub(super) async fn rewind(chain: &ChainStore, to: BlockId) -> Result<Rewound, StoreError> {
-    let expected = chain.held().await?.checkpoints;
+    let expected = chain.snapshot().await?.checkpoints;
     chain.rewind(&Rewind { expected, to, by_operator: false }).await
 }
 

@@ -19,9 +19,9 @@ async fn session(store: &Store, holder: &str, length: Duration) -> LeaseSession 
     session
 }
 
-async fn standing(session: &mut LeaseSession) -> (String, u64, LeaseState) {
-    let lease = session.roll().await.expect("reads").leases.remove(0);
-    (lease.holder, lease.epoch.number(), lease.standing)
+async fn seen(session: &mut LeaseSession) -> (String, u64, LeaseState) {
+    let lease = session.table().await.expect("reads").leases.remove(0);
+    (lease.holder, lease.epoch.number(), lease.state)
 }
 
 /// Takes the lease for `b` from `a`, who has it at epoch 1.
@@ -29,10 +29,13 @@ async fn replace(b: &mut LeaseSession) -> Epoch {
     b.take(&lease(), 1, true).await.expect("answers").expect("it is taken")
 }
 
-async fn until_orphaned(session: &mut LeaseSession) {
-    while standing(session).await.2 != LeaseState::Orphaned {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+async fn until_seen(session: &mut LeaseSession, state: LeaseState) {
+    let seen = async {
+        while seen(session).await.2 != state {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("the lease gets into the state");
 }
 
 #[tokio::test]
@@ -57,17 +60,15 @@ async fn a_lease_is_held_until_its_end_or_until_it_is_given_back() {
         (session(&store, "a", Duration::from_millis(300)).await, session(&store, "b", LONG).await);
     let first = a.take(&lease(), 0, false).await.expect("answers").expect("it is free");
     assert_eq!(b.take(&lease(), 1, false).await.expect("answers"), None, "it is held");
-    while standing(&mut b).await.2 != LeaseState::Free {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_seen(&mut b, LeaseState::Free).await;
     assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [lease()], "no instance took it");
-    assert_eq!(standing(&mut b).await, ("a".to_owned(), 1, LeaseState::Held));
+    assert_eq!(seen(&mut b).await, ("a".to_owned(), 1, LeaseState::Held));
     a.release(&lease(), first).await.expect("gives back");
     let second = b.take(&lease(), 1, false).await.expect("answers").expect("it is free");
     assert_eq!(second.number(), 2);
     assert!(a.renew(&[], &[(lease(), first)]).await.expect("renews").is_empty(), "it is another's");
     a.release(&lease(), first).await.expect("does nothing");
-    assert_eq!(standing(&mut a).await, ("b".to_owned(), 2, LeaseState::Held));
+    assert_eq!(seen(&mut a).await, ("b".to_owned(), 2, LeaseState::Held));
 }
 
 #[tokio::test]
@@ -76,23 +77,23 @@ async fn a_holder_whose_session_is_gone_is_seen_to_be_gone() {
     let mut watcher = session(&store, "b", LONG).await;
     let mut gone = session(&store, "a", LONG).await;
     gone.take(&lease(), 0, false).await.expect("answers").expect("it is free");
-    assert_eq!(standing(&mut watcher).await.2, LeaseState::Held);
-    assert_eq!(watcher.roll().await.expect("reads").instances.len(), 2);
+    assert_eq!(seen(&mut watcher).await.2, LeaseState::Held);
+    assert_eq!(watcher.table().await.expect("reads").instances.len(), 2);
     drop(gone);
-    until_orphaned(&mut watcher).await;
-    let roll = watcher.roll().await.expect("reads");
-    assert_eq!(roll.instances.iter().map(|i| i.holder.as_str()).collect::<Vec<_>>(), ["b"]);
+    until_seen(&mut watcher, LeaseState::Orphaned).await;
+    let table = watcher.table().await.expect("reads");
+    assert_eq!(table.instances.iter().map(|i| i.holder.as_str()).collect::<Vec<_>>(), ["b"]);
     watcher.leave().await.expect("leaves");
     assert_eq!(texts(&store, "select holder from instances").await, ["a"]);
 }
 
 async fn led(store: &Store, session: &mut LeaseSession, seen: u64) -> ChainStore {
     let epoch = session.take(&lease(), seen, seen > 0).await.expect("answers").expect("it is free");
-    open(store).await.lead(epoch).await.expect("leads")
+    open(store).await.as_leader(epoch).await.expect("leads")
 }
 
 #[tokio::test]
-async fn who_lost_its_lease_commits_nothing() {
+async fn a_writer_without_its_lease_commits_nothing() {
     let store = store().await;
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
     let old = led(&store, &mut a, 0).await;
@@ -125,13 +126,13 @@ async fn who_lost_its_lease_commits_nothing() {
         head: 2,
         seen_at: None,
     };
-    fenced(old.announce(&pending).await.expect_err("lost"));
-    fenced(old.retract_strangers().await.expect_err("lost"));
+    fenced(old.publish_pending(&pending).await.expect_err("lost"));
+    fenced(old.retract_unfollowed().await.expect_err("lost"));
     fenced(old.decide_by_head(7).await.expect_err("lost"));
     fenced(old.stage(&pending.events).await.expect_err("lost"));
     fenced(old.defer_indexes().await.expect_err("lost"));
     fenced(old.build_indexes().await.expect_err("lost"));
-    fenced(open(&store).await.lead(Epoch::of(1)).await.expect_err("lost"));
+    fenced(open(&store).await.as_leader(Epoch::of(1)).await.expect_err("lost"));
     assert_eq!(dump(&store).await, before);
     // A command has no lease and is fenced by what it read.
     assert_eq!(open(&store).await.backfill(&backfill).await.expect("backfills").missing.len(), 1);
@@ -195,12 +196,15 @@ async fn a_takeover_waits_for_a_commit_that_is_under_way() {
     let commit =
         tokio::spawn(async move { advance(&old, None, one, vec![event(one, 0, staked(1, 1))]).await });
     let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    while texts(&store, waits).await != ["1"] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let waiting = async {
+        while texts(&store, waits).await != ["1"] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the commit waits for the lock");
     let error = b.take(&lease(), 1, true).await.expect_err("a writer that works is not thrown out");
     assert!(error.is_transient(), "{error}");
-    assert_eq!(standing(&mut a).await, ("a".to_owned(), 1, LeaseState::Held));
+    assert_eq!(seen(&mut a).await, ("a".to_owned(), 1, LeaseState::Held));
     outside.rollback().await.expect("ends");
     commit.await.expect("runs").expect("commits");
     replace(&mut b).await;

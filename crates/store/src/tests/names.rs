@@ -129,7 +129,7 @@ async fn what_is_pending_is_taken_back_under_its_new_name() {
         head: 3,
         seen_at: None,
     };
-    assert_eq!(first.announce(&pending).await.expect("announces"), 1);
+    assert_eq!(first.publish_pending(&pending).await.expect("announces"), 1);
     let second = opened(&store, &named(SECOND)).await;
     rewind(&second, block(1, 0)).await.expect("rewinds");
     let states = payloads(&store).await;

@@ -17,7 +17,7 @@ async fn announce(
     blocks: &[BlockId],
     events: Vec<Event>,
 ) -> Result<u64, StoreError> {
-    chain.announce(&pending(from, blocks, events)).await
+    chain.publish_pending(&pending(from, blocks, events)).await
 }
 
 /// Number, type, state, block and log of each message.
@@ -52,14 +52,14 @@ async fn a_pending_event_is_published_once_and_changes_no_table() {
     assert_eq!(announce(&chain, Some(one), &[two, three], both.clone()).await.expect("publishes"), 1);
     assert_eq!(announce(&chain, Some(one), &[two, three], both).await.expect("publishes"), 0);
     assert_eq!(dump(&store).await, before);
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     let published = |source: &str, block| PendingBlock { source: source.to_owned(), block };
     assert_eq!(held.pending, [published("misc", two), published("vault", two), published("misc", three)]);
 
     let mut step = step(Some(one), two, of_two);
     step.head = 4;
     assert_eq!(chain.advance(&step).await.expect("advances").retracted, 0);
-    let held = chain.held().await.expect("reads");
+    let held = chain.snapshot().await.expect("reads");
     assert_eq!(held.pending, [published("misc", three)]);
     assert_eq!(
         lines(&store).await,
@@ -166,7 +166,7 @@ async fn another_confirmed_block_retracts_the_pending_messages() {
             "9 contract.note confirmed 3/1 after 0",
         ]
     );
-    assert_eq!(chain.held().await.expect("reads").pending, []);
+    assert_eq!(chain.snapshot().await.expect("reads").pending, []);
 }
 
 #[tokio::test]
@@ -235,8 +235,8 @@ async fn pending_events_of_a_removed_source_are_retracted() {
     record.sources.retain(|source| source.name != "misc");
     let kinds: Vec<_> = kinds().into_iter().filter(|kind| kind.source != "misc").collect();
     let chain = store.open_chain(&record, &kinds).await.expect("opens");
-    assert_eq!(chain.retract_strangers().await.expect("retracts"), 1);
-    assert_eq!(chain.retract_strangers().await.expect("retracts"), 0);
+    assert_eq!(chain.retract_unfollowed().await.expect("retracts"), 1);
+    assert_eq!(chain.retract_unfollowed().await.expect("retracts"), 0);
     assert_eq!(
         lines(&store).await,
         [

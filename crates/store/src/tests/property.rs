@@ -239,7 +239,7 @@ async fn reorg(store: &crate::Store, chain: &ChainStore, model: &mut Model) {
 
 /// Every source reads again all it has.
 async fn fill(chain: &ChainStore, model: &mut Model) {
-    let reorgs = chain.held().await.expect("reads").reorgs;
+    let reorgs = chain.snapshot().await.expect("reads").reorgs;
     for (group, sources) in GROUPS.iter().enumerate() {
         let Some(range) = model.at[group].and_then(|at| BlockRange::new(1, at.number)) else { continue };
         for source in *sources {

@@ -77,7 +77,7 @@ async fn a_chain_of_the_same_id_is_refused_and_a_moved_source_blocked() {
     store.open_chain(&other, &kinds()).await.expect("a genesis that is not known is not compared");
     other.chain_id = 1;
     let moved = store.open_chain(&other, &kinds()).await.expect("one source stops no chain");
-    assert!(moved.comparison().courses.iter().all(|course| course.is_blocked()));
+    assert!(moved.comparison().sources.iter().all(|compared| compared.is_blocked()));
     let of_chain = "select chain_id::text from sources group by 1";
     assert_eq!(texts(&store, of_chain).await, ["421614"], "nothing was moved");
     other.chain_id = u64::MAX;
@@ -88,7 +88,7 @@ async fn a_chain_of_the_same_id_is_refused_and_a_moved_source_blocked() {
 async fn a_lost_connection_is_transient_and_the_next_call_works() {
     let store = store().await;
     let chain = open(&store).await;
-    let killed = chain.held();
+    let killed = chain.snapshot();
     let kill = "select pg_terminate_backend(pid)::text from pg_stat_activity \
         where datname = current_database() and pid <> pg_backend_pid()";
     killed.await.expect("reads");
@@ -97,5 +97,5 @@ async fn a_lost_connection_is_transient_and_the_next_call_works() {
     let error = sqlx::query("select 1").execute(&mut *tx).await.expect_err("the connection is gone");
     assert!(StoreError::from(error).is_transient());
     drop(tx);
-    chain.held().await.expect("reads over a new connection");
+    chain.snapshot().await.expect("reads over a new connection");
 }

@@ -56,7 +56,7 @@ async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
     // A→B→A: the same blocks come back.
     chain.advance(&second).await.expect("advances");
     assert_eq!(dump(&store).await, ahead);
-    assert_eq!(chain.held().await.expect("reads").reorgs, 1);
+    assert_eq!(chain.snapshot().await.expect("reads").reorgs, 1);
     rewind(&chain, one).await.expect("rewinds again");
     assert_eq!(dump(&store).await, before);
 }
@@ -150,7 +150,7 @@ async fn sources_at_or_below_the_ancestor_stay_where_they_are() {
     let rewound = rewind(&chain, block(5, 0)).await.expect("rewinds");
     let at = |source: &str, number| Checkpoint { source: source.to_owned(), at: Some(block(number, 0)) };
     assert_eq!(rewound.checkpoints, [at("vault", 3), at("token", 3), at("nft", 5), at("misc", 5)]);
-    assert_eq!(chain.held().await.expect("reads").blocks, [block(3, 0), block(5, 0)]);
+    assert_eq!(chain.snapshot().await.expect("reads").blocks, [block(3, 0), block(5, 0)]);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_source_that_began_above_the_ancestor_begins_anew() {
     let mut expected = all_at(Some(block(7, 0)));
     expected[3].at = None;
     assert_eq!(rewound.checkpoints, expected);
-    assert_eq!(chain.held().await.expect("reads").checkpoints, expected);
+    assert_eq!(chain.snapshot().await.expect("reads").checkpoints, expected);
 }
 
 #[tokio::test]

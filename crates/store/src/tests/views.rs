@@ -84,7 +84,7 @@ async fn views_are_listed_with_their_columns_and_can_be_dropped() {
 }
 
 /// Opens the chain with these kinds and makes the views; returns the problems of those that cannot be made.
-async fn troubles(store: &Store, kinds: &[EventKind]) -> Vec<String> {
+async fn view_problems(store: &Store, kinds: &[EventKind]) -> Vec<String> {
     store.open_chain(&record(), kinds).await.expect("whatever becomes of the views, the chain opens");
     let tried = store.try_views(CHAIN, kinds).await.expect("the kinds can be read");
     let made = store.make_views(CHAIN, kinds).await.expect("the kinds can be read");
@@ -118,7 +118,7 @@ async fn a_view_follows_its_columns_and_keeps_grants_and_dependants() {
         *column =
             ViewColumn { name: name.to_owned(), argument: name.to_owned(), column: column.column.clone() };
     }
-    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(view_problems(&store, &kinds).await, NOTHING);
     let view = store.views().await.expect("lists").swap_remove(0);
     let columns: Vec<String> =
         view.columns[10..].iter().map(|(name, sql_type)| format!("{name} {sql_type}")).collect();
@@ -140,7 +140,7 @@ async fn a_view_with_other_column_types_waits_for_its_dependants() {
     let mut kinds = kinds();
     kinds[NOTE].columns[0].column = value("number", SqlType::Text);
     assert_eq!(
-        troubles(&store, &kinds).await,
+        view_problems(&store, &kinds).await,
         [
             "view `misc_note` of source `misc` is missing or out of date: its columns have other types now, and something was \
           built on `misc_note`, which stays as it was; drop what was built on it, run `chainflume views`, and build it again"
@@ -148,7 +148,7 @@ async fn a_view_with_other_column_types_waits_for_its_dependants() {
     );
     assert_eq!(texts(&store, "select number::text from mine").await, ["7"]);
     execute(&store, "drop view mine").await;
-    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(view_problems(&store, &kinds).await, NOTHING);
     assert_eq!(store.views().await.expect("lists")[0].columns[10], ("number".to_owned(), "text".to_owned()));
 }
 
@@ -163,7 +163,7 @@ async fn an_obstacle_to_a_view_stops_neither_chain_nor_other_views() {
         let store = store().await;
         execute(&store, mine).await;
         assert_eq!(
-            troubles(&store, &kinds()).await,
+            view_problems(&store, &kinds()).await,
             [format!(
                 "view `vault_staked` of source `vault` is missing or out of date: {what} `vault_staked` is there, which this \
                  program did not make; rename or drop it, then run `chainflume views`"
@@ -172,7 +172,7 @@ async fn an_obstacle_to_a_view_stops_neither_chain_nor_other_views() {
         assert_eq!(view_names(&store).await, ALL[..5]);
         let kind = if what == "an index" { "index" } else { what.split_once(' ').expect("two words").1 };
         execute(&store, &format!("drop {kind} vault_staked")).await;
-        assert_eq!(troubles(&store, &kinds()).await, NOTHING);
+        assert_eq!(view_problems(&store, &kinds()).await, NOTHING);
         assert_eq!(view_names(&store).await, ALL);
     }
 }
@@ -188,20 +188,20 @@ async fn a_view_the_daemon_may_not_make_is_named_with_its_grant() {
     )
     .await;
     let lowly = connect(&url.replace("user=postgres", "user=lowly")).await;
-    let troubles_now = troubles(&lowly, &kinds()).await;
-    assert_eq!(troubles_now.len(), 1, "{troubles_now:?}");
+    let problems = view_problems(&lowly, &kinds()).await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
-        troubles_now[0].contains("permission denied for schema public; let the daemon's user create views"),
-        "{troubles_now:?}"
+        problems[0].contains("permission denied for schema public; let the daemon's user create views"),
+        "{problems:?}"
     );
     assert_eq!(view_names(&store).await, ALL[1..]);
     // A view of another owner, which is to change.
     let mut changed = kinds();
     changed[NFT].columns[2].name = "token".to_owned();
-    let troubles_now = troubles(&lowly, &changed).await;
+    let problems = view_problems(&lowly, &changed).await;
     assert!(
-        troubles_now[0].contains("must be owner of view nft_transfer; let the daemon's user"),
-        "{troubles_now:?}"
+        problems[0].contains("must be owner of view nft_transfer; let the daemon's user"),
+        "{problems:?}"
     );
     execute(&store, "drop owned by lowly; drop role lowly").await;
 }
@@ -214,11 +214,11 @@ async fn a_view_that_is_locked_is_reported_and_made_later() {
     kinds[NFT].columns[2].name = "token".to_owned();
     let mut reader = store.pool.begin().await.expect("begins");
     sqlx::query("lock table nft_transfer in access share mode").execute(&mut *reader).await.expect("locks");
-    let troubles_now = troubles(&store, &kinds).await;
-    assert_eq!(troubles_now.len(), 1, "{troubles_now:?}");
-    assert!(troubles_now[0].ends_with("run `chainflume views` when it is released"), "{troubles_now:?}");
+    let problems = view_problems(&store, &kinds).await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].ends_with("run `chainflume views` when it is released"), "{problems:?}");
     reader.rollback().await.expect("lets go");
-    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(view_problems(&store, &kinds).await, NOTHING);
 }
 
 /// The kinds with the event of `NOTE` replaced by another of its name.
@@ -269,7 +269,7 @@ async fn an_upgraded_event_gets_a_view_beside_the_older_one() {
             .iter()
             .enumerate()
     {
-        assert_eq!(troubles(&store, configured).await, NOTHING, "{round}");
+        assert_eq!(view_problems(&store, configured).await, NOTHING, "{round}");
         assert_eq!(view_names(&store).await, expected, "{round}");
         assert_eq!(older().await, ["7"], "{round}");
     }
@@ -282,7 +282,7 @@ async fn a_view_that_was_renamed_by_hand_is_its_owners_and_made_again() {
     let store = store().await;
     open(&store).await;
     execute(&store, "alter view misc_note rename to my_notes").await;
-    assert_eq!(troubles(&store, &kinds()).await, NOTHING);
+    assert_eq!(view_problems(&store, &kinds()).await, NOTHING);
     let names = view_names(&store).await;
     assert!(names.contains(&"my_notes".to_owned()) && names.contains(&"misc_note".to_owned()), "{names:?}");
 }
@@ -293,7 +293,7 @@ async fn two_events_never_share_a_view() {
     let mut kinds = kinds();
     kinds[NOTE].view = "nft_transfer".to_owned();
     kinds[NOTE].other_view = "misc_note_2".to_owned();
-    assert_eq!(troubles(&store, &kinds).await, NOTHING);
+    assert_eq!(view_problems(&store, &kinds).await, NOTHING);
     assert_eq!(
         view_names(&store).await,
         [
@@ -306,8 +306,8 @@ async fn two_events_never_share_a_view() {
         ]
     );
     execute(&store, "drop view misc_note_2; create table misc_note_2 (x int)").await;
-    let troubles_now = troubles(&store, &kinds).await;
-    assert!(troubles_now[0].contains("a table `misc_note_2` is there"), "{troubles_now:?}");
+    let problems = view_problems(&store, &kinds).await;
+    assert!(problems[0].contains("a table `misc_note_2` is there"), "{problems:?}");
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use chainflume_core::domain::{
 
 use chainflume_core::messages::DescribedKind;
 
-/// Bytes are of domains that compare with text (`migrations/0024_hex.sql`): a bare `'0x…'` beside `bytea` would find nothing and not
-/// fail. The values of [`VIEW_COLUMNS`] but for the last, the type, which depends on the kinds.
+/// The values of [`VIEW_COLUMNS`] except the last, the type, which depends on the kinds. Bytes have domains that compare with text
+/// (`migrations/0024_hex.sql`): a plain `bytea` compared with `'0x…'` would match nothing, without an error.
 const VALUES: [&str; 9] = [
     "event_id(e.chain_id, e.block_number, e.block_hash, e.tx_index, e.log_index)",
     "e.chain_id",
@@ -87,14 +87,14 @@ fn shown(column: &ViewColumn, position: usize, stored: &[(i32, &DescribedKind)])
     }
 }
 
-/// Kept where `kept` is, with the names that the column's members have.
+/// Reads where `kept` is stored, under the member names of `column`.
 fn named(column: &ViewColumn, kept: &ViewColumn) -> Column {
     let mut column = column.clone();
     column.keep_as(kept);
     column.column
 }
 
-/// The column's value, where another meaning of the event keeps it: in a column of its own, or among the arguments.
+/// The column's value if another kind of the event stores it elsewhere: in a column of its own, or among the arguments.
 fn elsewhere(column: &ViewColumn, kept: Option<&ViewColumn>) -> String {
     let null = |sql_type: &str| format!("null::{sql_type}");
     let Some(kept) = kept else { return null(type_name(&column.column)) };
@@ -136,8 +136,7 @@ fn list(ids: impl Iterator<Item = i32>) -> String {
     ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// An argument may be called like a column every view has, or like another when cut to length: it gets
-/// underscores.
+/// A unique name: underscores are added to a name that a fixed column or another argument has already.
 fn unused(used: &mut BTreeSet<String>, name: &str) -> String {
     let mut suffix = String::new();
     loop {
@@ -176,8 +175,8 @@ fn expression(column: &Column) -> String {
     }
 }
 
-/// The JSON value with the names its members have today. Written out and not a function, which would be looked for on the
-/// reader's `search_path`.
+/// The JSON value with the present names of its members. An expression, not a function: PostgreSQL would look for a function on
+/// the reader's `search_path`.
 fn with_names(value: &str, members: &TupleMembers, level: usize) -> String {
     if let Some(arrays) = members.arrays.checked_sub(1) {
         let inner = TupleMembers { arrays, list: members.list.clone() };

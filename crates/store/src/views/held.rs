@@ -1,10 +1,10 @@
-//! The views of ours that there are.
+//! Reads the typed views in the database.
 
 use super::label::{MARK, ViewLabel, label};
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// A view of ours as it is.
+/// A typed view in the database, with what its comment records.
 pub(super) struct StoredView {
     pub name: String,
     pub label: ViewLabel,
@@ -14,13 +14,13 @@ pub(super) struct StoredView {
     pub types: Vec<String>,
 }
 
-/// Every view of ours, by name.
+/// Every typed view, by name.
 pub(super) async fn held(tx: &mut Tx) -> Result<Vec<StoredView>, StoreError> {
     read_held(tx, None).await
 }
 
-/// Those of our views that have one of these names or show a source and an event of the same names: all views of thousands of
-/// sources would be read for each of them.
+/// The typed views that have one of these names or show this source and event. Reading all views for each one would take too
+/// long with thousands of sources.
 pub(super) async fn held_like(
     tx: &mut Tx,
     wanted: &ViewLabel,

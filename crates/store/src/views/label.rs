@@ -7,19 +7,19 @@ use super::definition;
 use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 
-/// The data in a view's comment, after a beginning for people.
+/// The data in a view's comment, behind a text for people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct ViewLabel {
     pub(super) source: String,
     pub(super) event: String,
     pub(super) signature: String,
-    /// Digest of the query, to see whether it changed: PostgreSQL gives back its own wording, and the whole of
-    /// it would bury the rest wherever comments are shown.
+    /// Digest of the query, which shows whether it changed. PostgreSQL returns a query in its own wording, and the whole query
+    /// would make the comment unreadable.
     pub(super) query: String,
-    /// The name it was made under: a person may have renamed it since, and then it is theirs.
+    /// The name it was created with. A person may have renamed it since; then it is not changed any more.
     #[serde(default)]
     pub(super) name: Option<String>,
-    /// Positions of arguments it shows by their hash.
+    /// Positions of the arguments of which it shows the hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) hashed: Vec<usize>,
 }
@@ -43,11 +43,11 @@ pub(super) async fn comment_on(tx: &mut Tx, label: &ViewLabel) -> Result<(), Sto
     Ok(())
 }
 
-/// SQLSTATE of dropping what others depend on.
+/// SQLSTATE of dropping an object that others depend on.
 pub(super) const DEPENDENT_OBJECTS: &str = "2BP01";
 /// SQLSTATE of `create or replace view` that would drop or change a column.
 pub(super) const INVALID_TABLE_DEFINITION: &str = "42P16";
-/// SQLSTATE of what the user may not do.
+/// SQLSTATE of a missing right.
 pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
-/// SQLSTATE of a lock that was not given in time.
+/// SQLSTATE of a lock that was not granted in time.
 pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -26,28 +26,28 @@ use chainflume_db::convert::int8;
 use chainflume_db::sqlstate;
 use chainflume_db::transaction::{self, Tx};
 
-/// A typed view that could not be made, or could not follow its event. Nothing else depends on it.
+/// A typed view that could not be created or updated. Nothing else depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewTrouble {
+pub struct ViewProblem {
     /// Name of the view.
     pub view: String,
     /// The source whose events it shows.
     pub source: String,
-    /// Why, and what to do.
+    /// Why, and the remedy.
     pub reason: String,
 }
 
-impl fmt::Display for ViewTrouble {
+impl fmt::Display for ViewProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { view, source, reason } = self;
         write!(f, "view `{view}` of source `{source}` is missing or out of date: {reason}")
     }
 }
 
-/// A view as it is to be.
+/// A view that is to be created or updated.
 struct PlannedView {
     name: String,
-    /// Where the name shows another event.
+    /// Its name if a view of another event has `name`.
     other_name: String,
     source: String,
     query: String,
@@ -55,15 +55,15 @@ struct PlannedView {
     columns: Vec<String>,
 }
 
-/// What becomes of the transaction in which a view is made.
+/// Whether the transaction that makes a view is committed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Make,
-    /// Everything is done and nothing is kept: only the database knows what it would refuse.
+    /// Rolled back: a dry run, because only the database knows what it would refuse.
     Try,
 }
 
-/// Where a view goes.
+/// The place for a view: a free name, or a view to replace.
 enum ViewSpot {
     Free(String),
     StoredView(StoredView),
@@ -83,9 +83,9 @@ impl<E: Into<StoreError>> From<E> for ViewRefusal {
 }
 
 impl Store {
-    /// Creates the views of these kinds that are missing and replaces those that changed; returns those for which that
-    /// failed, by name. Kinds that are not registered have no views yet. Views of sources and events that are no longer
-    /// configured stay: their events do too.
+    /// Creates the missing views of these kinds and replaces those that changed. Returns the views for which this failed, by
+    /// name. A kind that is not registered gets no view yet. Views of sources and events that are no longer configured stay,
+    /// as their events do.
     ///
     /// # Errors
     /// When the kinds cannot be read.
@@ -93,7 +93,7 @@ impl Store {
         &self,
         chain_id: u64,
         kinds: &[EventKind],
-    ) -> Result<Vec<ViewTrouble>, StoreError> {
+    ) -> Result<Vec<ViewProblem>, StoreError> {
         self.each_view(chain_id, kinds, Mode::Make).await
     }
 
@@ -105,7 +105,7 @@ impl Store {
         &self,
         chain_id: u64,
         kinds: &[EventKind],
-    ) -> Result<Vec<ViewTrouble>, StoreError> {
+    ) -> Result<Vec<ViewProblem>, StoreError> {
         self.each_view(chain_id, kinds, Mode::Try).await
     }
 
@@ -114,27 +114,27 @@ impl Store {
         chain_id: u64,
         kinds: &[EventKind],
         mode: Mode,
-    ) -> Result<Vec<ViewTrouble>, StoreError> {
+    ) -> Result<Vec<ViewProblem>, StoreError> {
         let chain_id = int8("chain id", chain_id)?;
         let mut tx = transaction::begin_look(&self.pool).await?;
         let stored = Kinds::read(&mut tx, chain_id).await?;
         tx.commit().await?;
         let all = wanted(chain_id, &stored, kinds, mode);
         let names: Vec<&str> = all.iter().map(|wanted| wanted.name.as_str()).collect();
-        let mut troubles = Vec::new();
+        let mut problems = Vec::new();
         for (index, wanted) in all.iter().enumerate() {
             let others = names.iter().enumerate().filter(|(other, _)| *other != index);
             let others: BTreeSet<&str> = others.map(|(_, name)| *name).collect();
-            if let Err(refusal) = self.patiently(wanted, &others, mode).await {
+            if let Err(refusal) = self.with_retries(wanted, &others, mode).await {
                 let (view, source) = (wanted.name.clone(), wanted.source.clone());
-                troubles.push(ViewTrouble { view, source, reason: reason(refusal) });
+                problems.push(ViewProblem { view, source, reason: reason(refusal) });
             }
         }
-        Ok(troubles)
+        Ok(problems)
     }
 
-    /// A lock that is held for a moment, and a connection that is cut, are no reason to give up.
-    async fn patiently(
+    /// Makes a view, with retries: a lock may be held for a moment, and a connection may break.
+    async fn with_retries(
         &self,
         wanted: &PlannedView,
         others: &BTreeSet<&str>,
@@ -169,7 +169,7 @@ impl Store {
     }
 }
 
-/// Before another try.
+/// Pauses before the retries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// The views, one for each event and name, in the order of the kinds.
@@ -211,14 +211,14 @@ fn hashed(kind: &EventKind) -> Vec<usize> {
     by_hash.map(|(position, _)| position).collect()
 }
 
-/// Where the view goes: `others` are names that other events of the configuration should have.
+/// The place for the view. `others` are the names that other events of the configuration should have.
 async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Result<ViewSpot, ViewRefusal> {
     let mut held = held_like(tx, &wanted.label, [&wanted.name, &wanted.other_name]).await?;
     let same_event = |held: &StoredView| {
         (&held.label.source, &held.label.signature) == (&wanted.label.source, &wanted.label.signature)
     };
     let right_name = |held: &StoredView| held.name == wanted.name && same_event(held);
-    // One that was renamed by hand is its owner's.
+    // A view that a person renamed is not changed any more.
     let another_name = |held: &StoredView| {
         let ours = held.label.name.as_ref().is_none_or(|name| *name == held.name);
         same_event(held)
@@ -248,7 +248,7 @@ async fn spot(tx: &mut Tx, wanted: &PlannedView, others: &BTreeSet<&str>) -> Res
     )))
 }
 
-/// What has the name now, in words.
+/// Describes what has the name now.
 async fn occupant(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
         r"
@@ -316,7 +316,7 @@ async fn follow(
     Ok(())
 }
 
-/// Where columns have other types than before.
+/// Drops the view and creates it again: its columns have other types than before.
 async fn anew(tx: &mut Tx, held: &StoredView, wanted: &PlannedView) -> Result<(), ViewRefusal> {
     let sql = format!("drop view {}", definition::identifier(&held.name));
     match sqlx::query(AssertSqlSafe(sql)).execute(&mut **tx).await {
@@ -338,7 +338,7 @@ impl PlannedView {
     }
 }
 
-/// In the operator's words.
+/// The text for the operator, with the remedy.
 fn reason(refusal: ViewRefusal) -> String {
     let error = match refusal {
         ViewRefusal::Reason(reason) => return reason,

@@ -177,7 +177,7 @@ fn types_without_size_and_types_too_deep_are_refused() {
     let deep = format!("uint256{}", "[]".repeat(17));
     assert!(error(&with_type(&deep)).contains("nests arrays and tuples more than 16 deep"));
     let parens = "(".repeat(1_000_000);
-    assert!(parse_abi(&with_type(&parens)).is_err());
+    assert!(error(&with_type(&parens)).contains("expected a valid Solidity type specifier"));
     let nested = (0..40).fold(r#"{"name":"x","type":"bool"}"#.to_owned(), |inner, _| {
         format!(r#"{{"name":"x","type":"tuple","components":[{inner}]}}"#)
     });

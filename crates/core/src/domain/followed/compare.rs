@@ -11,14 +11,14 @@ use crate::domain::{Address, AddressSet, BlockRange};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainComparison {
     /// Per source, in the order of the configuration.
-    pub courses: Vec<SourceCourse>,
-    /// Differences of sources that are not configured.
+    pub sources: Vec<SourceComparison>,
+    /// Differences of stored sources that are not configured.
     pub gone: Vec<SourceDifference>,
 }
 
 /// The result for a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceCourse {
+pub struct SourceComparison {
     /// Its name.
     pub source: String,
     /// Its first block; `None` until the first head has decided it.
@@ -33,7 +33,7 @@ pub struct SourceCourse {
     pub differences: Vec<SourceDifference>,
 }
 
-impl SourceCourse {
+impl SourceComparison {
     /// Whether the source follows nothing until an operator decides.
     pub fn is_blocked(&self) -> bool {
         self.listens.is_empty() && self.hindrance().is_some()
@@ -75,22 +75,23 @@ impl SourceCourse {
 impl ChainComparison {
     /// Whether a source follows nothing until an operator decides.
     pub fn is_blocked(&self, source: &str) -> bool {
-        self.courses.iter().any(|course| course.source == source && course.is_blocked())
+        self.sources.iter().any(|compared| compared.source == source && compared.is_blocked())
     }
 
     /// Every difference.
     pub fn differences(&self) -> impl Iterator<Item = &SourceDifference> {
-        self.courses.iter().flat_map(|course| &course.differences).chain(&self.gone)
+        self.sources.iter().flat_map(|compared| &compared.differences).chain(&self.gone)
     }
 }
 
 /// Compares the configuration of a chain with everything stored.
-pub fn compare(chain_id: u64, asked: &[ConfiguredSource], kept: &[FilledSource]) -> ChainComparison {
-    let sides = ComparedSides { chain_id, asked, kept };
-    let courses: Vec<SourceCourse> = asked.iter().map(|asked| sides.course(asked)).collect();
-    let renamed: BTreeSet<&str> = courses
+pub fn compare(chain_id: u64, configured: &[ConfiguredSource], kept: &[FilledSource]) -> ChainComparison {
+    let sides = ComparedSides { chain_id, configured, kept };
+    let sources: Vec<SourceComparison> =
+        configured.iter().map(|configured| sides.compared(configured)).collect();
+    let renamed: BTreeSet<&str> = sources
         .iter()
-        .flat_map(|course| &course.differences)
+        .flat_map(|compared| &compared.differences)
         .filter_map(|difference| match difference {
             SourceDifference::Renamed { stored, .. } => Some(stored.as_str()),
             _ => None,
@@ -104,56 +105,62 @@ pub fn compare(chain_id: u64, asked: &[ConfiguredSource], kept: &[FilledSource])
             (source, false) => SourceDifference::Gone { source, events: kept.events },
         })
         .collect();
-    ChainComparison { courses, gone }
+    ChainComparison { sources, gone }
 }
 
 struct ComparedSides<'a> {
     chain_id: u64,
-    asked: &'a [ConfiguredSource],
+    configured: &'a [ConfiguredSource],
     kept: &'a [FilledSource],
 }
 
 impl ComparedSides<'_> {
     fn is_listed(&self, name: &str) -> bool {
-        self.asked.iter().any(|asked| asked.name == name)
+        self.configured.iter().any(|configured| configured.name == name)
     }
 
-    fn course(&self, asked: &ConfiguredSource) -> SourceCourse {
-        let own = self.kept.iter().find(|kept| kept.name == asked.name);
+    fn compared(&self, configured: &ConfiguredSource) -> SourceComparison {
+        let own = self.kept.iter().find(|kept| kept.name == configured.name);
         let parts = own.map_or_else(Vec::new, |own| self.parts(own));
-        let start = asked.start(own);
-        let (source, no) = (asked.name.clone(), SourceCourse { start, ..SourceCourse::default() });
-        let blocked =
-            |difference| SourceCourse { source, parts: parts.clone(), differences: vec![difference], ..no };
+        let start = configured.start(own);
+        let (source, no) =
+            (configured.name.clone(), SourceComparison { start, ..SourceComparison::default() });
+        let blocked = |difference| SourceComparison {
+            source,
+            parts: parts.clone(),
+            differences: vec![difference],
+            ..no
+        };
         if let Some(FilledSource { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
-            let (source, stored, given) = (asked.name.clone(), *stored, self.chain_id);
+            let (source, stored, given) = (configured.name.clone(), *stored, self.chain_id);
             return blocked(SourceDifference::OtherChain { source, stored, given });
         }
         if own.is_some_and(|own| own.emptying) {
-            return blocked(SourceDifference::Emptying { source: asked.name.clone(), listed: true });
+            return blocked(SourceDifference::Emptying { source: configured.name.clone(), listed: true });
         }
         // Without stored events there is no meaning to contradict.
         let filled = own.filter(|own| own.tip.is_some() && own.events > 0);
-        if let Some(own) = filled.filter(|own| own.family != asked.family) {
-            let (source, stored, given) = (asked.name.clone(), own.family.clone(), asked.family.clone());
+        if let Some(own) = filled.filter(|own| own.family != configured.family) {
+            let (source, stored, given) =
+                (configured.name.clone(), own.family.clone(), configured.family.clone());
             return blocked(SourceDifference::Family { source, stored, given });
         }
-        let mut differences = redeclared(asked, if filled.is_some() { &parts } else { &[] });
+        let mut differences = redeclared(configured, if filled.is_some() { &parts } else { &[] });
         // Nothing is read before the first block is decided.
         let first = start.unwrap_or(u64::MAX);
-        let (listens, taken) = self.free((asked, first), &parts);
+        let (listens, taken) = self.free((configured, first), &parts);
         let begun = own.is_some_and(|own| own.tip.is_some());
         if let [(holder, _)] = &taken[..]
             && !begun
             && !holder.emptying
             && !self.is_listed(&holder.name)
         {
-            let (source, stored) = (asked.name.clone(), holder.name.clone());
+            let (source, stored) = (configured.name.clone(), holder.name.clone());
             let to = holder.tip.unwrap_or_default();
             return blocked(SourceDifference::Renamed { source, stored, to });
         }
         differences.extend(taken.into_iter().map(|(holder, items)| SourceDifference::Taken {
-            source: asked.name.clone(),
+            source: configured.name.clone(),
             what: in_words(&items),
             holder: holder.name.clone(),
             listed: self.is_listed(&holder.name),
@@ -161,10 +168,10 @@ impl ComparedSides<'_> {
         }));
         let gaps =
             own.and_then(|own| own.tip).map_or_else(Vec::new, |tip| gaps(&listens, (first, tip), &parts));
-        differences.extend(UnreadRange::of(&asked.name, &listens, &gaps).map(SourceDifference::Unread));
-        differences.extend(filled.and_then(|_| left(asked, &parts)));
-        differences.extend(past_end(asked, own));
-        SourceCourse { source: asked.name.clone(), start, parts, listens, gaps, differences }
+        differences.extend(UnreadRange::of(&configured.name, &listens, &gaps).map(SourceDifference::Unread));
+        differences.extend(filled.and_then(|_| left(configured, &parts)));
+        differences.extend(past_end(configured, own));
+        SourceComparison { source: configured.name.clone(), start, parts, listens, gaps, differences }
     }
 
     /// What a source has read. For a source of an older program this is unknown. Then the present configuration counts
@@ -181,13 +188,18 @@ impl ComparedSides<'_> {
             to: None,
             quiet: false,
         };
-        let listed = self.asked.iter().find(|asked| asked.name == kept.name);
-        if let Some(asked) = listed {
-            let known = asked.events.iter().filter(|(event, _)| kept.seen.contains_key(&event.signature));
+        let listed = self.configured.iter().find(|configured| configured.name == kept.name);
+        if let Some(configured) = listed {
+            let known =
+                configured.events.iter().filter(|(event, _)| kept.seen.contains_key(&event.signature));
             return known.map(|(event, addresses)| part(event, addresses.clone())).collect();
         }
-        let events: BTreeSet<&EventKey> =
-            self.asked.iter().flat_map(|asked| &asked.events).map(|(event, _)| event).collect();
+        let events: BTreeSet<&EventKey> = self
+            .configured
+            .iter()
+            .flat_map(|configured| &configured.events)
+            .map(|(event, _)| event)
+            .collect();
         let seen = |event: &EventKey| Some(AddressSet::Only(kept.seen.get(&event.signature)?.clone()));
         events.into_iter().filter_map(|event| Some(part(event, seen(event)?))).collect()
     }
@@ -195,13 +207,16 @@ impl ComparedSides<'_> {
     /// Splits this into the part that no other source has, and the parts that others have.
     fn free(
         &self,
-        (asked, first): (&ConfiguredSource, u64),
+        (configured, first): (&ConfiguredSource, u64),
         own: &[FollowedRange],
     ) -> (Vec<FollowedEvent>, Vec<(&FilledSource, Vec<FollowedEvent>)>) {
-        let mut listens = asked.events.clone();
+        let mut listens = configured.events.clone();
         let mut taken = Vec::new();
         let others = self.kept.iter().filter(|kept| {
-            kept.name != asked.name && kept.chain_id == self.chain_id && kept.tip.is_some() && kept.events > 0
+            kept.name != configured.name
+                && kept.chain_id == self.chain_id
+                && kept.tip.is_some()
+                && kept.events > 0
         });
         for holder in others {
             let parts = self.parts(holder);
@@ -265,7 +280,7 @@ fn held(
 }
 
 /// The events whose declaration has changed since they were read.
-fn redeclared(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDifference> {
+fn redeclared(configured: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDifference> {
     let other = |(event, addresses): &FollowedEvent| {
         let other = parts.iter().find(|part| {
             part.event.means_logs_of(event)
@@ -273,12 +288,12 @@ fn redeclared(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Vec<SourceDi
                 && part.addresses.intersects(addresses)
         });
         Some(SourceDifference::Declaration {
-            source: asked.name.clone(),
+            source: configured.name.clone(),
             stored: other?.event.declaration.clone(),
             given: event.declaration.clone(),
         })
     };
-    asked.events.iter().filter_map(other).collect()
+    configured.events.iter().filter_map(other).collect()
 }
 
 fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<SourceGap> {
@@ -292,14 +307,15 @@ fn gaps(listens: &[FollowedEvent], whole: Span, parts: &[FollowedRange]) -> Vec<
 }
 
 /// That a source has stored blocks above the last block it is configured for.
-fn past_end(asked: &ConfiguredSource, own: Option<&FilledSource>) -> Option<SourceDifference> {
-    let (end, to) = asked.end_block.zip(own?.tip).filter(|(end, to)| to > end)?;
-    Some(SourceDifference::PastEnd { source: asked.name.clone(), end, to })
+fn past_end(configured: &ConfiguredSource, own: Option<&FilledSource>) -> Option<SourceDifference> {
+    let (end, to) = configured.end_block.zip(own?.tip).filter(|(end, to)| to > end)?;
+    Some(SourceDifference::PastEnd { source: configured.name.clone(), end, to })
 }
 
 /// The events that a source has read and no longer follows.
-fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDifference> {
-    let followed = |event: &EventKey| asked.events.iter().any(|(asked, _)| asked.means_logs_of(event));
+fn left(configured: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDifference> {
+    let followed =
+        |event: &EventKey| configured.events.iter().any(|(configured, _)| configured.means_logs_of(event));
     let mut events: Vec<&str> = parts
         .iter()
         .filter(|part| !followed(&part.event))
@@ -307,12 +323,13 @@ fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDiffe
         .collect();
     events.sort_unstable();
     events.dedup();
-    let listened = |address: &Address| asked.events.iter().any(|(_, addresses)| addresses.contains(address));
+    let listened =
+        |address: &Address| configured.events.iter().any(|(_, addresses)| addresses.contains(address));
     let mut addresses = BTreeSet::<Address>::new();
     let mut any = false;
     for part in parts {
         match &part.addresses {
-            AddressSet::Any => any |= !asked.events.iter().any(|(_, set)| *set == AddressSet::Any),
+            AddressSet::Any => any |= !configured.events.iter().any(|(_, set)| *set == AddressSet::Any),
             AddressSet::Only(set) => addresses.extend(set.iter().filter(|address| !listened(address))),
         }
     }
@@ -320,7 +337,7 @@ fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDiffe
     if !events.is_empty() {
         what.push(listed("event", &events));
     }
-    let filtered = filtered_out(asked, parts);
+    let filtered = filtered_out(configured, parts);
     if !filtered.is_empty() {
         what.push(format!("the logs of {} that `where` leaves out", listed("event", &filtered)));
     }
@@ -329,14 +346,14 @@ fn left(asked: &ConfiguredSource, parts: &[FollowedRange]) -> Option<SourceDiffe
     } else if !addresses.is_empty() {
         what.push(listed("contract", &addresses.into_iter().collect::<Vec<_>>()));
     }
-    let source = asked.name.clone();
+    let source = configured.name.clone();
     (!what.is_empty()).then(|| SourceDifference::Left { source, what: what.join(" and ") })
 }
 
 /// The events of which a source follows fewer logs than it has read.
-fn filtered_out<'a>(asked: &ConfiguredSource, parts: &'a [FollowedRange]) -> Vec<&'a str> {
+fn filtered_out<'a>(configured: &ConfiguredSource, parts: &'a [FollowedRange]) -> Vec<&'a str> {
     let is_narrower = |part: &&FollowedRange| {
-        let mut same = asked.events.iter().filter(|(event, _)| event.means_logs_of(&part.event));
+        let mut same = configured.events.iter().filter(|(event, _)| event.means_logs_of(&part.event));
         same.any(|(event, _)| !event.covers(&part.event))
     };
     let mut events: Vec<&str> =
