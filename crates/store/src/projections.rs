@@ -1,4 +1,4 @@
-//! State folded from events: one set-based statement a table and direction, and one for each twenty ranges of tokens.
+//! State folded from events: one set-based statement a table and direction, and one for each 200,000 tokens of ranges.
 //!
 //! Sums (stakes, balances) move by delta, forward and back. Where the last event decides (allowances,
 //! owners), forward is an upsert, and whenever events leave or arrive late the touched keys are read again
