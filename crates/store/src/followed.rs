@@ -61,9 +61,11 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let kept = kept(&mut tx).await?;
         let comparison = compare(chain.number(), &chain.asked, &kept);
+        let tips: BTreeMap<&str, Option<u64>> =
+            kept.iter().map(|kept| (kept.name.as_str(), kept.tip)).collect();
         for (asked, course) in chain.asked.iter().zip(&comparison.courses) {
             let Some(start) = course.start.filter(|_| !course.is_blocked()) else { continue };
-            let tip = kept.iter().find(|kept| kept.name == asked.name).and_then(|kept| kept.tip);
+            let tip = tips.get(asked.name.as_str()).copied().flatten();
             write(&mut tx, (course, start), tip).await?;
         }
         sign(&mut tx, chain).await?;
