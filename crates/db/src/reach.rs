@@ -55,6 +55,17 @@ impl Hosts {
         self.all[self.current.load(Ordering::Relaxed)].clone()
     }
 
+    /// All of them, as far as they may be shown: the first, and where there are several, the others.
+    pub fn shown(&self) -> String {
+        let first = self.current.load(Ordering::Relaxed);
+        let others: Vec<String> =
+            self.all.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, one)| host(one)).collect();
+        match others.is_empty() {
+            true => host(&self.options()),
+            false => format!("{} (nor at {})", host(&self.options()), others.join(", ")),
+        }
+    }
+
     /// Connections made before now are not used again. Nor are those that are being made: one that was begun before a failover
     /// and is ready after it is young, and leads to the server that takes no writes any more. It would fail each statement
     /// until it is old.
@@ -225,6 +236,13 @@ mod tests {
             assert_eq!(hosts.all.iter().map(host).collect::<Vec<_>>(), wanted, "{url}");
             assert!(hosts.all.iter().all(|options| !options.get_host().contains('[')), "{url}");
         }
+    }
+
+    #[test]
+    fn every_server_of_a_url_is_shown() {
+        let shown = |url| Hosts::of(url, Duration::ZERO).expect("a url").shown();
+        assert_eq!(shown("postgres://u:p@one:1/db"), "one:1");
+        assert_eq!(shown("postgres://u:p@one:1,[::1]:2,three/db"), "one:1 (nor at [::1]:2, three:5432)");
     }
 
     #[test]
