@@ -81,6 +81,7 @@ impl PrivatePostgres {
         run_as.check_enters(&data_dir).await?;
         let wanted = cluster::version(&cluster)?;
         let binaries = Binaries::find(settings.bin_dir.as_deref(), &run_as, wanted, &cluster).await?;
+        run_as.check_owns(&cluster)?;
         orphan::clear(&cluster).await?;
         cluster::ensure(&cluster, &binaries, &run_as).await?;
         let socket_dir = socket::prepare(&data_dir, &run_as)?;
@@ -162,6 +163,7 @@ pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
     let run_as = RunAs::choose(&cluster)?;
     let version = cluster::version(&cluster)?;
     Binaries::find(settings.bin_dir.as_deref(), &run_as, version, &cluster).await?;
+    run_as.check_owns(&cluster)?;
     Ok(version.is_some())
 }
 

@@ -1,5 +1,7 @@
 //! What only all sources together show: events without a meaning, and logs that two sources would have.
 
+use std::collections::BTreeSet;
+
 use super::chain::ChainDraft;
 use super::problem::{Fault, Spot};
 use super::reader::Reader;
@@ -9,11 +11,11 @@ use chainflume_core::mapping::{FamilySettings, Mapper, MappingProblem, SourceMap
 
 /// Whether the families can make sense of the events: asked of the room that will have to.
 pub(super) fn meanings(reader: &Reader<'_>, sources: &[SourceDraft<'_>]) {
+    let mut names = BTreeSet::new();
     let mapping = |(index, draft): (usize, &SourceDraft<'_>)| {
         let Source { name, family, user, events, .. } = draft.source.clone()?;
         // Of two with one name the second is reported as such, and would share every view with the first.
-        let earlier = sources.get(..index)?.iter().filter_map(|draft| draft.source.as_ref());
-        if earlier.into_iter().any(|source| source.name == name) {
+        if !names.insert(name.clone()) {
             return None;
         }
         let settings = FamilySettings { family, user };

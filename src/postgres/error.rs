@@ -94,6 +94,17 @@ pub enum PostgresError {
         /// The present user.
         user: String,
     },
+    /// The cluster belongs to root, as a copy does that root made.
+    #[error(
+        "{} belongs to root, and PostgreSQL does not run as root; give it to its user: chown -R {user}: {}",
+        cluster.display(), cluster.display()
+    )]
+    OwnedByRoot {
+        /// The cluster.
+        cluster: PathBuf,
+        /// The user of the server.
+        user: String,
+    },
     /// A PostgreSQL tool failed.
     #[error("{tool} failed: {output}")]
     Tool {

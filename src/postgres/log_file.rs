@@ -27,10 +27,11 @@ pub(super) fn bound(path: &Path) -> Result<(), PostgresError> {
     Ok(())
 }
 
-/// The last lines, joined into one.
-pub(super) fn end(path: &Path) -> String {
+/// The last lines after the first `skipped` bytes, joined into one.
+pub(super) fn end(path: &Path, skipped: u64) -> String {
     let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let skipped = usize::try_from(skipped).unwrap_or(0);
+    let text = String::from_utf8_lossy(text.get(skipped..).unwrap_or(&text));
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(QUOTED_LINES)..].join("; ")
 }

@@ -43,6 +43,7 @@ impl Launch {
 
     fn spawn(&self) -> Result<PostgresServer, PostgresError> {
         let log = log_file::open(&self.log)?;
+        let log_from = log.metadata().map_or(0, |meta| meta.len());
         let mut command = self.run_as.command(self.binaries.program("postgres"));
         command.arg("-D").arg(&self.cluster);
         // On the command line, which neither a file nor `alter system` can override with a wider access.
@@ -61,7 +62,7 @@ impl Launch {
         command.stdout(log.try_clone().at("open", &self.log)?).stderr(log);
         let child = command.spawn().at("run", &self.binaries.program("postgres"))?;
         let pid = child.id().unwrap_or_default();
-        Ok(PostgresServer { leash: Leash::tie(pid, &self.run_as)?, child, pid })
+        Ok(PostgresServer { leash: Leash::tie(pid, &self.run_as)?, child, pid, log_from })
     }
 
     async fn ready(&self, mut server: PostgresServer) -> Result<PostgresServer, PostgresError> {
@@ -77,7 +78,7 @@ impl Launch {
                 server.leash.untie().await;
                 return Err(PostgresError::Died {
                     status: status.to_string(),
-                    log_end: log_file::end(&self.log),
+                    log_end: log_file::end(&self.log, server.log_from),
                     log: self.log.clone(),
                 });
             }
@@ -115,6 +116,8 @@ pub(super) struct PostgresServer {
     child: Child,
     leash: Leash,
     pid: u32,
+    /// Length of the log when it was started.
+    log_from: u64,
 }
 
 impl PostgresServer {

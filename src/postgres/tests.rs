@@ -303,6 +303,37 @@ async fn roots_private_directory_is_named_as_the_obstacle() {
     assert!(refusal.contains(&format!("cannot enter {obstacle}; set `data_dir`")), "{refusal}");
 }
 
+#[tokio::test]
+async fn a_copy_that_root_made_is_refused_with_the_command_that_helps() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: an ordinary user's copies are its own");
+        return;
+    }
+    let home = Home::new();
+    home.start().await.stop().await.unwrap();
+    std::os::unix::fs::chown(home.cluster(), Some(0), Some(0)).unwrap();
+    let refusal = home.refusal().await;
+    let cluster = home.cluster();
+    assert!(refusal.starts_with(&format!("{} belongs to root", cluster.display())), "{refusal}");
+    assert!(
+        refusal.ends_with(&format!(": {}", cluster.display())) && refusal.contains("chown -R "),
+        "{refusal}"
+    );
+    assert_eq!(survey(&home.settings()).await.unwrap_err().to_string(), refusal);
+}
+
+#[tokio::test]
+async fn an_error_quotes_the_log_of_this_start_alone() {
+    let home = Home::new();
+    home.start().await.stop().await.unwrap();
+    std::fs::remove_file(home.cluster().join("global/pg_control")).unwrap();
+    let (first, second) = (home.refusal().await, home.refusal().await);
+    for refusal in [&first, &second] {
+        assert!(refusal.contains("pg_control") && !refusal.contains("shut down"), "{refusal}");
+    }
+    assert_eq!(first.matches("pg_control").count(), second.matches("pg_control").count(), "{second}");
+}
+
 impl Home {
     /// A directory that looks like a cluster of that version.
     fn cluster_made_by(&self, version: u32) -> PathBuf {

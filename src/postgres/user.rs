@@ -48,6 +48,16 @@ impl RunAs {
         }
     }
 
+    /// [`PostgresError::OwnedByRoot`] if root has made the cluster, as a copy or out of an archive: the server refuses it.
+    pub(super) fn check_owns(&self, cluster: &Path) -> Result<(), PostgresError> {
+        match std::fs::symlink_metadata(cluster) {
+            Ok(meta) if self.switch && meta.uid() == 0 => {
+                Err(PostgresError::OwnedByRoot { cluster: cluster.into(), user: self.name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn uid(&self) -> u32 {
         self.uid
     }

@@ -52,6 +52,25 @@ async fn receipts_near_the_head_are_whole_and_match_the_header_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_without_logs_and_receipts_is_not_stored_as_empty() {
+    let scene = Scene::new(100).await;
+    let flume = scene.start("verify = \"off\"").await;
+    flume.until_tip("dev", 98).await;
+    // An index of logs that is lost, and receipts that were thrown away.
+    let logs = scene.chain.faults().add(Rule::on(LOGS, Effect::Null));
+    let receipts = scene.chain.faults().add(Rule::on(RECEIPTS, Effect::edit(|found| *found = json!([]))));
+    scene.change(|chain| chain.mine_with(vec![stake(), stake(), Vec::new()]));
+    flume.until("dev", "asks again and again", |chain| asked(chain, RECEIPTS) > 2).await;
+    let tip = flume.chain("dev").sources.iter().filter_map(|source| source.tip).max();
+    assert!(tip <= Some(100), "{tip:?} is stored");
+    logs.lift();
+    receipts.lift();
+    scene.change(|chain| chain.mine_empty(2));
+    flume.until_tip("dev", 103).await;
+    scene.ends_at(flume, 103).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_receipts_is_asked_for_logs_unchecked() {
     let scene = Scene::new(100).await;
     let off = RpcError::new(-32601, "the method eth_getBlockReceipts does not exist/is not available");

@@ -149,6 +149,29 @@ async fn an_event_that_is_added_later_gives_its_tokens_their_owners() {
     scene.equals_fresh_sync().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_reads_each_of_many_ranges_once() {
+    let scene = scene().await;
+    let flume = scene.start_with("", &nft("")).await;
+    let each = |parties| (0..1_000).map(|token| batch(token, token, parties)).collect::<Vec<_>>();
+    scene.change(|chain| {
+        chain.mine_with(vec![each(MINT), each((ALICE, BOB)), vec![], vec![]]);
+    });
+    flume.until_tip("dev", 2).await;
+    assert_eq!(owners(&scene).await, ["0-999 2"]);
+    scene.reorg(3, 4);
+    flume.until_tip("dev", scene.chain.head().number - 2).await;
+    assert_eq!(owners(&scene).await, ["0-999 1"]);
+    // Connections report what they read when they end.
+    flume.stop().await;
+    let read =
+        "select idx_tup_read::text from pg_stat_user_indexes where indexrelname = 'events_owner_range_idx'";
+    let read: Vec<u64> =
+        texts(&scene, read).await.iter().map(|read| read.parse().expect("a number")).collect();
+    assert!((1_000..3_000).contains(&read[0]), "{read:?} entries of the index were read");
+    scene.equals_fresh_sync().await;
+}
+
 /// Rows as a version stored them that did not know the event, where the ABI had it.
 const WITHOUT_MEANING: &str = "
     update event_kinds set type = 'contract.ConsecutiveTransfer', projection = 'none' where event = 'ConsecutiveTransfer';

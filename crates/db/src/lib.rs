@@ -109,7 +109,7 @@ impl Database {
             by_hand.await.unwrap_or(Err(StoreError::from(sqlx::Error::PoolTimedOut))).map_err(|error| {
                 match error {
                     StoreError::Database(cause) => {
-                        StoreError::Connect { host: host(&database.hosts.options()), cause }
+                        StoreError::Connect { host: database.hosts.shown(), cause }
                     }
                     error => error,
                 }

@@ -54,6 +54,17 @@ impl Hosts {
         self.all[self.current.load(Ordering::Relaxed)].clone()
     }
 
+    /// All of them, as far as they may be shown: the first, and where there are several, the others.
+    pub fn shown(&self) -> String {
+        let first = self.current.load(Ordering::Relaxed);
+        let others: Vec<String> =
+            self.all.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, one)| host(one)).collect();
+        match others.is_empty() {
+            true => host(&self.options()),
+            false => format!("{} (nor at {})", host(&self.options()), others.join(", ")),
+        }
+    }
+
     /// Forbids the use of all connections that exist or are being made. A connection that was begun before a failover and is ready
     /// after it leads to the old primary, and each statement on it would fail.
     pub fn distrust(&self) {
@@ -223,6 +234,13 @@ mod tests {
             assert_eq!(hosts.all.iter().map(host).collect::<Vec<_>>(), wanted, "{url}");
             assert!(hosts.all.iter().all(|options| !options.get_host().contains('[')), "{url}");
         }
+    }
+
+    #[test]
+    fn every_server_of_a_url_is_shown() {
+        let shown = |url| Hosts::of(url, Duration::ZERO).expect("a url").shown();
+        assert_eq!(shown("postgres://u:p@one:1/db"), "one:1");
+        assert_eq!(shown("postgres://u:p@one:1,[::1]:2,three/db"), "one:1 (nor at [::1]:2, three:5432)");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The audit: reads final blocks a second time, slowly, and compares them with the stored events.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::reread::{Purpose, Reread, RereadReport, Rereader};
-use chainflume_core::domain::{BlockRange, SourceComparison, causes};
+use chainflume_core::domain::{BlockId, BlockRange, SourceComparison, causes};
 use chainflume_ops::health::{AuditHealth, Board, Heartbeat};
 use chainflume_ops::metrics;
 
@@ -55,6 +56,13 @@ struct SourceAudit {
     differed_at: Option<Instant>,
 }
 
+/// How far the chain is stored.
+struct StoredBlocks<'a> {
+    final_number: Option<u64>,
+    /// By source: one of thousands is looked up for each of them.
+    tips: BTreeMap<&'a str, Option<BlockId>>,
+}
+
 /// Blocks that just became final wait for a full read, or for this long.
 const PARTIAL_READ_AFTER: Duration = Duration::from_secs(3600);
 
@@ -87,13 +95,15 @@ impl Auditor {
         let verified = self.rereader.store.verified().await?;
         let sources = self.rereader.store.compared().await?.sources;
         self.rereader.translator.follow(&sources);
+        let stored = held.checkpoints.iter().map(|checkpoint| (checkpoint.source.as_str(), checkpoint.at));
+        let blocks = StoredBlocks { final_number: held.final_number, tips: stored.collect() };
         let mut next: Option<(usize, BlockRange)> = None;
         for (index, verified) in verified.iter().enumerate() {
             self.report(index, *verified, None);
             let Some(compared) = sources.get(index).filter(|compared| !compared.is_blocked()) else {
                 continue;
             };
-            let Some(range) = self.unverified((index, compared), *verified, &held) else { continue };
+            let Some(range) = self.unverified((index, compared), *verified, &blocks) else { continue };
             let SourceAudit { agreed_at, differed_at } = audits[index];
             let waited = agreed_at.is_none_or(|at| at.elapsed() >= PARTIAL_READ_AFTER);
             let passed_over =
@@ -140,11 +150,11 @@ impl Auditor {
         &self,
         (index, compared): (usize, &SourceComparison),
         verified: Option<u64>,
-        held: &chainflume_store::StoreSnapshot,
+        stored: &StoredBlocks<'_>,
     ) -> Option<BlockRange> {
         let source = &self.rereader.translator.sources()[index];
-        let stored = held.checkpoints.iter().find(|checkpoint| checkpoint.source == source.name)?.at?;
-        let to = held.final_number?.min(compared.complete_to(stored.number)?);
+        let tip = stored.tips.get(source.name.as_str()).copied().flatten()?;
+        let to = stored.final_number?.min(compared.complete_to(tip.number)?);
         let start = compared.start?;
         let from = verified.map_or(start, |verified| verified + 1).max(start);
         BlockRange::new(from, to)

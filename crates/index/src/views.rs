@@ -19,7 +19,8 @@ impl IndexSession<'_> {
     /// When the making of them panics: the supervisor logs and counts it, and starts the chain again.
     pub(super) async fn make_views(&mut self, opened: &ChainStore) {
         // Nothing of a blocked source is made: it would look as if it were followed.
-        let is_free = |kind: &&EventKind| !opened.comparison().is_blocked(&kind.source);
+        let blocked = opened.comparison().blocked();
+        let is_free = |kind: &&EventKind| !blocked.contains(kind.source.as_str());
         let kinds: Vec<EventKind> = opened.kinds().iter().filter(is_free).cloned().collect();
         let store = self.chain.store.clone();
         let (chain, chain_id) = (self.chain.settings.name.clone(), self.chain.settings.chain_id);

@@ -1,3 +1,5 @@
+mod remedy;
+
 use std::time::Duration;
 
 use alloy_primitives::B256;
@@ -5,7 +7,8 @@ use alloy_primitives::B256;
 use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
 use chainflume_ops::metrics::StepErrorKind;
-use chainflume_ops::tls::TlsFault;
+use remedy::refusal_remedy;
+pub(super) use remedy::{BY_PROXY, UNLESS_EXEMPT, remedy};
 
 /// Why a request to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -39,7 +42,7 @@ pub enum ChainError {
         after: Duration,
     },
     /// The node refuses.
-    #[error("{host}: {method} refused: {message}{}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default(), key_remedy(*.code))]
+    #[error("{host}: {method} refused: {message}{}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default(), refusal_remedy(*.refusal, *.code))]
     Refused {
         /// Host of the endpoint.
         host: String,
@@ -118,53 +121,6 @@ pub enum ChainError {
         /// The block 0 of each of them.
         answers: String,
     },
-}
-
-/// What helps where a node cannot be reached, over HTTP or WebSocket.
-pub(super) fn remedy(reason: &str) -> &'static str {
-    match TlsFault::of(reason) {
-        Some(TlsFault::NoAuthorities) => {
-            "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE"
-        }
-        Some(TlsFault::UnknownAuthority) if std::env::var_os("SSL_CERT_FILE").is_some() => {
-            "the node's certificate is of an authority that is not in the file of SSL_CERT_FILE: add it there, or correct the variable"
-        }
-        Some(TlsFault::UnknownAuthority) => {
-            "the node's certificate is of an authority that this machine does not know: name the authority's file in the variable \
-             SSL_CERT_FILE"
-        }
-        Some(TlsFault::OtherName) => {
-            "the node's certificate is for another name: write that name into the url"
-        }
-        Some(TlsFault::Certificate) => "renew the node's certificate, or correct the clock of this machine",
-        Some(TlsFault::NoTls) => "the port does not speak TLS: write http:// or ws://, or another port",
-        Some(TlsFault::ClientCertificate) => {
-            "the node wants a certificate of the client, which cannot be configured: use another port or a proxy before it"
-        }
-        Some(TlsFault::ClientRefused) => {
-            "the node refuses this client: use another port or a proxy with an accepted certificate before it"
-        }
-        None if reason.ends_with(UNLESS_EXEMPT) => "check the proxy, the url, and that the node runs",
-        None if reason.contains(BY_PROXY) => {
-            "check that the proxy runs, or name the host of the node in NO_PROXY"
-        }
-        None if reason.contains("lookup address") => "check the name of the host in the url",
-        None => "check the url and that the node runs",
-    }
-}
-
-/// In the reason of a failed connection where a variable names a proxy.
-pub(super) const BY_PROXY: &str = " by the proxy that ";
-/// The end of such a reason where NO_PROXY is set. Which hosts it exempts is for the client to know.
-pub(super) const UNLESS_EXEMPT: &str = ", unless NO_PROXY has the host";
-
-/// What helps where the node asks for other credentials, or is elsewhere.
-fn key_remedy(code: Option<i64>) -> &'static str {
-    match code {
-        Some(300..=399) => "; redirects are not followed: configure the url that it leads to",
-        Some(401 | 403) => "; check the key in the url or in `headers` of this provider",
-        _ => "",
-    }
 }
 
 impl ChainError {
@@ -375,18 +331,24 @@ mod tests {
         assert!(unreachable(&unless).ends_with("check the proxy, the url, and that the node runs"));
         let certificate = "invalid peer certificate: Expired by the proxy that https_proxy names";
         assert!(unreachable(certificate).contains("renew the node's certificate"));
-        let refused = |code| ChainError::Refused {
-            host: "node".to_owned(),
-            method: "eth_chainId",
-            code: Some(code),
-            message: "no".to_owned(),
-            refusal: RefusalKind::Denied,
+        let refused = |code, refusal| {
+            let (host, method, message) = ("node".to_owned(), "eth_chainId", "no".to_owned());
+            ChainError::Refused { host, method, code: Some(code), message, refusal }.to_string()
         };
-        assert!(
-            refused(401).to_string().ends_with("check the key in the url or in `headers` of this provider")
-        );
-        assert!(refused(308).to_string().ends_with("configure the url that it leads to"));
-        assert!(refused(-32005).to_string().ends_with("(code -32005)"));
+        let (rate, unknown) = (RefusalKind::Rate { retry_after: None }, RefusalKind::Unknown);
+        for (code, refusal, end) in [
+            (401, RefusalKind::Denied, "check the key in the url or in `headers` of this provider"),
+            (308, unknown, "configure the url that it leads to"),
+            (404, unknown, "nothing answers JSON-RPC there: check the path of the url"),
+            (429, rate, "set `requests_per_second` to what the plan allows, or add a [[chain.provider]]"),
+            (402, RefusalKind::Quota, "is used up: extend it, or add a [[chain.provider]]"),
+            (4444, RefusalKind::Pruned, "a [[chain.provider]] with role = \"history\""),
+            (-32600, RefusalKind::WrongChain, "the key in the url is of another chain"),
+            (-32005, RefusalKind::Denied, "(code -32005)"),
+            (503, unknown, "(code 503)"),
+        ] {
+            assert!(refused(code, refusal).ends_with(end), "{}", refused(code, refusal));
+        }
     }
 
     #[test]

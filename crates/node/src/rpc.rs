@@ -274,7 +274,7 @@ impl Rpc {
     ) -> Result<Option<T>, ChainError> {
         match serde_json::from_slice::<RpcResponse<T>>(&body.bytes) {
             Ok(answer) => self.read(question, answer, id, body),
-            Err(error) if body.is_ok() => Err(self.unread(question, body, error.to_string())),
+            Err(error) if body.is_ok() => Err(self.unread(question, body, body.why_unread(&error))),
             Err(_) => Err(self.refused(question, body, None)),
         }
     }

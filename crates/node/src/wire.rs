@@ -14,7 +14,9 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use chainflume_core::domain::{BlockId, BlockRef, Log, LogFilter, Place, Receipt, ReceiptOutcome};
+use chainflume_core::domain::{
+    BlockId, BlockRef, Log, LogFilter, Place, Receipt, ReceiptOutcome, receipts_root,
+};
 pub(super) use field::Quantity;
 use field::{Field, Height, Time, WireTopics};
 
@@ -344,9 +346,20 @@ impl WireReceipt {
 
 /// A block's transactions by hash.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct WireTransactions {
     pub hash: B256,
     pub transactions: Vec<B256>,
+    #[serde(default)]
+    receipts_root: Field<B256>,
+}
+
+impl WireTransactions {
+    /// Whether its block may be without a receipt. A root of zeros is none.
+    pub(super) fn may_be_empty(&self) -> bool {
+        let root = self.receipts_root.readable().filter(|root| !root.is_zero());
+        self.transactions.is_empty() && root.is_none_or(|root| *root == receipts_root(&[]))
+    }
 }
 
 impl TryFrom<WireLog> for Log {

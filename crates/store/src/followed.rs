@@ -62,9 +62,11 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let kept = filled_sources(&mut tx).await?;
         let comparison = compare(chain.number(), &chain.configured, &kept);
+        let tips: BTreeMap<&str, Option<u64>> =
+            kept.iter().map(|kept| (kept.name.as_str(), kept.tip)).collect();
         for (configured, compared) in chain.configured.iter().zip(&comparison.sources) {
             let Some(start) = compared.start.filter(|_| !compared.is_blocked()) else { continue };
-            let tip = kept.iter().find(|kept| kept.name == configured.name).and_then(|kept| kept.tip);
+            let tip = tips.get(configured.name.as_str()).copied().flatten();
             write(&mut tx, (compared, start), tip).await?;
         }
         record_digests(&mut tx, chain).await?;

@@ -178,8 +178,8 @@ impl OpenChain {
 
     /// Names of the sources that are followed, in the order of the configuration.
     pub(super) fn followed(&self) -> Vec<&str> {
-        let names = self.sources.iter().map(String::as_str);
-        names.filter(|name| !self.comparison.is_blocked(name)).collect()
+        let (names, blocked) = (self.sources.iter().map(String::as_str), self.comparison.blocked());
+        names.filter(|name| !blocked.contains(name)).collect()
     }
 
     /// The chain id as the domain has it.

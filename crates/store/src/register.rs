@@ -36,7 +36,8 @@ impl Store {
                 followed::adopt(&mut tx, &source.name, compared).await?;
             }
         }
-        let is_blocked = |kind: &EventKind| comparison.is_blocked(&kind.source);
+        let blocked = comparison.blocked();
+        let is_blocked = |kind: &EventKind| blocked.contains(kind.source.as_str());
         let free: Vec<EventKind> = kinds.iter().filter(|kind| !is_blocked(kind)).cloned().collect();
         let mut registered = kinds::register(&mut tx, id, &free).await?.into_iter();
         let registered: Vec<Option<(i32, EventKind)>> =

@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::event::{AbiEvent, SourceAbi, SourceIndex};
+use crate::domain::{Address, AddressSet};
 
 /// Two events that the same log could match. A log belongs to one source and one event, so an overlap is an error in
 /// the configuration.
@@ -54,8 +55,9 @@ pub fn overlaps(sources: &[SourceAbi]) -> Vec<Overlap> {
     }
     let mut found = Vec::new();
     for wanted in by_count.values() {
+        let near = EventsByContract::new(wanted.iter().map(|(source, _)| &source.addresses));
         for (i, (a, event_a)) in wanted.iter().enumerate() {
-            for (b, event_b) in &wanted[i + 1..] {
+            for (b, event_b) in near.after(i, &a.addresses).into_iter().map(|j| &wanted[j]) {
                 if alike(event_a, event_b, a.source == b.source) && a.addresses.intersects(&b.addresses) {
                     let (event_a, event_b) = (Arc::clone(event_a), Arc::clone(event_b));
                     found.push(Overlap { a: a.source, b: b.source, event_a, event_b });
@@ -64,6 +66,36 @@ pub fn overlaps(sources: &[SourceAbi]) -> Vec<Overlap> {
         }
     }
     found
+}
+
+/// Positions of events in a list, by contract: of thousands of sources each pair would take seconds.
+struct EventsByContract {
+    by_contract: BTreeMap<Address, Vec<usize>>,
+    of_all_contracts: Vec<usize>,
+    count: usize,
+}
+
+impl EventsByContract {
+    fn new<'a>(events: impl Iterator<Item = &'a AddressSet>) -> Self {
+        let mut all = Self { by_contract: BTreeMap::new(), of_all_contracts: Vec::new(), count: 0 };
+        for (index, addresses) in events.enumerate() {
+            match addresses {
+                AddressSet::Any => all.of_all_contracts.push(index),
+                AddressSet::Only(set) => {
+                    set.iter().for_each(|address| all.by_contract.entry(*address).or_default().push(index));
+                }
+            }
+            all.count += 1;
+        }
+        all
+    }
+
+    /// The events after this one that share a contract with it, in order.
+    fn after(&self, index: usize, addresses: &AddressSet) -> BTreeSet<usize> {
+        let AddressSet::Only(set) = addresses else { return (index + 1..self.count).collect() };
+        let same = set.iter().filter_map(|address| self.by_contract.get(address)).flatten();
+        same.chain(&self.of_all_contracts).copied().filter(|other| *other > index).collect()
+    }
 }
 
 fn alike(a: &AbiEvent, b: &AbiEvent, same_source: bool) -> bool {

@@ -102,6 +102,7 @@ impl Mapper {
     }
 
     fn add(&mut self, source: &SourceMapping) {
+        let own = self.kinds.len();
         let recipes: Vec<Recipe> = source.events.iter().map(|event| recipe(source, event)).collect();
         let events = || source.events.iter().zip(&recipes);
         let columns = shared_columns(events());
@@ -121,17 +122,17 @@ impl Mapper {
                 columns: columns.clone(),
                 aggregate: recipe.aggregate(),
             };
-            let first_kind = self.kinds_at(recipe.types.names().into_iter().map(kind).collect());
+            let first_kind = self.kinds_at(own, recipe.types.names().into_iter().map(kind).collect());
             let params = event.params.clone();
             let plan = EventPlan { event: Arc::clone(event), recipe: recipe.clone(), params, first_kind };
             self.plans.entry(source.source).or_default().push(plan);
         }
     }
 
-    /// Positions of these kinds; two declarations of one signature may share them.
-    fn kinds_at(&mut self, kinds: Vec<EventKind>) -> usize {
-        let known = self.kinds.windows(kinds.len()).position(|window| window == kinds);
-        known.unwrap_or_else(|| {
+    /// Positions of these kinds; two declarations of one signature may share them. The kinds of their source begin at `own`.
+    fn kinds_at(&mut self, own: usize, kinds: Vec<EventKind>) -> usize {
+        let known = self.kinds[own..].windows(kinds.len()).position(|window| window == kinds);
+        known.map(|at| own + at).unwrap_or_else(|| {
             let first = self.kinds.len();
             self.kinds.extend(kinds);
             first

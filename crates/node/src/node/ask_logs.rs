@@ -171,6 +171,11 @@ impl Node {
         blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let receipts = self.receipts(blocks).await?;
+        // A node that has thrown a block's receipts away may answer with none, and nothing else is asked after this.
+        if receipts.is_empty() && !self.transactions(blocks).await?.may_be_empty() {
+            let reason = "no receipts for a block whose header has some";
+            return self.believed(RECEIPTS, Err(reason.to_owned()));
+        }
         self.logs_in(receipts, filter, blocks)
     }
 
@@ -200,14 +205,19 @@ impl Node {
         self.believed(RECEIPTS, logs)
     }
 
-    async fn receipts_one_by_one(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
+    /// The transactions of a block.
+    async fn transactions(&self, blocks: BlockSelector) -> Result<WireTransactions, ChainError> {
         let question = match blocks {
             BlockSelector::Range(range) => {
                 RpcCall::new("eth_getBlockByNumber", json!([hex(range.from()), false]))
             }
             BlockSelector::Hash { hash, .. } => RpcCall::new("eth_getBlockByHash", json!([hash, false])),
         };
-        let block: WireTransactions = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
+        patiently(PART_TRIES, || self.rpc.demand(&question)).await
+    }
+
+    async fn receipts_one_by_one(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
+        let block = self.transactions(blocks).await?;
         let mut receipts = Vec::with_capacity(block.transactions.len());
         for chunk in block.transactions.chunks(RECEIPTS_AT_ONCE) {
             receipts.extend(try_join_all(chunk.iter().map(|tx| self.receipt(*tx, block.hash))).await?);

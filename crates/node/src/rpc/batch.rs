@@ -165,7 +165,7 @@ impl Rpc {
             Ok(RpcResponses::One(_)) if body.is_ok() => {
                 Err(self.bad(method, "one answer where there should be several"))
             }
-            Err(error) if body.is_ok() => Err(self.bad(method, error.to_string())),
+            Err(error) if body.is_ok() => Err(self.bad(method, body.why_unread(&error))),
             _ => Err(self.refused_all(calls, &body, None)),
         }
     }

@@ -86,9 +86,24 @@ impl Body {
         (200..300).contains(&self.status)
     }
 
+    /// Why it is no answer.
+    pub(super) fn why_unread(&self, error: &serde_json::Error) -> String {
+        why_unread(&self.bytes, error)
+    }
+
     /// The beginning: enough to recognise a family, and some bodies are whole web pages.
     pub(super) fn beginning(&self) -> String {
         String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(2000)]).into_owned()
+    }
+}
+
+/// Why a body is no answer. Servers that are no node answer with web pages, with 200 as well.
+fn why_unread(bytes: &[u8], error: &serde_json::Error) -> String {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => "it is empty".to_owned(),
+        Some(b'<') => "it is a web page: check the url, and what answers there".to_owned(),
+        Some(b'{' | b'[') => error.to_string(),
+        Some(_) => "it is no JSON: check the url, and what answers there".to_owned(),
     }
 }
 
@@ -104,6 +119,18 @@ fn read_retry_after(value: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_is_no_json_is_named_for_what_it_is() {
+        let why = |body: &str| {
+            let error = serde_json::from_str::<serde_json::Value>(body).expect_err("no JSON");
+            why_unread(body.as_bytes(), &error)
+        };
+        assert_eq!(why("\n <!doctype html>"), "it is a web page: check the url, and what answers there");
+        assert_eq!(why("Welcome"), "it is no JSON: check the url, and what answers there");
+        assert_eq!(why(" "), "it is empty");
+        assert_eq!(why("[{\"id\":1"), "EOF while parsing an object at line 1 column 8");
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

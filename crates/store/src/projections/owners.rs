@@ -1,23 +1,34 @@
+//! Owners of tokens. A range of tokens (ERC-2309) is expanded by the server: no token of it is held here.
+
+mod stretches;
+
 use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
 
 use chainflume_core::domain::{Address, OwnerRange, ProjectionDelta, TokenRange, U256};
 
 use super::super::open::OpenChain;
 use chainflume_db::StoreError;
+use chainflume_db::convert::{address, u256};
 use chainflume_db::transaction::Tx;
+use stretches::{Stretch, Stretches, spans};
 
 type Owners = BTreeMap<(Address, U256), Option<Address>>;
 
-/// Ranges of one statement: 200,000 tokens at most, so that no statement runs for minutes. Small in tests, to have several.
-const RANGES: usize = if cfg!(test) { 2 } else { 20 };
+/// Tokens of one statement, so that none runs for minutes. Tests go over the edge.
+const TOKENS: u64 = if cfg!(test) { 5 } else { 200_000 };
+
+/// How far below a token a range of it can begin.
+const REACH: u64 = TokenRange::MAX - 1;
 
 /// The statement that gives tokens the owners that the query `$last` names. A token that was burned has no row. The two
 /// halves of the statement touch different keys, so their order does not matter.
 macro_rules! set_owners {
-    ($($last:expr),+) => {
+    ($last:literal) => {
         concat!(
             "with last as (",
-            $($last),+,
+            $last,
             r"), burned as (
                 delete from nft_owners o using last l
                 where o.chain_id = $1 and o.contract = l.contract and o.token_id = l.token_id and l.owner is null
@@ -30,42 +41,13 @@ macro_rules! set_owners {
     };
 }
 
-/// The statement that reads the last event of the tokens that the query `$tokens` names: a transfer of the token, or of a range
-/// that has it. Such a range begins at most `$4` ids below the token, which keeps the search short. Its key is
-/// [`TokenRange::LAST_KEY`].
-macro_rules! recompute {
-    ($tokens:literal) => {
-        set_owners!(
-            "select d.contract, d.token_id, nullif(l.counterparty, $5) as owner from (",
-            $tokens,
-            r") as d
-            left join lateral (
-                select counterparty from (
-                    (select e.counterparty, e.block_number, e.tx_index, e.log_index from events e
-                    where e.projection = 'o' and e.address = d.contract and e.token_id = d.token_id and e.chain_id = $1
-                    order by e.block_number desc, e.tx_index desc, e.log_index desc limit 1)
-                    union all
-                    (select e.counterparty, e.block_number, e.tx_index, e.log_index from events e
-                    where e.projection = 'r' and e.address = d.contract
-                        and e.token_id between d.token_id - $4::bigint and d.token_id
-                        and (e.args ->> 'toTokenId')::numeric >= d.token_id and e.chain_id = $1
-                    order by e.block_number desc, e.tx_index desc, e.log_index desc limit 1)
-                ) as newest order by block_number desc, tx_index desc, log_index desc limit 1
-            ) l on true
-            "
-        )
-    };
-}
-
 /// The owners after these transfers, the last of each token.
 pub(super) async fn apply(
     tx: &mut Tx,
     chain: &OpenChain,
     folded: &ProjectionDelta,
 ) -> Result<(), StoreError> {
-    for ranges in folded.owner_ranges.chunks(RANGES) {
-        apply_ranges(tx, chain, ranges).await?;
-    }
+    apply_ranges(tx, chain, &folded.owner_ranges).await?;
     let owners = &folded.owners;
     if owners.is_empty() {
         return Ok(());
@@ -88,23 +70,27 @@ pub(super) async fn apply(
 
 /// The server writes a row for each token; the last range of a token decides.
 async fn apply_ranges(tx: &mut Tx, chain: &OpenChain, ranges: &[OwnerRange]) -> Result<(), StoreError> {
-    let (contracts, first, last) = bounds(ranges);
-    sqlx::query(set_owners!(
-        r"
-        select distinct on (d.contract, t.token_id) d.contract, t.token_id, d.owner
-        from unnest($2::bytea[], $3::text[], $4::text[], $5::bytea[]) with ordinality
-            as d (contract, first, last, owner, place),
-            generate_series(d.first::numeric, d.last::numeric) as t (token_id)
-        order by d.contract, t.token_id, d.place desc
-        "
-    ))
-    .bind(chain.id)
-    .bind(contracts)
-    .bind(first)
-    .bind(last)
-    .bind(ranges.iter().map(|range| range.owner.as_ref().map(|owner| owner.as_slice())).collect::<Vec<_>>())
-    .execute(&mut **tx)
-    .await?;
+    let mut owned = Stretches::default();
+    for OwnerRange { contract, tokens, owner } in ranges {
+        owned.set(*contract, *tokens, *owner);
+    }
+    for part in owned.parts(TOKENS) {
+        let (contracts, first, last) = bounds(part.iter().map(|one| (&one.contract, &one.tokens)));
+        sqlx::query(set_owners!(
+            r"
+            select d.contract, t.token_id, d.owner
+            from unnest($2::bytea[], $3::text[], $4::text[], $5::bytea[]) as d (contract, first, last, owner)
+            cross join generate_series(d.first::numeric, d.last::numeric) as t (token_id)
+            "
+        ))
+        .bind(chain.id)
+        .bind(contracts)
+        .bind(first)
+        .bind(last)
+        .bind(part.iter().map(|one| one.value.as_ref().map(|owner| owner.as_slice())).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await?;
+    }
     Ok(())
 }
 
@@ -114,46 +100,113 @@ pub(super) async fn recompute(
     chain: &OpenChain,
     folded: &ProjectionDelta,
 ) -> Result<(), StoreError> {
-    for ranges in folded.owner_ranges.chunks(RANGES) {
-        let (contracts, first, last) = bounds(ranges);
-        sqlx::query(recompute!(
-            r"
-            select distinct r.contract, t.token_id
-            from unnest($2::bytea[], $3::text[], $6::text[]) as r (contract, first, last),
-                generate_series(r.first::numeric, r.last::numeric) as t (token_id)
-            "
-        ))
-        .bind(chain.id)
-        .bind(contracts)
-        .bind(first)
-        .bind(REACH)
-        .bind(Address::ZERO.as_slice())
-        .bind(last)
-        .execute(&mut **tx)
-        .await?;
+    let mut touched = Stretches::default();
+    for OwnerRange { contract, tokens, .. } in &folded.owner_ranges {
+        touched.set(*contract, *tokens, None);
     }
-    if folded.owners.is_empty() {
-        return Ok(());
+    for (contract, token) in folded.owners.keys() {
+        touched.set(*contract, TokenRange { first: *token, last: *token }, None);
     }
-    let (contracts, tokens) = keys(&folded.owners);
-    sqlx::query(recompute!(
+    for part in touched.parts(TOKENS) {
+        for part in by_range(tx, chain, part).await?.parts(TOKENS) {
+            recompute_part(tx, chain, &part).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A stored range of tokens.
+#[derive(Clone, Debug, sqlx::FromRow)]
+struct StoredRange {
+    contract: Vec<u8>,
+    first: String,
+    last: String,
+    owner: Option<Vec<u8>>,
+    block_number: i64,
+    tx_index: i64,
+    log_index: i64,
+}
+
+/// The newest stored range of each of these tokens, if one has it.
+///
+/// Ranges are read once for all tokens near them. Read once for each token, as many ranges of few tokens would be read for
+/// each of as many tokens.
+async fn by_range(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    touched: Vec<Stretch<Option<StoredRange>>>,
+) -> Result<Stretches<Option<StoredRange>>, StoreError> {
+    let spans = spans(&touched, REACH);
+    let mut newest: Stretches<Option<StoredRange>> = touched.into_iter().collect();
+    let (contracts, low, high) = bounds(spans.iter().map(|(contract, span)| (contract, span)));
+    // `offset 0`: the server looks each span up by the index. Joined, it would compare all ranges with all spans.
+    let mut ranges = sqlx::query_as::<_, StoredRange>(
         r"
-        select contract, token_id::numeric as token_id
-        from unnest($2::bytea[], $3::text[]) as t (contract, token_id)
+        select s.contract, e.token_id::text as first, e.last::text as last, e.counterparty as owner,
+            e.block_number, e.tx_index, e.log_index
+        from unnest($2::bytea[], $3::text[], $4::text[]) as s (contract, low, high)
+        cross join lateral (
+            select *, (args ->> 'toTokenId')::numeric as last from events
+            where projection = 'r' and address = s.contract and chain_id = $1
+                and token_id between s.low::numeric - $5::bigint and s.high::numeric
+            offset 0
+        ) as e
+        where e.last >= s.low::numeric
+        order by e.block_number, e.tx_index, e.log_index
+        ",
+    )
+    .bind(chain.id)
+    .bind(contracts)
+    .bind(low)
+    .bind(high)
+    .bind(REACH.cast_signed())
+    .fetch(&mut **tx);
+    while let Some(range) = ranges.try_next().await? {
+        let tokens = TokenRange { first: u256(&range.first)?, last: u256(&range.last)? };
+        newest.replace(address(&range.contract)?, tokens, &Some(range));
+    }
+    drop(ranges);
+    Ok(newest)
+}
+
+/// The newest transfer of each token, or the range of it where that is newer.
+async fn recompute_part(
+    tx: &mut Tx,
+    chain: &OpenChain,
+    part: &[Stretch<Option<StoredRange>>],
+) -> Result<(), StoreError> {
+    let (contracts, first, last) = bounds(part.iter().map(|one| (&one.contract, &one.tokens)));
+    let ranges = || part.iter().map(|one| one.value.as_ref());
+    let index = |of: fn(&StoredRange) -> i64| ranges().map(|range| range.map(of)).collect::<Vec<_>>();
+    sqlx::query(set_owners!(
+        r"
+        select d.contract, t.token_id, nullif(
+            case when o.block_number is null
+                or (d.block_number, d.tx_index, d.log_index) > (o.block_number, o.tx_index, o.log_index)
+            then d.owner else o.counterparty end, $9) as owner
+        from unnest($2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[], $8::bigint[])
+            as d (contract, first, last, owner, block_number, tx_index, log_index)
+        cross join generate_series(d.first::numeric, d.last::numeric) as t (token_id)
+        left join lateral (
+            select e.counterparty, e.block_number, e.tx_index, e.log_index from events e
+            where e.projection = 'o' and e.address = d.contract and e.token_id = t.token_id and e.chain_id = $1
+            order by e.block_number desc, e.tx_index desc, e.log_index desc limit 1
+        ) o on true
         "
     ))
     .bind(chain.id)
     .bind(contracts)
-    .bind(tokens)
-    .bind(REACH)
+    .bind(first)
+    .bind(last)
+    .bind(ranges().map(|range| range?.owner.as_deref()).collect::<Vec<_>>())
+    .bind(index(|range| range.block_number))
+    .bind(index(|range| range.tx_index))
+    .bind(index(|range| range.log_index))
     .bind(Address::ZERO.as_slice())
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
-
-/// How far below a token a range that contains it can begin.
-const REACH: i64 = TokenRange::MAX.cast_signed() - 1;
 
 fn keys(owners: &Owners) -> (Vec<&[u8]>, Vec<String>) {
     (
@@ -163,10 +216,12 @@ fn keys(owners: &Owners) -> (Vec<&[u8]>, Vec<String>) {
 }
 
 /// One array for each of contract, first and last token.
-fn bounds(ranges: &[OwnerRange]) -> (Vec<&[u8]>, Vec<String>, Vec<String>) {
+fn bounds<'a>(
+    tokens: impl Iterator<Item = (&'a Address, &'a TokenRange)> + Clone,
+) -> (Vec<&'a [u8]>, Vec<String>, Vec<String>) {
     (
-        ranges.iter().map(|range| range.contract.as_slice()).collect(),
-        ranges.iter().map(|range| range.tokens.first.to_string()).collect(),
-        ranges.iter().map(|range| range.tokens.last.to_string()).collect(),
+        tokens.clone().map(|(contract, _)| contract.as_slice()).collect(),
+        tokens.clone().map(|(_, tokens)| tokens.first.to_string()).collect(),
+        tokens.map(|(_, tokens)| tokens.last.to_string()).collect(),
     )
 }

@@ -17,6 +17,22 @@ fn sources_overlap_where_contract_topic0_and_topic_count_meet() {
 }
 
 #[test]
+fn every_pair_is_found_once_and_in_order() {
+    let plain = declare("E", false, &[("a", "uint256", false)]);
+    let with = |index, addresses| source(index, addresses, vec![Arc::clone(&plain)]);
+    let sources = [
+        with(0, only(&[1, 2])),
+        with(1, AddressSet::Any),
+        with(2, only(&[3])),
+        with(3, only(&[2, 1])),
+        with(4, only(&[9])),
+        with(5, AddressSet::Any),
+    ];
+    let expected = [(0, 1), (0, 3), (0, 5), (1, 2), (1, 3), (1, 4), (1, 5), (2, 5), (3, 5), (4, 5)];
+    assert_eq!(pairs(&sources), expected);
+}
+
+#[test]
 fn one_signature_indexed_otherwise_overlaps_within_its_source() {
     let first = declare("E", false, &[("a", "uint256", true), ("b", "uint256", false)]);
     let second = declare("E", false, &[("a", "uint256", false), ("b", "uint256", true)]);

@@ -1,11 +1,14 @@
 //! Compares the configuration with the stored record of what each source read.
 
-use std::collections::BTreeSet;
+mod holders;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{SourceDifference, UnreadRange, listed};
 use super::ranges::{self, Span, missing};
 use super::{ConfiguredSource, EventKey, FilledSource, FollowedEvent, FollowedRange, SourceGap};
 use crate::domain::{Address, AddressSet, BlockRange};
+use holders::{Holder, Holders};
 
 /// The result for a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,9 +76,10 @@ impl SourceComparison {
 }
 
 impl ChainComparison {
-    /// Whether a source follows nothing until an operator decides.
-    pub fn is_blocked(&self, source: &str) -> bool {
-        self.sources.iter().any(|compared| compared.source == source && compared.is_blocked())
+    /// The sources that follow nothing until an operator decides.
+    pub fn blocked(&self) -> BTreeSet<&str> {
+        let blocked = self.sources.iter().filter(|compared| compared.is_blocked());
+        blocked.map(|compared| compared.source.as_str()).collect()
     }
 
     /// Every difference.
@@ -86,7 +90,7 @@ impl ChainComparison {
 
 /// Compares the configuration of a chain with everything stored.
 pub fn compare(chain_id: u64, configured: &[ConfiguredSource], kept: &[FilledSource]) -> ChainComparison {
-    let sides = ComparedSides { chain_id, configured, kept };
+    let sides = ComparedSides::new(chain_id, configured, kept);
     let sources: Vec<SourceComparison> =
         configured.iter().map(|configured| sides.compared(configured)).collect();
     let renamed: BTreeSet<&str> = sources
@@ -110,18 +114,30 @@ pub fn compare(chain_id: u64, configured: &[ConfiguredSource], kept: &[FilledSou
 
 struct ComparedSides<'a> {
     chain_id: u64,
-    configured: &'a [ConfiguredSource],
-    kept: &'a [FilledSource],
+    configured: BTreeMap<&'a str, &'a ConfiguredSource>,
+    kept: BTreeMap<&'a str, &'a FilledSource>,
+    holders: Holders<'a>,
 }
 
-impl ComparedSides<'_> {
+impl<'a> ComparedSides<'a> {
+    fn new(chain_id: u64, configured: &'a [ConfiguredSource], kept: &'a [FilledSource]) -> Self {
+        let configured: BTreeMap<_, _> =
+            configured.iter().map(|configured| (configured.name.as_str(), configured)).collect();
+        let with_events =
+            kept.iter().filter(|kept| kept.chain_id == chain_id && kept.tip.is_some() && kept.events > 0);
+        let holder = |source: &'a FilledSource| Holder { source, parts: parts(&configured, source) };
+        let holders = Holders::new(with_events.map(holder).collect());
+        let kept = kept.iter().map(|kept| (kept.name.as_str(), kept)).collect();
+        Self { chain_id, configured, kept, holders }
+    }
+
     fn is_listed(&self, name: &str) -> bool {
-        self.configured.iter().any(|configured| configured.name == name)
+        self.configured.contains_key(name)
     }
 
     fn compared(&self, configured: &ConfiguredSource) -> SourceComparison {
-        let own = self.kept.iter().find(|kept| kept.name == configured.name);
-        let parts = own.map_or_else(Vec::new, |own| self.parts(own));
+        let own = self.kept.get(configured.name.as_str()).copied();
+        let parts = own.map_or_else(Vec::new, |own| parts(&self.configured, own));
         let start = configured.start(own);
         let (source, no) =
             (configured.name.clone(), SourceComparison { start, ..SourceComparison::default() });
@@ -174,36 +190,6 @@ impl ComparedSides<'_> {
         SourceComparison { source: configured.name.clone(), start, parts, listens, gaps, differences }
     }
 
-    /// What a source has read. For a source of an older program this is unknown. Then the present configuration counts
-    /// as followed since its start, except events that it never stored. For a source without configuration its stored
-    /// events count.
-    fn parts(&self, kept: &FilledSource) -> Vec<FollowedRange> {
-        if !kept.parts.is_empty() || kept.tip.is_none() {
-            return if kept.tip.is_none() { Vec::new() } else { kept.parts.clone() };
-        }
-        let part = |event: &EventKey, addresses: AddressSet| FollowedRange {
-            event: event.clone(),
-            addresses,
-            from: kept.start_block.unwrap_or_default(),
-            to: None,
-            quiet: false,
-        };
-        let listed = self.configured.iter().find(|configured| configured.name == kept.name);
-        if let Some(configured) = listed {
-            let known =
-                configured.events.iter().filter(|(event, _)| kept.seen.contains_key(&event.signature));
-            return known.map(|(event, addresses)| part(event, addresses.clone())).collect();
-        }
-        let events: BTreeSet<&EventKey> = self
-            .configured
-            .iter()
-            .flat_map(|configured| &configured.events)
-            .map(|(event, _)| event)
-            .collect();
-        let seen = |event: &EventKey| Some(AddressSet::Only(kept.seen.get(&event.signature)?.clone()));
-        events.into_iter().filter_map(|event| Some(part(event, seen(event)?))).collect()
-    }
-
     /// Splits this into the part that no other source has, and the parts that others have.
     fn free(
         &self,
@@ -212,16 +198,11 @@ impl ComparedSides<'_> {
     ) -> (Vec<FollowedEvent>, Vec<(&FilledSource, Vec<FollowedEvent>)>) {
         let mut listens = configured.events.clone();
         let mut taken = Vec::new();
-        let others = self.kept.iter().filter(|kept| {
-            kept.name != configured.name
-                && kept.chain_id == self.chain_id
-                && kept.tip.is_some()
-                && kept.events > 0
-        });
-        for holder in others {
-            let parts = self.parts(holder);
+        let others =
+            self.holders.of(&configured.events).filter(|holder| holder.source.name != configured.name);
+        for Holder { source: holder, parts } in others {
             let tip = holder.tip.unwrap_or_default();
-            let held = |item: &FollowedEvent| held(item, (first, tip), &parts, own);
+            let held = |item: &FollowedEvent| held(item, (first, tip), parts, own);
             let items: Vec<FollowedEvent> =
                 listens.iter().filter_map(|item| Some((item.0.clone(), held(item)?))).collect();
             for (event, addresses) in &items {
@@ -229,11 +210,35 @@ impl ComparedSides<'_> {
                     .retain_mut(|listened| listened.0 != *event || keep_others(&mut listened.1, addresses));
             }
             if !items.is_empty() {
-                taken.push((holder, items));
+                taken.push((*holder, items));
             }
         }
         (listens, taken)
     }
+}
+
+/// What a source has read. For a source of an older program this is unknown. Then the present configuration counts
+/// as followed since its start, except events that it never stored. For a source without configuration its stored
+/// events count.
+fn parts(configured: &BTreeMap<&str, &ConfiguredSource>, kept: &FilledSource) -> Vec<FollowedRange> {
+    if !kept.parts.is_empty() || kept.tip.is_none() {
+        return if kept.tip.is_none() { Vec::new() } else { kept.parts.clone() };
+    }
+    let part = |event: &EventKey, addresses: AddressSet| FollowedRange {
+        event: event.clone(),
+        addresses,
+        from: kept.start_block.unwrap_or_default(),
+        to: None,
+        quiet: false,
+    };
+    if let Some(configured) = configured.get(kept.name.as_str()) {
+        let known = configured.events.iter().filter(|(event, _)| kept.seen.contains_key(&event.signature));
+        return known.map(|(event, addresses)| part(event, addresses.clone())).collect();
+    }
+    let events: BTreeSet<&EventKey> =
+        configured.values().flat_map(|configured| &configured.events).map(|(event, _)| event).collect();
+    let seen = |event: &EventKey| Some(AddressSet::Only(kept.seen.get(&event.signature)?.clone()));
+    events.into_iter().filter_map(|event| Some(part(event, seen(event)?))).collect()
 }
 
 /// Removes contracts from a set; returns whether any is left.

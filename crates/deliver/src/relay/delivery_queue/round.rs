@@ -81,6 +81,8 @@ impl<'de> Deserialize<'de> for DeliveryOrder {
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// Limit for the `Retry-After` of an endpoint: it may delay deliveries, but not stop them.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+/// Limit for the same of all messages: an endpoint that asks for more and works again is noticed within an hour.
+const LONGEST_REQUESTED_PAUSE: Duration = Duration::from_hours(1);
 /// A receiver that refuses a message seldom accepts it later. One second covers a deployment behind a load balancer.
 /// The pause doubles with each try, so the default of three tries ends after three seconds.
 const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
@@ -349,6 +351,7 @@ impl Round {
             return Some(SinkPacing { last_error: disabled.clone(), disabled, ..SinkPacing::default() });
         }
         let asked = self.failed.iter().filter_map(|(.., error)| retry_after(error)).max();
+        let asked = asked.map(|asked| asked.min(LONGEST_REQUESTED_PAUSE));
         let last = self.failed.iter().map(|(.., error)| error).rfind(|error| is_an_answer(error));
         let last_error = last.map(SinkError::to_string);
         match self.showing() {
@@ -497,6 +500,7 @@ mod tests {
         assert_eq!(pace(&[], vec![(1, 0, answered(500, None))], 0), paused(1, 5, false));
         assert_eq!(pace(&[], vec![(1, 0, answered(500, None))], 7), paused(8, 300, false));
         assert_eq!(pace(&[], vec![(1, 0, answered(429, Some(900)))], 0), paused(1, 900, false));
+        assert_eq!(pace(&[], vec![(1, 0, answered(503, Some(86_400)))], 0), paused(1, 3_600, false));
         assert_eq!(pace(&[2], vec![(1, 0, answered(500, None))], 0), None);
         assert_eq!(pace(&[2], vec![(1, 0, answered(429, Some(9)))], 0), paused(0, 9, false));
         assert_eq!(pace(&[1], vec![], 1), paused(0, 0, false));

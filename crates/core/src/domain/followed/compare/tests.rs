@@ -264,3 +264,25 @@ fn reading_a_gap_shortens_it_and_ends_it() {
         (0, 0, Some(200))
     );
 }
+
+#[test]
+fn only_holders_of_the_same_contracts_are_compared() {
+    let all = FollowedRange { addresses: AddressSet::Any, ..part("Transfer", &[], 0, None) };
+    let kept = [
+        kept("b", vec![part("Transfer", &[0xb2, 0xc3], 0, None), part("Approval", &[0xb2], 0, None)]),
+        kept("any", vec![all]),
+        kept("a", vec![part("Transfer", &[0xa1], 0, None)]),
+    ];
+    let holders =
+        Holders::new(kept.iter().map(|source| Holder { source, parts: source.parts.clone() }).collect());
+    let of = |events: &[FollowedEvent]| -> Vec<&str> {
+        holders.of(events).map(|holder| holder.source.name.as_str()).collect()
+    };
+    assert_eq!(of(&[(event("Transfer"), only(&[0xb2]))]), ["b", "any"]);
+    assert_eq!(
+        of(&[(event("Transfer"), only(&[0xa1])), (event("Approval"), only(&[0xc3]))]),
+        ["b", "any", "a"]
+    );
+    assert_eq!(of(&[(event("Transfer"), only(&[0xd4]))]), ["any"]);
+    assert_eq!(of(&[(event("Transfer"), AddressSet::Any)]), ["b", "any", "a"]);
+}
