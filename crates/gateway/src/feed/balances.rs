@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Feed;
-use crate::push::{BalanceKey, Entry, KnownBalance, Lookups, Row, changed_balances, changes_balances};
+use crate::push::{
+    BalanceKey, Entry, KnownBalance, Lookups, Row, changed_balances, changes_balances, is_off_chain,
+};
 use chainflume_api::access::{Room, RoomKind};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -21,7 +23,7 @@ impl Feed {
             let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches no user through a wallet.
-            if message["metadata"]["chainId"].is_null() {
+            if is_off_chain(&message) {
                 users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
             } else {
                 wallets.extend(named.into_iter().map(str::to_owned));

@@ -39,7 +39,7 @@ pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> 
 }
 
 /// Whether the message is no fact of a chain, and may be private.
-fn is_off_chain(message: &Value) -> bool {
+pub fn is_off_chain(message: &Value) -> bool {
     message["metadata"]["chainId"].is_null()
 }
 

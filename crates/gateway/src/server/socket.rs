@@ -21,7 +21,7 @@ use super::query::{self, Query};
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use crate::tcp::ClientStream;
+use crate::tcp::{ClientStream, FAREWELL, LAST_WORDS};
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_api::access::{Principal, Room};
@@ -38,8 +38,6 @@ const READ_BYTES: usize = 4 * FRAME_BYTES;
 /// What clients send.
 const FRAMES: &str = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],\"since\":\"…\"}; \
                       other ops are unsubscribe, ping, refresh and emit";
-/// How long a client may take to read how its connection ends, where it is slow, or does not come again by itself.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
 /// Pings in turn that a client may leave without an answer, or any frame: a minute and a half of silence.
@@ -192,7 +190,7 @@ impl Connection {
         self.shared.closed(PROTOCOL_LABEL, end.reason(), Some(&self.principal));
         if let Some((code, reason)) = end.frame() {
             let is_patient = matches!(end, End::TooSlow | End::Ending(Ending::Expired | Ending::Revoked));
-            let limit = if is_patient { LAST_WORDS } else { Duration::from_secs(1) };
+            let limit = if is_patient { LAST_WORDS } else { FAREWELL };
             tracing::debug!(code, reason, "a connection is closed");
             let _in_time = timeout(limit, self.socket.close(code, reason)).await;
         }
