@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
@@ -112,9 +112,9 @@ pub(super) async fn upgrade(
     mut request: Request,
 ) -> Result<Response, HttpProblem> {
     let headers = request.headers();
-    let handshake = Handshake::read(request.method(), request.version(), headers).map_err(|_| {
-        HttpProblem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
-    })?;
+    let Ok(handshake) = Handshake::read(request.method(), request.version(), headers) else {
+        return Ok(not_a_websocket());
+    };
     let principal = shared.settings.auth.of_headers(headers, now())?;
     Query::parse(request.uri().query(), &[])?;
     let place = shared.enter(client, &principal)?;
@@ -144,6 +144,14 @@ pub(super) async fn upgrade(
     Ok(answer)
 }
 
+/// RFC 6455 section 4.4: a client of another version learns which one is spoken here.
+fn not_a_websocket() -> Response {
+    let detail = "this path answers the handshake of a WebSocket, version 13";
+    let mut answer = HttpProblem::new(400, "not_a_websocket", detail).into_response();
+    answer.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+}
+
 type ClientSocket = WebSocketConnection<ClientStream>;
 
 struct Connection {
@@ -169,7 +177,8 @@ enum Op {
     Unsubscribe {
         rooms: Vec<String>,
     },
-    Ping,
+    // With braces: without them serde takes any field.
+    Ping {},
     Refresh {
         token: String,
     },
@@ -308,7 +317,7 @@ impl Connection {
     async fn act(&mut self, op: Op) -> Result<Value, HttpProblem> {
         match op {
             // Where it is settled the client may resume from it, however quiet its rooms are.
-            Op::Ping => Ok(match self.session.settled() {
+            Op::Ping {} => Ok(match self.session.settled() {
                 Some(position) => json!({ "position": position, "settled": true }),
                 None => json!({ "position": self.shared.feed.newest().to_string(), "settled": false }),
             }),
