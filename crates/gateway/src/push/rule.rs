@@ -60,6 +60,10 @@ const RESERVED: [&str; 10] = [
     "disconnecting",
 ];
 
+/// How types of messages about a chain begin.
+const OF_CHAIN: [&str; 8] =
+    ["stake.", "erc20.", "erc721.", "erc1155.", "contract.", "entity.", "user.activated", "user.updated"];
+
 impl EventName {
     /// Reads a name.
     ///
@@ -97,6 +101,16 @@ impl TypePattern {
             Some(prefix) if fits(prefix) => Ok(Self::Prefix(format!("{prefix}."))),
             None if fits(text) && text.contains('.') => Ok(Self::Type(text.to_owned())),
             _ => Err(NameError::Type),
+        }
+    }
+
+    /// Whether it names a type of messages about a chain. All others are facts of the application.
+    pub fn may_be_of_chain(&self) -> bool {
+        match self {
+            Self::Type(name) => OF_CHAIN.iter().any(|begin| name.starts_with(begin)),
+            Self::Prefix(prefix) => {
+                OF_CHAIN.iter().any(|begin| begin.starts_with(prefix.as_str()) || prefix.starts_with(begin))
+            }
         }
     }
 

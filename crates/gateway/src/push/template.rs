@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use chainflume_api::access::Room;
+use chainflume_api::access::{Room, is_public_kind};
 use chainflume_core::domain::{Template, TemplateError, TemplatePart};
 
 /// The template of a value in a payload: `{payload.amount}`, `{user.id}`, `{changed}`. One that is a place alone gives the JSON value; all
@@ -83,6 +83,11 @@ impl RoomTemplate {
 
     /// Whether the id is the user's, under which the outbox finds the message.
     pub(super) fn is_named(&self) -> bool {
+    /// Whether the room is about facts of a chain, and reached by them alone.
+    pub fn is_public(&self) -> bool {
+        is_public_kind(self.kind())
+    }
+
         let parts = self.0.parts();
         matches!(parts, [TemplatePart::Text(text), TemplatePart::Place(MessagePlace::User)] if text.ends_with('-'))
     }

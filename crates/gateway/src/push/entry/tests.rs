@@ -208,6 +208,19 @@ fn wrong_rules_are_found_when_they_are_read() {
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
 }
 
+#[test]
+fn a_pattern_is_of_a_chain_where_one_of_its_types_is() {
+    let is_of_chain = |text: &str| TypePattern::parse(text).expect("a type").may_be_of_chain();
+    for text in ["erc20.transfer", "erc721.*", "contract.Ping", "user.*", "user.updated", "entity.ticket.*"] {
+        assert!(is_of_chain(text), "{text}");
+    }
+    for text in
+        ["order.shipped", "order.*", "user.registered", "activity.*", "inbound.unconfirmed", "erc2000.*"]
+    {
+        assert!(!is_of_chain(text), "{text}");
+    }
+}
+
 fn off_chain(message_type: &str, aggregate: (&str, &str), payload: &Value) -> Row {
     let (kind, id) = aggregate;
     let json = json!({
