@@ -124,6 +124,11 @@ impl TypePattern {
 }
 
 impl PushRule {
+    /// Whether it has a room for the user of a message, which the person's other ids get too.
+    pub fn is_for_persons(&self) -> bool {
+        self.rooms.iter().any(RoomTemplate::is_of_person)
+    }
+
     pub(super) fn matches(&self, message: &Value) -> bool {
         if !message["type"].as_str().is_some_and(|name| self.on.names(name)) {
             return false;

@@ -164,3 +164,38 @@ async fn a_revocation_ends_the_tokens_of_all_ids_of_a_person() {
     assert_eq!(reads(&issued("11", seconds_from_now(5))).await, 200);
     daemon.stop_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reorg_and_a_kill() {
+    let rule = "[[push]]\non = \"stake.*\"\nemit = \"staked\"\nrooms = [\"user-{user.id}\"]\n";
+    let (gate, bearer) = gate(88, rule, "\"read\", \"publish\"").await;
+    let mut daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    let mut seven = joined(&gate, "7").await;
+    let body = json!({ "wallets": [format!("{:#x}", wallet(700))] }).to_string();
+    assert_eq!(backend.send("PUT /v1/users/7", &body).await.status, 201);
+    let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
+    gate.chain.mine_with(vec![vec![stake]]);
+    gate.mine(&daemon, 2).await;
+    gate.chain.reorg(3, 4);
+    daemon.until_tip(gate.chain.head().number - 2).await;
+    let expected = [
+        ("user.updated", "confirmed"),
+        ("staked", "confirmed"),
+        ("user.activated", "confirmed"),
+        ("user.activated", "retracted"),
+        ("staked", "retracted"),
+    ];
+    let expected = expected.map(|(what, state)| (what.to_owned(), state.to_owned()));
+    assert_eq!(collect(&mut seven, expected.len()).await, expected);
+
+    daemon.kill_9().await;
+    daemon = gate.start().await;
+    let first = gate.outbox().await[0].0.clone();
+    let (epoch, _) = first.split_once('.').expect("a position");
+    let mut again = Socket::open(gate.port, &[("authorization", &super::user("7"))]).await.expect("it opens");
+    let since = json!({ "id": 1, "op": "subscribe", "rooms": ["user-7"], "since": format!("{epoch}.0") });
+    assert!(matches!(again.ask(&since).await, Frame::Text(answer) if answer["ok"] == true));
+    assert_eq!(collect(&mut again, expected.len()).await, expected);
+    daemon.stop_well().await;
+}

@@ -318,6 +318,27 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
     );
 }
 
+#[test]
+fn a_rule_for_the_user_of_a_message_reaches_all_ids_of_the_person() {
+    let owners = [("u".to_owned(), vec![WALLET.to_owned(), "maria".to_owned()])];
+    let lookups = Lookups { owners: owners.into(), ..Lookups::default() };
+    let rules = [rule("erc20.*", "payment", &["user-{user.id}"])];
+    let entry = Entry::with_lookups(transfer(), &rules, &lookups);
+    let wallet = format!("user-{WALLET}");
+    let paid: Vec<&str> =
+        names(&entry).into_iter().filter(|(_, event)| *event == "payment").map(|(room, _)| room).collect();
+    assert_eq!(paid, ["user-u", &*wallet, "user-maria"]);
+    assert_eq!(
+        frame(&entry, &format!("user-{OTHER}"))["event"],
+        "message",
+        "the other side is another person"
+    );
+    // A room of another kind is of the one id.
+    let entry =
+        Entry::with_lookups(transfer(), &[rule("erc20.*", "payment", &["account-{user.id}"])], &lookups);
+    assert!(entry.rooms_where(|room| room.as_str() == "account-maria").is_empty());
+}
+
 fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {
     Entry::with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups)
 }
