@@ -62,7 +62,7 @@ impl Feed {
                 from unnest($1::text[]) as w (wallet)
                 where w.wallet ~ '^0x([0-9a-f]{2})*$'
             ), records as (
-                -- A reorg may have taken the record away whose messages are retracted.
+                -- A reorg may have taken the record away since.
                 select coalesce(u.id, k.id, user_id(n.wallet))::text as name, n.name as own, n.wallet
                 from named n left join users u on u.wallet = n.wallet left join user_ids k on k.wallet = n.wallet
                 where $3

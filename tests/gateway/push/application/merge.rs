@@ -205,6 +205,18 @@ async fn the_rooms_of_an_erased_person_part_again() {
     daemon.stop_well().await;
 }
 
+/// The states of the events with this name, until there are `count`.
+async fn named(socket: &mut Socket, name: &str, count: usize) -> Vec<String> {
+    let mut states = Vec::new();
+    while states.len() < count {
+        let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
+        if frame["event"] == name {
+            states.push(frame["state"].as_str().expect("a state").to_owned());
+        }
+    }
+    states
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reorg_and_a_kill() {
     let rule = "[[push]]\non = \"stake.*\"\nemit = \"staked\"\nrooms = [\"user-{user.id}\"]\n";
@@ -214,20 +226,16 @@ async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reor
     let mut seven = joined(&gate, "7").await;
     let body = json!({ "wallets": [format!("{:#x}", wallet(700))] }).to_string();
     assert_eq!(backend.send("PUT /v1/users/7", &body).await.status, 201);
-    let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
-    gate.chain.mine_with(vec![vec![stake]]);
-    gate.mine(&daemon, 2).await;
+    // The second of two stakes is taken back.
+    for blocks in [6, 2] {
+        let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
+        gate.chain.mine_with(vec![vec![stake]]);
+        gate.mine(&daemon, blocks).await;
+    }
     gate.chain.reorg(3, 4);
     daemon.until_tip(gate.chain.head().number - 2).await;
-    let expected = [
-        ("user.updated", "confirmed"),
-        ("staked", "confirmed"),
-        ("user.activated", "confirmed"),
-        ("user.activated", "retracted"),
-        ("staked", "retracted"),
-    ];
-    let expected = expected.map(|(what, state)| (what.to_owned(), state.to_owned()));
-    assert_eq!(collect(&mut seven, expected.len()).await, expected);
+    let expected = ["confirmed", "confirmed", "retracted"];
+    assert_eq!(named(&mut seven, "staked", 3).await, expected);
 
     daemon.kill_9().await;
     daemon = gate.start().await;
@@ -236,6 +244,6 @@ async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reor
     let mut again = Socket::open(gate.port, &[("authorization", &super::user("7"))]).await.expect("it opens");
     let since = json!({ "id": 1, "op": "subscribe", "rooms": ["user-7"], "since": format!("{epoch}.0") });
     assert!(matches!(again.ask(&since).await, Frame::Text(answer) if answer["ok"] == true));
-    assert_eq!(collect(&mut again, expected.len()).await, expected);
+    assert_eq!(named(&mut again, "staked", 3).await, expected);
     daemon.stop_well().await;
 }
