@@ -172,8 +172,8 @@ const STAKES: &str = from_keys!(
      amount = s.amount + excluded.amount, events = s.events + excluded.events, last_at = excluded.last_at"
 );
 const USERS: &str = from_keys!(
-    "insert into users as u (wallet, stake_amount, staked_at, status, origin) \
-     select first, number::numeric, now(), 'active', 'chain'",
+    "insert into users as u (id, wallet, stake_amount, staked_at, status, origin) \
+     select user_id(first), first, number::numeric, now(), 'active', 'chain'",
     "on conflict on constraint users_wallet_key do update set \
      stake_amount = u.stake_amount + excluded.stake_amount, staked_at = excluded.staked_at"
 );

@@ -1,8 +1,9 @@
 //! How messages get into the outbox: in the transaction of what they are about.
 
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, FromRow as _};
 
 use crate::CHANNEL;
 use crate::draft::Draft;
@@ -53,103 +54,130 @@ async fn number(
     if drafts.is_empty() {
         return Ok(None);
     }
-    let count = int8("messages", drafts.len() as u64)?;
-    let (last, epoch) = reserve(tx, count).await?;
-    let position = Position { seq: unsigned("sequence", last)?, epoch: Some(epoch) };
-    let numbered: Vec<(i64, Draft)> = (last - count + 1..).zip(drafts).collect();
-    if numbered.len() < MANY {
-        insert(tx, chain_id, &numbered, seen_at).await?;
-        return Ok(Some(position));
+    if drafts.len() < MANY {
+        return insert(tx, chain_id, &drafts, seen_at).await.map(Some);
     }
+    let count = int8("messages", drafts.len() as u64)?;
+    let head = reserve(tx, count).await?;
+    let numbered: Vec<(i64, Draft)> = (head.last - count + 1..).zip(drafts).collect();
     let statement = r"
         copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
             counterparty_user_id)
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
-    let named = named(&numbered);
+    let named = named(numbered.iter().map(|(seq, draft)| (*seq, draft)));
     copy_in(tx, "copy outbox_rooms (key, seq) from stdin (format binary)", &named, |rows, (key, seq)| {
         rows.row(2);
         rows.int8(*key)?;
         rows.int8(*seq)
     })
     .await?;
-    Ok(Some(position))
+    head.position().map(Some)
 }
 
 /// From so many messages on they are copied: a reorg of 64 blocks is a fifth quicker for it. No fewer, since a server that
 /// waits for rows throws out no client that is frozen there, and this one holds what every writer with messages waits for.
 const MANY: usize = 2_000;
 
+/// The messages and the keys under which they are found, beside their numbers.
+const STORE: &str = r",
+            named as (insert into outbox_rooms (key, seq)
+                select n.key, head.before + n.place from head, unnest($11::bigint[], $12::bigint[]) as n (key, place)),
+            stored as (insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
+                    counterparty_user_id)
+                select head.before + m.place, $2, m.aggregate_type, m.type, m.state, m.user_id,
+                    m.text || (head.before + m.place) || m.more, to_timestamp($3 / 1000000.0), m.account,
+                    m.counterparty_user_id
+                from head, unnest($4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::text[], $10::bytea[],
+                    $13::uuid[]) with ordinality as m (aggregate_type, type, state, user_id, text, more, account,
+                    counterparty_user_id, place))";
+
+/// Numbers the messages and stores them in one statement, which the server plans once: every other writer with messages waits from
+/// here to the commit.
 async fn insert(
     tx: &mut Tx,
     chain_id: Option<i64>,
-    numbered: &[(i64, Draft)],
+    drafts: &[Draft],
     seen_at: Option<i64>,
-) -> Result<(), StoreError> {
-    let named = named(numbered);
-    let drafts = || numbered.iter().map(|(_, draft)| draft);
-    sqlx::query(
-        r"
-        with named as (insert into outbox_rooms (key, seq) select * from unnest($11::bigint[], $12::bigint[]))
-        insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
-            counterparty_user_id)
-        select seq, $2, aggregate_type, type, state, user_id, message, to_timestamp($8 / 1000000.0), account,
-            counterparty_user_id
-        from unnest($1::bigint[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $9::bytea[],
-            $10::uuid[]) as m (seq, aggregate_type, type, state, user_id, message, account, counterparty_user_id)
-        ",
-    )
-    .bind(numbered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
-    .bind(chain_id)
-    .bind(drafts().map(|draft| draft.aggregate_type.as_str()).collect::<Vec<_>>())
-    .bind(drafts().map(|draft| draft.message_type.as_str()).collect::<Vec<_>>())
-    .bind(drafts().map(|draft| draft.state.as_str()).collect::<Vec<_>>())
-    .bind(drafts().map(|draft| draft.user_id).collect::<Vec<_>>())
-    .bind(numbered.iter().map(|(seq, draft)| draft.text(*seq)).collect::<Vec<_>>())
-    .bind(seen_at)
-    .bind(drafts().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
-    .bind(drafts().map(|draft| draft.counterparty_user_id).collect::<Vec<_>>())
-    .bind(named.iter().map(|(key, _)| *key).collect::<Vec<_>>())
-    .bind(named.iter().map(|(_, seq)| *seq).collect::<Vec<_>>())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+) -> Result<Position, StoreError> {
+    static STATEMENT: LazyLock<String> = LazyLock::new(|| numbering("$1", STORE));
+    let named = named((1..).zip(drafts));
+    let parts = || drafts.iter().map(Draft::around_the_number);
+    sqlx::raw_sql(TO_DEFAULT).execute(&mut **tx).await?;
+    let head: Head = sqlx::query_as(AssertSqlSafe(STATEMENT.as_str()))
+        .bind(int8("messages", drafts.len() as u64)?)
+        .bind(chain_id)
+        .bind(seen_at)
+        .bind(drafts.iter().map(|draft| draft.aggregate_type.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.message_type.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.state.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.user_id).collect::<Vec<_>>())
+        .bind(parts().map(|(before, _)| before).collect::<Vec<_>>())
+        .bind(parts().map(|(_, after)| after).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
+        .bind(named.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+        .bind(named.iter().map(|(_, place)| *place).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.counterparty_user_id).collect::<Vec<_>>())
+        .fetch_one(&mut **tx)
+        .await?;
+    head.position()
 }
 
 /// Keys and numbers, in the order of the index.
-fn named(numbered: &[(i64, Draft)]) -> Vec<(i64, i64)> {
-    let keys = numbered.iter().flat_map(|(seq, draft)| draft.keys.iter().map(|key| (*key, *seq)));
+fn named<'a>(numbered: impl Iterator<Item = (i64, &'a Draft)>) -> Vec<(i64, i64)> {
+    let keys = numbered.flat_map(|(seq, draft)| draft.keys.iter().map(move |key| (*key, seq)));
     let mut named: Vec<(i64, i64)> = keys.collect();
     named.sort_unstable();
     named
 }
 
-/// Takes the next numbers, has the commit announced, and returns the last of them with its epoch. Where the database is in another place than
-/// at the last time, a new epoch begins with them ([`crate::Lineage`]).
-///
+/// The head of the outbox after it gave out numbers.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Head {
+    /// The last number.
+    #[sqlx(rename = "seq")]
+    pub last: i64,
+    /// Its epoch.
+    epoch: String,
+}
+
+impl Head {
+    fn position(self) -> Result<Position, StoreError> {
+        Ok(Position { seq: unsigned("sequence", self.last)?, epoch: Some(self.epoch) })
+    }
+}
+
+/// Takes the next numbers and has the commit announced.
+pub(crate) async fn reserve(tx: &mut Tx, count: i64) -> Result<Head, StoreError> {
+    let sql = format!("{TO_DEFAULT}; {}", numbering(&count.to_string(), ""));
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
+    Ok(Head::from_row(&row)?)
+}
+
 /// What is published must outlive a crash of the server: a commit that is lost after its messages have left would give their
-/// numbers to others. So this commit waits for the disk, history or not. All in one round trip, since every block at the head
-/// waits for it.
-pub(crate) async fn reserve(tx: &mut Tx, count: i64) -> Result<(i64, String), StoreError> {
-    let sql = format!(
+/// numbers to others. So this commit waits for the disk, history or not.
+const TO_DEFAULT: &str = "set local synchronous_commit to default";
+
+/// A statement that takes the next numbers, has the commit announced, and returns the head. Where the database is in another place than
+/// at the last time, a new epoch begins with them ([`crate::Lineage`]). `more` goes on in its `with`: there `head.before` is the
+/// number before the first.
+fn numbering(count: &str, more: &str) -> String {
+    format!(
         r"
-        set local synchronous_commit to default;
         with safe as (select {DURABLE} as setting),
             here as (select {HOME} as home, {FRESH} as fresh),
             head as (update outbox_head h set seq = h.seq + {count}, home = here.home,
                     epoch = case when h.home = here.home then h.epoch else here.fresh end
-                from here returning h.seq, h.epoch, h.epoch = here.fresh as begins),
+                from here returning h.seq - {count} as before, h.seq, h.epoch, h.epoch = here.fresh as begins),
             begun as (insert into outbox_epochs (first_seq, after_seq, epoch)
-                select seq - {count} + 1, seq - {count}, epoch from head where begins
+                select before + 1, before, epoch from head where begins
                 on conflict on constraint outbox_epochs_pkey do update set
                     after_seq = least(outbox_epochs.after_seq, excluded.after_seq),
-                    epoch = excluded.epoch, began_at = now())
+                    epoch = excluded.epoch, began_at = now()){more}
         select head.seq, head.epoch from safe, head, lateral pg_notify('{CHANNEL}', head.seq::text)
         "
-    );
-    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **tx).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    )
 }
 
 /// One row of the outbox.

@@ -53,8 +53,7 @@ impl Unnumbered {
         self.write_down(tx).await?;
         // Sorted before the lock: keys are written in the order of their index.
         sqlx::raw_sql(SORT).execute(&mut **tx).await?;
-        let (last, _) = reserve(tx, self.written).await?;
-        let before = last - self.written;
+        let before = reserve(tx, self.written).await?.last - self.written;
         // The tables are new in each transaction: no plan of an earlier one fits.
         sqlx::query(
             r"

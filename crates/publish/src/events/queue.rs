@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -15,6 +15,9 @@ use chainflume_ops::metrics;
 const MAX_COMMIT: usize = 1_000;
 /// Events that may wait for a commit, some seconds of work: more would wait longer than their callers.
 const MAX_WAITING: usize = 10_000;
+/// How long publishers that share commits pause after each at most. They pause as long as the commit took, so that other writers with
+/// messages, the chains first, get half of the time. Meanwhile events gather, and larger commits are fewer.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 /// How long a commit may take, the wait for a connection included; a caller hears of a database that is away within twice that.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -93,7 +96,12 @@ impl Publisher {
             if calls.is_empty() {
                 return std::mem::forget(running);
             }
+            let (is_shared, began) = (calls.len() > 1, Instant::now());
             self.commit(calls).await;
+            // A publisher that waits for each answer never waits for this.
+            if is_shared {
+                tokio::time::sleep(began.elapsed().min(MAX_PAUSE)).await;
+            }
         }
     }
 

@@ -29,11 +29,20 @@ pub(super) async fn apply(tx: &mut Tx, chain: &OpenChain, stakes: &Stakes) -> Re
 
 // The status that a stake replaces is kept once: `active` replacing `active` is not worth remembering, except
 // when it was an application's word before there was any stake.
+//
+// Ids are those that the trigger `users_set_id` would give. It is called for each row without one, known or not, and costs more
+// than all the rest.
 const CREATE_OR_UPDATE: &str = r"
     
-    insert into users as u (wallet, stake_amount, staked_at, status, origin)
-    select account, sum(amount), max(last_at), 'active', 'chain' from stakes where account = any($1)
-    group by account order by account
+    insert into users as u (id, wallet, stake_amount, staked_at, status, origin)
+    select coalesce(known.id, kept.id, user_id(s.account)), s.account, s.amount, s.last_at, 'active', 'chain'
+    from (
+        select account, sum(amount) as amount, max(last_at) as last_at from stakes
+        where account = any($1) group by account
+    ) s
+    left join users known on known.wallet = s.account
+    left join user_ids kept on kept.wallet = s.account
+    order by s.account
     on conflict on constraint users_wallet_key do update set
         stake_amount = excluded.stake_amount,
         staked_at = excluded.staked_at,

@@ -1,7 +1,9 @@
 //! `make figures-application`: what the application's side costs, of a release build.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chainflume_devchain::MinerSettings;
 
@@ -59,21 +61,42 @@ async fn publish(gate: &Gate, (bearer, round): (&str, usize), span: Duration) ->
     times
 }
 
-/// From the look at a block to the commit of its messages, since this number: the 99th of a hundred, in milliseconds.
-async fn live(gate: &Gate, since: i64) -> f64 {
-    let sql = "select coalesce(percentile_cont(0.99) within group (order by extract(epoch from created_at - seen_at) * 1000), 0)::float8 \
-        from outbox where seq > $1 and chain_id is not null and seen_at is not null";
-    sqlx::query_scalar(sql).bind(since).fetch_one(&gate.pool).await.expect("reads")
-}
-
-async fn newest(gate: &Gate) -> i64 {
-    sqlx::query_scalar("select seq from outbox_head").fetch_one(&gate.pool).await.expect("reads")
+/// From the daemon's look at a block to a client of a WebSocket that has its messages, while `work` runs: the 99th of a hundred.
+async fn live<T>(gate: &Gate, bearer: &str, work: impl Future<Output = T>) -> (T, Duration) {
+    let mut socket = Socket::open(gate.port, &[("authorization", bearer)]).await.expect("it opens");
+    socket.join(&[ROOM]).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ends = is_over.clone();
+    let follower = tokio::spawn(async move {
+        let mut got = Vec::new();
+        while !ends.load(Ordering::Relaxed) {
+            let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
+            let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time of today");
+            let (_, seq) = frame["position"].as_str().and_then(|at| at.split_once('.')).expect("a position");
+            got.push((seq.parse::<i64>().expect("a number"), at));
+        }
+        got
+    });
+    let done = work.await;
+    is_over.store(true, Ordering::Relaxed);
+    let got = follower.await.expect("it follows");
+    let sql = "select seq, (extract(epoch from seen_at) * 1000000)::bigint from outbox where seq = any($1) and seen_at is not null";
+    let seqs: Vec<i64> = got.iter().map(|(seq, _)| *seq).collect();
+    let seen: Vec<(i64, i64)> = sqlx::query_as(sql).bind(seqs).fetch_all(&gate.pool).await.expect("reads");
+    let seen: BTreeMap<i64, i64> = seen.into_iter().collect();
+    let took = |(seq, at): &(i64, Duration)| {
+        let seen = Duration::from_micros(u64::try_from(*seen.get(seq)?).ok()?);
+        Some(at.saturating_sub(seen))
+    };
+    let mut took: Vec<Duration> = got.iter().filter_map(took).collect();
+    assert!(took.len() > 50, "{} messages are too few for a figure", took.len());
+    (done, quantile(&mut took, 990))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a figure, of a release build"]
 async fn figures_of_publishers_with_and_without_chain_traffic() {
-    let (mut gate, bearer) = gate(81, "", "\"publish\"").await;
+    let (mut gate, bearer) = gate(81, "", "\"publish\", \"read\"").await;
     // All clients share one key, which could ask a hundred times a second otherwise.
     gate.tables = format!("requests_per_second = 1000000\n{}", gate.tables);
     gate.write(&gate.home, gate.port);
@@ -89,15 +112,13 @@ async fn figures_of_publishers_with_and_without_chain_traffic() {
     let block_time = Duration::from_millis(250);
     let settings = MinerSettings { block_time, reorg_every: Some(20), max_reorg_depth: 3 };
     let miner = gate.chain.run(settings);
-    let since = newest(&gate).await;
-    tokio::time::sleep(SPAN).await;
-    let alone = live(&gate, since).await;
-    let since = newest(&gate).await;
-    let mut times = publish(&gate, (&bearer, 2), SPAN).await;
+    let ((), alone) = live(&gate, &bearer, tokio::time::sleep(SPAN)).await;
+    let (mut times, beside) = live(&gate, &bearer, publish(&gate, (&bearer, 2), SPAN)).await;
     show("with four blocks a second", &mut times);
-    let beside = live(&gate, since).await;
     drop(miner);
-    eprintln!("live messages of the chain, p99: {alone:.1} ms alone, {beside:.1} ms beside the publishers");
+    eprintln!(
+        "live messages of the chain at a client, p99: {alone:.1?} alone, {beside:.1?} beside the publishers"
+    );
     eprintln!("memory of the daemon: {} MiB", daemon.memory("VmRSS:").unwrap_or(0) / 1_024);
     daemon.stop_well().await;
 }
