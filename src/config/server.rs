@@ -251,7 +251,15 @@ pub(super) fn push(section: &Section<'_>) -> Option<PushRule> {
     let wrong = |error: &dyn std::error::Error| Fault::new(error.to_string(), "docs/PUSH.md shows rules");
     let on = section.parsed("on", |text| TypePattern::parse(text).map_err(|error| wrong(&error)));
     let emit = section.parsed("emit", |text| EventName::parse(text).map_err(|error| wrong(&error)));
-    let rooms = texts(section, "rooms", |text| RoomTemplate::parse(text).map_err(|error| wrong(&error)));
+    let is_private = on.as_ref().is_some_and(|on| !on.value.may_be_of_chain());
+    let rooms = texts(section, "rooms", |text| {
+        let room = RoomTemplate::parse(text).map_err(|error| wrong(&error))?;
+        if is_private && room.is_public() {
+            let remedy = "name a room like user-{user.id} or order-{aggregateId}, or leave rooms out";
+            return Err(Fault::new("is a public room, which gets no fact of the application", remedy));
+        }
+        Ok(room)
+    });
     let changed = section.texts("changed").unwrap_or_default();
     let payload = section.table("payload").all_texts().into_iter().filter_map(|(name, text)| {
         let template =

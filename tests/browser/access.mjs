@@ -24,6 +24,12 @@ await page.getByRole("link", { name: "Live" }).click();
 await page.waitForFunction(() => document.getElementById("connection").textContent === "live");
 await page.locator("#messages li").first().waitFor();
 assert.ok(!page.url().includes(admin), "no credential is in an address");
+// A tab that begins there shows what was before it, as soon as it has a credential.
+const other = await open(browser, LOOKS[2], troubles);
+await other.goto(`${url}/live`);
+await other.getByLabel(/Service key or token/).fill(admin);
+await other.keyboard.press("Enter");
+await other.locator("#messages li").first().waitFor();
 assert.deepEqual(troubles.filter((trouble) => !/status of 40[13]/.test(trouble)), []);
 await browser.close();
 tell({ done: true });

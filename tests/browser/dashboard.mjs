@@ -52,6 +52,10 @@ await page.goBack();
 await page.waitForURL("**/live");
 assert.equal(await page.getByLabel("State").inputValue(), "");
 
+// Filters that are applied several times at once show each message once.
+await page.evaluate(() => [1, 2, 3].forEach(() => document.getElementById("filters").requestSubmit()));
+await live(page);
+
 // While it is paused nothing moves, and nothing is lost.
 await page.locator("#messages li.confirmed").first().waitFor();
 await page.getByRole("button", { name: "Pause" }).click();
@@ -62,29 +66,39 @@ await page.waitForFunction(() => /, [1-9]\d* wait/.test(document.getElementById(
 assert.equal(await page.locator("#messages li").count(), shown);
 await page.getByRole("button", { name: "Resume" }).click();
 await page.waitForFunction((before) => document.querySelectorAll("#messages li").length > before, shown);
+const numbers = (await page.locator("#messages .seq").allTextContents()).filter((text) => text.startsWith("#"));
+assert.equal(new Set(numbers).size, numbers.length, `${numbers}`);
 
 // Words of strangers are text.
 const evil = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`;
 const data = { seq: 1, type: evil, payload: { [evil]: evil }, metadata: { blockNumber: 1, source: evil }, timestamp: evil };
 const frame = { room: "all", event: "message", position: "e.1", id: `"] ${evil}`, state: "confirmed", data };
-await page.route("**/v1/stream*", (route) =>
-  route.fulfill({ contentType: "text/event-stream", body: `event: message\ndata: ${JSON.stringify(frame)}\n\nevent: message\ndata: ${JSON.stringify({ ...frame, state: "retracted" })}\n\n` }),
-);
+const fact = { ...frame, id: "fact", data: { seq: 2, type: "order.shipped", payload: {}, metadata: { blockNumber: null, source: "shop" } } };
+const frames = [frame, { ...frame, state: "retracted" }, fact];
+const streamed = frames.map((one) => `event: message\ndata: ${JSON.stringify(one)}\n\n`).join("");
+await page.route("**/v1/stream*", (route) => route.fulfill({ contentType: "text/event-stream", body: streamed }));
 await page.reload();
 await page.locator("#messages li.withdrawn").waitFor();
-await page.getByText("message", { exact: true }).first().click();
+await page.getByText("of shop", { exact: true }).waitFor();
+await page.getByText("message", { exact: true }).nth(1).click();
 assert.equal(await page.title(), "Live · Chainflume");
 assert.equal(await page.locator("main img, main script").count(), 0);
-assert.ok((await page.locator("#messages li").first().textContent()).includes(evil));
+assert.ok((await page.locator("#messages li").nth(1).textContent()).includes(evil));
 
 // A process that reads no chain shows what the database has.
-const status = await page.evaluate(() => fetch("/v1/status").then((answer) => answer.json()));
-const alone = JSON.stringify({ ...status, daemon: null });
+let status;
+// A database that is busy is asked again.
+do status = await page.evaluate(() => fetch("/v1/status").then((answer) => answer.json()));
+while (!status.stored);
+const other = { lease: "chain 313370", holder: "another chain's", epoch: 1, secondsLeft: 9 };
+const leases = [other, ...status.stored.leases];
+const alone = JSON.stringify({ ...status, daemon: null, stored: { ...status.stored, leases } });
 await page.route("**/v1/status/stream", (route) => route.fulfill({ contentType: "text/event-stream", body: `event: status\ndata: ${alone}\n\n` }));
 await page.goto(`${url}/`);
 await page.getByText("serves only").waitFor();
 await page.getByRole("table", { name: "sources of dev" }).getByRole("cell", { name: "erc721" }).waitFor();
 assert.ok((await page.locator("#leases").textContent()).includes("chain 31337"));
+assert.ok(!(await page.locator("#chains").textContent()).includes("another chain's"));
 
 assert.deepEqual(troubles, []);
 await browser.close();

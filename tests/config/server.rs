@@ -67,6 +67,10 @@ fn push_rules_are_checked_at_the_start() {
         ("on = \"erc20.*\"\nemit = \"message\"", "push[0].emit: `message` is a name that clients know"),
         ("on = \"erc20.*\"\nemit = \"a\"\nrooms = [\"all\"]", "push[0].rooms[0]: `all` is not a room"),
         (
+            "on = \"order.*\"\nemit = \"a\"\nrooms = [\"user-{user.id}\", \"address-{payload.wallet}\"]",
+            "push[0].rooms[1]: `address-{payload.wallet}` is a public room, which gets no fact of the application",
+        ),
+        (
             "on = \"erc20.*\"\nemit = \"a\"\npayload = { x = \"{payload\" }",
             "push[0].payload.x: `{payload` has a `{`",
         ),

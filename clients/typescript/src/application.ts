@@ -1,4 +1,5 @@
 import { ChainflumeError, errorOf } from "./errors.js";
+import { newId } from "./ids.js";
 import { canRefresh, getToken, type TokenSource } from "./token.js";
 
 /** How far an activity is. `completed` and `failed` are final. */
@@ -86,17 +87,21 @@ const ATTEMPTS = 4;
 const LONGEST_WAIT = 5_000;
 /** Answers after which the same request may succeed. */
 const PASSING = new Set([429, 502, 503, 504]);
+/** A server that was killed leaves its keys in use for a minute: a call waits somewhat longer for its own, in milliseconds. */
+const LONGEST_RUNNING = 75_000;
 
 /** Sends a write until it is answered; an answer that is lasting is thrown as {@link ChainflumeError}. */
 export async function write<T>(
   target: WriteTarget,
   [method, path]: [method: "POST" | "PATCH", path: string],
   body: unknown,
-  { idempotencyKey = crypto.randomUUID(), signal }: WriteOptions = {},
+  { idempotencyKey = newId(), signal }: WriteOptions = {},
 ): Promise<T> {
   const init = { method, body: JSON.stringify(body), credentials: "omit" as const, ...(signal ? { signal } : {}) };
   let refresh = false;
-  for (let attempt = 1; ; attempt += 1) {
+  let attempt = 1;
+  let isRunningUntil: number | undefined;
+  for (;;) {
     const token = await getToken(target.token, { refresh });
     const headers: Record<string, string> = { "content-type": "application/json", "idempotency-key": idempotencyKey };
     if (token !== undefined) headers.authorization = `Bearer ${token}`;
@@ -105,7 +110,7 @@ export async function write<T>(
       response = await target.fetch(new URL(path, target.url).href, { ...init, headers });
     } catch (error) {
       if (signal?.aborted || attempt >= ATTEMPTS) throw error;
-      await pause(attempt, undefined, signal);
+      await pause(attempt++, undefined, signal);
       continue;
     }
     if (response.ok) return (await response.json()) as T;
@@ -114,8 +119,11 @@ export async function write<T>(
       continue;
     }
     const error = await errorOf(response);
-    const passes = PASSING.has(response.status) || error.code === "idempotency_running";
-    if (!passes || attempt >= ATTEMPTS) throw error;
+    if (error.code === "idempotency_running") {
+      isRunningUntil ??= performance.now() + LONGEST_RUNNING;
+      if (performance.now() >= isRunningUntil) throw error;
+    } else if (!PASSING.has(response.status) || attempt >= ATTEMPTS) throw error;
+    else attempt += 1;
     await pause(attempt, response.headers.get("retry-after"), signal);
   }
 }

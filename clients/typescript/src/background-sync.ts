@@ -1,4 +1,5 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
+import { newId } from "./ids.js";
 
 /** Something to send. `id` stays the same through all tries: use it as the key of an idempotent request. */
 export interface SyncItem<D = unknown> {
@@ -18,7 +19,7 @@ export interface SyncStorage {
 export interface BackgroundSyncOptions<D> {
   /**
    * Sends one item. An item that fails stays at the head of the queue and is sent again after a pause. An error with
-   * `isPermanent: true` can never succeed: the item is handed to `onDropped`, and the queue goes on.
+   * `isPermanent: true`, as a `ChainflumeError` of a wrong request has, can never succeed: the item is handed to `onDropped`, and the queue goes on.
    */
   send(item: SyncItem<D>): Promise<unknown>;
   /** Where the queue survives a reload; the platform's `localStorage` by default, else memory. */
@@ -136,13 +137,6 @@ export class BackgroundSync<D = unknown> {
 /** Node has a navigator that says nothing of the network. */
 function isOnline(): boolean {
   return globalThis.navigator?.onLine !== false;
-}
-
-/** `randomUUID` exists in secure contexts alone. */
-function newId(): string {
-  if (globalThis.isSecureContext !== false) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function platformStorage(): SyncStorage {

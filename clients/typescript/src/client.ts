@@ -14,7 +14,7 @@ import { Cursor } from "./cursor.js";
 import { ChainflumeError } from "./errors.js";
 import { EventStream } from "./event-stream.js";
 import type { End, Joined, Link, Transport } from "./link.js";
-import type { Frame, Gap, Message } from "./messages.js";
+import type { Frame, Gap, Message, MessageType } from "./messages.js";
 import type { ChainflumeOptions } from "./options.js";
 import { type MessagesQuery, readPages } from "./pages.js";
 import { canRefresh, getToken, refreshIn } from "./token.js";
@@ -50,6 +50,8 @@ export type ActivityEnd = Pick<ActivityChange, "title" | "description" | "data">
 interface Room {
   /** Whether its past is wanted, from the position of the client. */
   resumes: boolean;
+  /** Whether the server has answered the join. */
+  isAnswered: boolean;
   joined: Deferred;
 }
 
@@ -143,10 +145,11 @@ export class ChainflumeClient {
       // Another room may want an older past, which brings more of this room than was asked for.
       this.#cursor.begin(name, since);
     }
-    if (this.#transport.joinsAtConnect) this.#reopen();
+    const isNamedAtConnect = this.#transport.joinsAtConnect || (since !== undefined && this.#transport.resumesAtConnect);
+    if (isNamedAtConnect) this.#reopen();
     else if (this.#isOpen) {
-      this.#cursor.unsettle();
-      void this.#ask([name], since).catch((error: Error) => this.#refused([name], error));
+      // A room without a past has nothing older than the others.
+      void this.#ask([name], since, since !== undefined).catch((error: Error) => this.#refused([name], error));
     }
     return room.joined.promise;
   }
@@ -159,10 +162,10 @@ export class ChainflumeClient {
     else if (this.#isOpen) this.#link?.leave([name]);
   }
 
-  /** Reads stored messages page by page, oldest first, up to the newest. */
-  messages(query: MessagesQuery = {}): AsyncGenerator<Message, void, void> {
+  /** Reads stored messages page by page, oldest first, up to the newest. Those after `since` that are deleted are the event `gap`. */
+  messages<T extends string = MessageType>(query: MessagesQuery = {}): AsyncGenerator<Message<T>, void, void> {
     const { token, fetch: get = globalThis.fetch } = this.#options;
-    return readPages({ url: this.#url, token, fetch: get }, query);
+    return readPages({ url: this.#url, token, fetch: get }, query, (gap) => this.#emit("gap", gap));
   }
 
   /** Begins an activity of a user. Keep the `eventId`: changes are made by it alone. */
@@ -202,7 +205,7 @@ export class ChainflumeClient {
   }
 
   #add(name: string, resumes: boolean): Room {
-    const room = { resumes, joined: deferred() };
+    const room = { resumes, isAnswered: false, joined: deferred() };
     this.#rooms.set(name, room);
     return room;
   }
@@ -254,7 +257,6 @@ export class ChainflumeClient {
         // All rooms of the past in one question, so that their messages arrive in one order.
         if (resumed.length > 0) await this.#ask(resumed, since);
         if (attempt === this.#attempt && fresh.length > 0) {
-          this.#cursor.unsettle();
           await this.#ask(fresh, undefined).catch((error: Error) => this.#refused(fresh, error));
         }
       }
@@ -270,23 +272,35 @@ export class ChainflumeClient {
     this.#renewLater(token);
   }
 
-  async #ask(names: string[], since: string | undefined): Promise<void> {
+  /** Joins rooms. `mixes`: older messages may come after newer ones, as where Socket.IO joins rooms one by one. */
+  async #ask(
+    names: string[],
+    since: string | undefined,
+    mixes = this.#transport.name === "socket.io" && since !== undefined && names.length > 1,
+  ): Promise<void> {
     const link = this.#link;
     if (!link) return;
-    const { position } = await this.#joinFrom(link, names, since);
-    if (link !== this.#link) return;
-    this.#joined(names, since, position);
-    // Each room of Socket.IO catches up by itself, and their messages mix.
-    if (this.#transport.name === "socket.io" && since !== undefined && names.length > 1) this.#cursor.unsettle();
-    this.#emit("position", this.position);
+    let upTo: string | undefined;
+    if (mixes) this.#cursor.unsettle();
+    try {
+      const joined = await this.#joinFrom(link, names, since);
+      if (link !== this.#link) return;
+      upTo = joined.upTo ?? joined.position;
+      this.#joined(names, since, joined.position);
+    } finally {
+      if (mixes && link === this.#link) this.#cursor.answered(upTo);
+    }
+    this.#reportPosition();
   }
 
   #joined(names: string[], since: string | undefined, position: string | undefined): void {
     for (const name of names) {
       const room = this.#rooms.get(name);
       if (!room) continue;
-      if (since === undefined && position !== undefined && !room.resumes) this.#cursor.begin(name, position);
-      room.resumes = true;
+      // A room whose position the server did not know begins here too.
+      const begins = since === undefined && (!room.resumes || this.position === undefined);
+      if (begins && position !== undefined) this.#cursor.begin(name, position);
+      room.resumes = room.isAnswered = true;
       room.joined.resolve();
     }
   }
@@ -297,9 +311,11 @@ export class ChainflumeClient {
       return await link.join(names, since);
     } catch (error) {
       if (since === undefined || !(error instanceof ChainflumeError) || !POSITION_REFUSED.has(error.code)) throw error;
-      if (this.#transport.joinsAtConnect) throw error;
+      if (this.#transport.joinsAtConnect || this.#transport.resumesAtConnect) throw error;
+      // At once: messages below the position may come before the promise is continued.
+      this.#cursor.reset();
       const joined = await link.join(names, undefined);
-      this.#lost({ from: since, to: joined.position ?? null, reason: "ahead" });
+      this.#emit("gap", { from: since, to: joined.position ?? null, reason: "ahead" } satisfies Gap);
       return joined;
     }
   }
@@ -325,13 +341,13 @@ export class ChainflumeClient {
     const room = frame.room ?? (only ? this.rooms[0] : undefined);
     const known = frame.room === undefined ? undefined : this.#rooms.get(frame.room);
     if (frame.room !== undefined && !known) return;
-    // A room that was left and joined again: what is under way of the first time comes before the answer to the second.
-    if (known && !known.resumes && this.#transport.name === "websocket") return;
+    // A room that is joined again, perhaps with an older past: what is under way of the first time comes before the answer.
+    if (known && !known.isAnswered && this.#transport.name === "websocket") return;
     const isNew = room === undefined ? this.#remember(frame) : this.#cursor.take(room, frame.position, frame.event);
     if (isNew) this.eventStream.publish(room === undefined ? frame : { ...frame, room });
     const before = this.position;
     this.#cursor.advance(frame.position, isComplete || only);
-    if (this.position !== before) this.#emit("position", this.position);
+    if (this.position !== before) this.#reportPosition();
   }
 
   #remember(frame: Frame): boolean {
@@ -350,12 +366,12 @@ export class ChainflumeClient {
   #lost(gap: Gap): void {
     this.#emit("gap", gap);
     if (gap.to !== null) this.#cursor.lose(gap.to);
-    this.#emit("position", this.position);
+    this.#reportPosition();
   }
 
   #settle(position: string): void {
     this.#cursor.settle(position);
-    this.#emit("position", this.position);
+    this.#reportPosition();
   }
 
   #closed({ then, error, retryAfter }: End): void {
@@ -363,9 +379,9 @@ export class ChainflumeClient {
     if (error) this.#report(error);
     const code = error instanceof ChainflumeError ? error.code : "";
     if (POSITION_REFUSED.has(code) && this.position !== undefined) {
-      // Only server-sent events end so. The next stream begins from now.
+      // A protocol that names it as it connects begins from now with the next connection.
       this.#emit("gap", { from: this.position, to: null, reason: "ahead" } satisfies Gap);
-      this.#cursor.position = undefined;
+      this.#cursor.reset();
       return this.#wait(retryAfter);
     }
     if (REFUSED_ROOMS.has(code)) return this.#withoutNew(error as ChainflumeError);
@@ -453,6 +469,11 @@ export class ChainflumeClient {
     if (this.#state === state) return;
     this.#state = state;
     this.#emit("state", state);
+  }
+
+  /** What a page stores is a position, also while none is known. */
+  #reportPosition(): void {
+    if (this.position !== undefined) this.#emit("position", this.position);
   }
 
   #report(error: unknown): void {

@@ -1,6 +1,6 @@
 import { isAfter, parsePosition } from "./position.js";
 
-/** After so long with every frame newer than the one before, nothing older is under way. */
+/** After so long with every frame newer than the one before, nothing older is under way, whatever the server answered. */
 const QUIET = 30_000;
 
 /**
@@ -19,6 +19,9 @@ export class Cursor {
   #complete: string | undefined;
   /** Since when frames have arrived in order; `undefined` while nothing older is under way. */
   #mixedSince: number | undefined;
+  /** Joins with a past that have no answer yet, and the position of the newest answer: a later frame follows the past of all. */
+  #asked = 0;
+  #mixedUpTo: string | undefined;
   #rooms = new Map<string, { position: string; events: Set<string> }>();
   readonly #now: () => number;
 
@@ -52,7 +55,9 @@ export class Cursor {
       this.#complete = position;
     }
     if (this.#mixedSince !== undefined) {
-      if (!isNewer && position !== this.#newest) this.#mixedSince = this.#now();
+      const hasCaughtUp = this.#asked === 0 && isLater(position, this.#mixedUpTo);
+      if (hasCaughtUp) this.#mixedSince = undefined;
+      else if (!isNewer && position !== this.#newest) this.#mixedSince = this.#now();
       else if (this.#now() - this.#mixedSince > QUIET) this.#mixedSince = undefined;
     }
     if (this.#mixedSince === undefined && this.#complete !== undefined) this.position = this.#complete;
@@ -62,6 +67,13 @@ export class Cursor {
   lose(to: string): void {
     if (this.position === undefined || isAfter(to, this.position)) this.position = to;
     if (this.#newest === undefined || isAfter(to, this.#newest)) this.#newest = this.#complete = to;
+  }
+
+  /** The server does not know the position: what was received before it says nothing of the messages that come now. */
+  reset(): void {
+    this.position = undefined;
+    this.restart();
+    this.#rooms.clear();
   }
 
   /** Everything up to here has arrived in every room. */
@@ -84,12 +96,21 @@ export class Cursor {
   /** A new connection begins at the position, and everything after it comes again, in order. */
   restart(): void {
     this.#newest = this.#complete = this.position;
-    this.#mixedSince = undefined;
+    this.#mixedSince = this.#mixedUpTo = undefined;
+    this.#asked = 0;
   }
 
-  /** Messages after the position may be under way among newer ones. */
+  /** A join with a past is asked for: messages after the position may be under way among newer ones. */
   unsettle(): void {
+    if (this.#asked === 0) this.#mixedUpTo = undefined;
+    this.#asked += 1;
     if (this.position !== undefined) this.#mixedSince = this.#now();
+  }
+
+  /** That join was answered at this position of the server, which is not before that of an earlier answer; or it was refused. */
+  answered(position?: string): void {
+    this.#asked -= 1;
+    this.#mixedUpTo = position ?? this.#mixedUpTo;
   }
 
   /** A room is wanted from here on, not before. */
@@ -101,6 +122,12 @@ export class Cursor {
   leave(room: string): void {
     this.#rooms.delete(room);
   }
+}
+
+/** Whether `a` is a later place of the same epoch. Of different epochs none is known to be. */
+function isLater(a: string | undefined, b: string | undefined): boolean {
+  const [left, right] = [parsePosition(a), parsePosition(b)];
+  return left !== undefined && right !== undefined && left.epoch === right.epoch && left.seq > right.seq;
 }
 
 /** The event of a position came before the room was joined, whatever its name. */

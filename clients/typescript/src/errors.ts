@@ -1,3 +1,6 @@
+/** Statuses of a request that is wrong in itself. */
+const LASTING = new Set([400, 404, 409, 413, 415, 422]);
+
 /** An answer of the server that is not what was asked for, with the server's stable code. */
 export class ChainflumeError extends Error {
   override name = "ChainflumeError";
@@ -8,6 +11,11 @@ export class ChainflumeError extends Error {
     super(`${code}: ${detail}`);
     this.code = code;
     this.status = status;
+  }
+
+  /** Whether the same request can never succeed: `BackgroundSync` drops it. Another credential may do what this one may not. */
+  get isPermanent(): boolean {
+    return LASTING.has(this.status ?? 0) && this.code !== "idempotency_running";
   }
 }
 

@@ -13,6 +13,8 @@ export interface Link {
 
 export interface Joined {
   position: string | undefined;
+  /** Where the last of the rooms was joined, if not at `position`: what comes after it follows the past of all. */
+  upTo?: string | undefined;
   recovered: boolean;
 }
 
@@ -55,6 +57,8 @@ export interface Transport {
   readonly name: string;
   /** Rooms are named as the connection is made, so that another room needs another connection. */
   readonly joinsAtConnect: boolean;
+  /** Where the past begins is named as the connection is made, so that an older past needs another connection. */
+  readonly resumesAtConnect?: boolean;
   open(target: Target, events: Events): Link;
 }
 

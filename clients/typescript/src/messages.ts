@@ -1,7 +1,7 @@
 /** Whether a message is a forecast, a fact, or withdrawn after a reorg. */
 export type State = "pending" | "confirmed" | "retracted";
 
-/** What happened. `contract.<event>` is an event of an ABI without a family. */
+/** What happened on a chain. `contract.<event>` is an event of an ABI without a family. */
 export type MessageType =
   | "stake.staked"
   | "erc20.transfer"
@@ -36,11 +36,15 @@ export type PayloadOf<T extends string> = T extends "user.activated" | "user.upd
     ? Record<string, string | boolean>
     : T extends `erc20.${string}` | `stake.${string}`
       ? Record<string, string>
-      : Record<string, Value>;
+      : T extends MessageType
+        ? Record<string, Value>
+        : Record<string, unknown>;
 
-/** Where a message comes from. */
+/** Where a message about a chain comes from. */
 export interface Metadata {
   userId: string | null;
+  /** The other user of a transfer between two. */
+  counterpartyUserId?: string;
   correlationId: string;
   causationId: string | null;
   source: string;
@@ -52,7 +56,24 @@ export interface Metadata {
   confirmations: number;
 }
 
-/** A message of the outbox, as `schemas/message.json` describes it. New fields may appear. */
+/** Where a message about anything else comes from: an event of the application, or a change of an activity. */
+export interface ApplicationMetadata {
+  userId: string | null;
+  correlationId: string | null;
+  causationId: string | null;
+  source: string;
+  chainId: null;
+  blockNumber: null;
+  blockHash: null;
+  transactionHash: null;
+  logIndex: null;
+  confirmations: null;
+}
+
+/**
+ * A message of the outbox, as `schemas/message.json` describes it. New fields may appear. `Message<"order.shipped">` is an event of the
+ * application, and `Message<string>` one of any type.
+ */
 export interface Message<T extends string = MessageType> {
   id: string;
   seq: number;
@@ -61,10 +82,10 @@ export interface Message<T extends string = MessageType> {
   state: State;
   /** Time of the block: RFC 3339 in UTC. */
   timestamp: string;
-  aggregateType: "user" | "token" | "nft" | "contract";
+  aggregateType: T extends MessageType ? "user" | "token" | "nft" | "contract" : string;
   aggregateId: string;
   payload: PayloadOf<T>;
-  metadata: Metadata;
+  metadata: T extends MessageType ? Metadata : ApplicationMetadata;
   replay?: true;
 }
 

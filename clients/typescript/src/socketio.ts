@@ -38,6 +38,7 @@ interface Meta {
 export class SocketIoTransport implements Transport {
   readonly name = "socket.io";
   readonly joinsAtConnect = false;
+  readonly resumesAtConnect = true;
   readonly #io: Io;
 
   constructor(io: Io) {
@@ -81,7 +82,7 @@ class IoLink extends ClosingLink {
   async join(rooms: string[]): Promise<Joined> {
     const answers = await Promise.all(rooms.map((room) => this.#emit("join", room)));
     // Rooms are joined one by one and each has caught up by itself, so the answer of the first is the earliest.
-    return { position: answers[0]?.position, recovered: answers.every(({ recovered }) => recovered ?? true) };
+    return { position: answers[0]?.position, upTo: answers.at(-1)?.position, recovered: answers.every(({ recovered }) => recovered ?? true) };
   }
 
   leave(rooms: string[]): void {

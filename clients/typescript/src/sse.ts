@@ -57,7 +57,8 @@ class FetchLink extends StreamLink {
       if (after > 0) this.#retryAfter = after * 1_000;
       throw await errorOf(response);
     }
-    isOpen({ position: this.#target.since, recovered: true });
+    // Without a past the stream begins here. A page of another origin sees the header only where the server exposes it.
+    isOpen({ position: this.#target.since ?? response.headers.get("chainflume-position") ?? undefined, recovered: true });
     this.events.open();
     const decoder = new TextDecoder();
     const parser = parseEvents(({ event, data, id }) => this.receive(event, data, id), (pause) => (this.#retryAfter = pause));

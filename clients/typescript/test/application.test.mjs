@@ -59,6 +59,44 @@ test("a call is sent again with its key after a lost connection, a restart and a
   assert.equal(new Set(sent.map(({ key }) => key)).size, 1);
 });
 
+test("a key that a killed server left in use is waited for, and no longer", async (t) => {
+  let clock = 0;
+  t.mock.method(performance, "now", () => clock);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const running = [409, problem("idempotency_running"), { "retry-after": "1" }];
+  const settle = async (call) => {
+    let isSettled = false;
+    call.then(() => (isSettled = true), () => (isSettled = true));
+    for (let seconds = 0; !isSettled && seconds < 200; seconds += 1) {
+      // The answer is read in several turns.
+      for (let turns = 0; turns < 20; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+      clock += 1_000;
+      t.mock.timers.tick(1_000);
+    }
+  };
+  const { client, sent } = clientOf([...Array.from({ length: 60 }, () => running), [201, { events: [] }]]);
+  const call = client.publish([]);
+  await settle(call);
+  assert.deepEqual(await call, []);
+  assert.equal(new Set(sent.map(({ key }) => key)).size, 1);
+
+  const { client: other, sent: tries } = clientOf(Array.from({ length: 200 }, () => running));
+  const refused = other.publish([]);
+  await settle(refused);
+  await assert.rejects(refused, { code: "idempotency_running" });
+  assert.ok(tries.length > 60 && tries.length < 80, `${tries.length} tries`);
+});
+
+test("a page of plain HTTP, where the platform has no randomUUID, writes too", async (t) => {
+  t.mock.method(crypto, "randomUUID", () => assert.fail("it is not there"));
+  globalThis.isSecureContext = false;
+  t.after(() => delete globalThis.isSecureContext);
+  const { client, sent } = clientOf([[201, { events: [] }], [201, { events: [] }]]);
+  await client.publish([]);
+  await client.publish([]);
+  assert.ok(sent.every(({ key }) => /^[0-9a-f]{32}$/.test(key)) && sent[0].key !== sent[1].key, `${sent.map(({ key }) => key)}`);
+});
+
 test("a lasting refusal is thrown at once with its code", async () => {
   const { client, sent } = clientOf([[409, problem("activity_final")], [422, problem("schema_violation")]]);
   const refused = (code, status) => (error) =>

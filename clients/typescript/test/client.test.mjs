@@ -75,13 +75,14 @@ test("a message that is in several rooms is one event to a subscription", async 
   assert.deepEqual([seen.frames, inB], [["a-1 e.2"], ["b-1"]]);
 });
 
-test("the position stays where a room joins with a past, until the server says that all has arrived", async () => {
+test("the position stays where a room joins with a past, until the server reports that all has arrived", async () => {
   make({ rooms: ["a-1"], transport: new WebSocketTransport(FakeSocket, 5) });
   const socket = await socketAt(0);
   socket.open();
   await socket.answer("subscribe", { position: "e.50" });
   const joined = client.join("b-1", "e.10");
-  assert.equal((await socket.answer("subscribe", { position: "e.50" })).since, "e.10");
+  socket.say(frame("b-1", 12));
+  assert.equal((await socket.answer("subscribe", { position: "e.51" })).since, "e.10");
   await joined;
   socket.say(frame("b-1", 20));
   socket.say(frame("a-1", 51));
@@ -109,9 +110,26 @@ test("a position that the server does not know is a gap", async () => {
   const socket = await socketAt(0);
   socket.open();
   await socket.answer("subscribe", { ok: false, code: "position_ahead", detail: "it is ahead" });
-  assert.equal((await socket.answer("subscribe", { position: "e.3" })).since, undefined);
+  await until(() => socket.sent.length === 1);
+  const [{ id, since }] = socket.sent;
+  assert.equal(since, undefined);
+  // In the turn of the answer, as they may come.
+  socket.say({ id, ok: true, position: "e.3" });
+  socket.say(frame("a-1", 4));
   await until(() => client.state === "connected");
   assert.deepEqual(seen.gaps, [{ from: "e.10", to: "e.3", reason: "ahead" }]);
+  assert.deepEqual([seen.frames, client.position], [["a-1 e.4"], "e.4"], "what comes now is below the position, and new");
+});
+
+test("joins without a past do not keep the position from advancing", async () => {
+  make({ rooms: ["a-1"], since: "e.1" });
+  const socket = await socketAt(0);
+  socket.open();
+  await socket.answer("subscribe", { position: "e.9" });
+  client.join("b-1");
+  await socket.answer("subscribe", { position: "e.9" });
+  for (const seq of [10, 11]) socket.say(frame("a-1", seq));
+  assert.equal(client.position, "e.10");
 });
 
 test("a token that expires is fetched anew, and the client comes again at once", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Backoff, BackgroundSync, Fold, isAfter, parsePosition, PerformanceMonitor } from "../dist/index.js";
+import { Backoff, BackgroundSync, ChainflumeError, Fold, isAfter, parsePosition, PerformanceMonitor } from "../dist/index.js";
+import { Cursor } from "../dist/cursor.js";
 import { refreshIn } from "../dist/token.js";
 import { frame, quick, until } from "./fakes.mjs";
 
@@ -22,6 +23,40 @@ test("positions are compared within an epoch, and another epoch is later", () =>
   assert.deepEqual(parsePosition("00ff.12"), { epoch: "00ff", seq: 12 });
   for (const text of ["", "12", "e.", ".1", "e.1x", "e.1.2", null]) assert.equal(parsePosition(text), undefined);
   assert.ok(isAfter("e.10", "e.9") && !isAfter("e.9", "e.9") && isAfter("f.1", "e.9") && isAfter("e.1", undefined));
+});
+
+test("a position that waits for older messages advances after half a minute in order, though messages never pause", () => {
+  let clock = 0;
+  const cursor = new Cursor("e.1", () => clock);
+  cursor.unsettle();
+  const seen = new Set();
+  for (let seq = 2; seq <= 100; seq += 1) {
+    clock += 1_000;
+    cursor.advance(`e.${seq}`, true);
+    seen.add(cursor.position);
+  }
+  assert.equal(cursor.position, "e.100");
+  assert.ok(seen.has("e.1") && !seen.has("e.20"), "older ones may have been under way");
+});
+
+test("a position that waits for the past of several rooms advances with the first message after all answers", () => {
+  const cursor = new Cursor("e.1", () => 0);
+  const positions = (...seqs) => seqs.map((seq) => (cursor.advance(`e.${seq}`, true), cursor.position));
+  cursor.unsettle();
+  cursor.unsettle();
+  assert.deepEqual(positions(5, 9), ["e.1", "e.1"]);
+  cursor.answered("e.20");
+  assert.deepEqual(positions(21), ["e.1"], "one answer is missing");
+  cursor.answered("e.22");
+  assert.deepEqual(positions(22, 3, 22, 23), ["e.1", "e.1", "e.1", "e.23"]);
+  cursor.unsettle();
+  cursor.answered("f.30");
+  assert.deepEqual(positions(24), ["e.23"], "places of different epochs cannot be compared");
+  // A join that was refused is waited for by time.
+  cursor.restart();
+  cursor.unsettle();
+  cursor.answered(undefined);
+  assert.deepEqual(positions(25), ["e.23"]);
 });
 
 test("a token is renewed before it expires", () => {
@@ -92,6 +127,13 @@ test("a queue survives a page that is closed while it sends, with the same ids",
   sync.stop();
 });
 
+test("a request that is wrong in itself is told from one that may pass later", () => {
+  const isPermanent = (status, code = "any") => new ChainflumeError(code, "what to do", status).isPermanent;
+  assert.deepEqual([400, 404, 409, 413, 415, 422].map((status) => isPermanent(status)), Array(6).fill(true));
+  assert.deepEqual([401, 403, 408, 429, 500, 503, undefined].map((status) => isPermanent(status)), Array(7).fill(false));
+  assert.equal(isPermanent(409, "idempotency_running"), false);
+});
+
 test("a queue waits while there is no network and drops what can never succeed", async (t) => {
   const [storage, sent, dropped, network] = [memory(), [], [], { onLine: false }];
   const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
@@ -108,7 +150,7 @@ test("a queue waits while there is no network and drops what can never succeed",
   const sync = new BackgroundSync({
     storage,
     send: async ({ data }) => {
-      if (data === "bad") throw Object.assign(new Error("malformed"), { isPermanent: true });
+      if (data === "bad") throw new ChainflumeError("schema_violation", "it does not fit", 422);
       sent.push(data);
     },
     onDropped: ({ data }) => dropped.push(data),

@@ -66,6 +66,72 @@ test("rooms that catch up one after the other neither hide messages nor double t
   for (const seq of [5, 9, 4, 9]) send(sockets[0], seq);
   assert.deepEqual(seen, ["e.5", "e.9", "e.4"]);
   assert.equal(client.position, "e.3", "older messages may still be under way");
+  send(sockets[0], 10);
+  assert.equal(client.position, "e.9", "what follows all answers follows the past of all rooms");
+  client.close();
+});
+
+test("a room with an older past is joined by another connection, which begins there", async () => {
+  const { io, sockets } = fakeIo();
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1"], backoff: quick });
+  const seen = [];
+  client.eventStream.subscribe("*", ({ room, position }) => seen.push(`${room} ${position}`));
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  sockets[0].joins[0].ack({ ok: true, position: "e.9", recovered: true });
+  await until(() => client.state === "connected");
+  const joined = client.join("b-1", "e.3");
+  await until(() => sockets.length === 2);
+  assert.ok(sockets[0].isClosed);
+  assert.equal(sockets[1].options.auth.since, "e.3");
+  sockets[1].listeners.connect();
+  await turn();
+  assert.deepEqual(sockets[1].joins.map(({ room }) => room), ["a-1", "b-1"]);
+  for (const { ack } of sockets[1].joins) ack({ ok: true, position: "e.9", recovered: true });
+  await joined;
+  send(sockets[1], 4, ["a-1", "b-1"]);
+  send(sockets[1], 10, ["a-1"]);
+  assert.deepEqual(seen, ["b-1 e.4", "a-1 e.10"], "the other room had what is older");
+  client.close();
+});
+
+test("messages that never pause move the position, however often rooms are joined from now on", async () => {
+  const { io, sockets } = fakeIo();
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1"], since: "e.1", backoff: quick });
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  sockets[0].joins[0].ack({ ok: true, position: "e.1", recovered: true });
+  await until(() => client.state === "connected");
+  for (const seq of [10, 20, 30]) {
+    void client.join(`b-${seq}`);
+    sockets[0].joins.at(-1).ack({ ok: true, position: `e.${seq}`, recovered: true });
+    await turn();
+    for (const next of [1, 2]) send(sockets[0], seq + next, ["a-1"]);
+    assert.equal(client.position, `e.${seq + 1}`);
+  }
+  client.close();
+});
+
+test("a position that the server does not know is a gap, and the next connection begins from now", async () => {
+  const { io, sockets } = fakeIo();
+  const client = new ChainflumeClient({ url: "https://push.example", transport: "socket.io", io, rooms: ["a-1"], since: "e.50", backoff: quick });
+  const [seen, gaps] = [[], []];
+  client.eventStream.subscribe("*", ({ position }) => seen.push(position));
+  client.on("gap", (gap) => gaps.push(gap));
+  client.connect();
+  await until(() => sockets.length === 1);
+  sockets[0].listeners.connect();
+  sockets[0].joins[0].ack({ ok: false, code: "position_ahead", detail: "it is ahead" });
+  await until(() => sockets.length === 2);
+  assert.deepEqual([sockets[1].options.auth, gaps], [{}, [{ from: "e.50", to: null, reason: "ahead" }]]);
+  sockets[1].listeners.connect();
+  sockets[1].joins[0].ack({ ok: true, position: "e.9", recovered: true });
+  await until(() => client.state === "connected");
+  assert.equal(client.position, "e.9", "what comes from now on is missed no more");
+  send(sockets[1], 10, ["a-1"]);
+  assert.deepEqual([seen, client.position], [["e.10"], "e.10"]);
   client.close();
 });
 

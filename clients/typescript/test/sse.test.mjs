@@ -112,6 +112,26 @@ test("a position of another epoch is a gap, and the stream begins from now", asy
   assert.deepEqual(seen.gaps, [{ from: "e.9", to: null, reason: "ahead" }]);
 });
 
+test("a room that is joined from now on gets nothing older when another is joined with a past", async () => {
+  requests = [];
+  script = [
+    (response) => {
+      response.setHeader("chainflume-position", "e.4");
+      stream("id: e.4\n\n")(response);
+    },
+    stream([2, 5].map((seq) => event(frame("a-1", seq))).join("") + event(frame("b-1", 6))),
+  ];
+  const [client, seen] = follow({ rooms: ["a-1"] });
+  const positions = [];
+  client.on("position", (position) => positions.push(position));
+  await until(() => client.state === "connected");
+  client.join("b-1", "e.1");
+  await until(() => seen.frames.includes("e.6"));
+  client.close();
+  assert.deepEqual(seen.frames, ["e.5", "e.6"]);
+  assert.ok(positions.every((position) => position !== undefined), String(positions));
+});
+
 test("an EventSource has a ticket of its own for each connection", async () => {
   requests = [];
   script = [];
@@ -151,15 +171,17 @@ test("an EventSource has a ticket of its own for each connection", async () => {
 
 test("pages are read to the end, with a new token where the old one is refused", async () => {
   requests = [];
-  const page = (messages, next) => (response) => {
+  const page = (messages, next, more = {}) => (response) => {
     response.writeHead(200, { "content-type": "application/json" });
-    response.end(JSON.stringify({ messages, next, position: "e.9" }));
+    response.end(JSON.stringify({ messages, next, position: "e.9", ...more }));
   };
-  script = [page([{ seq: 1 }], "e.1"), problem(401, "token_expired"), page([], "e.5"), page([{ seq: 9 }], "e.9"), page([], "e.9")];
+  const gap = { from: "e.0", to: "e.1", reason: "retention" };
+  script = [page([{ seq: 1 }], "e.1", { gap }), problem(401, "token_expired"), page([], "e.5"), page([{ seq: 9 }], "e.9"), page([], "e.9")];
   const client = new ChainflumeClient({ url, transport: "sse", token: ({ refresh }) => (refresh ? "new" : "old") });
-  const read = [];
+  const [read, gaps] = [[], []];
+  client.on("gap", (one) => gaps.push(one));
   for await (const { seq } of client.messages({ room: "chain-1", limit: 2 })) read.push(seq);
-  assert.deepEqual(read, [1, 9]);
+  assert.deepEqual([read, gaps], [[1, 9], [gap]]);
   assert.deepEqual(requests.map(({ query, token }) => `${query.since} ${token}`), [
     "undefined Bearer old", "e.1 Bearer old", "e.1 Bearer new", "e.5 Bearer old", "e.9 Bearer old",
   ]);

@@ -13,7 +13,7 @@ use chainflume_db::{Database, StoreError, transaction};
 
 pub use answers::{Begun, Repeatable};
 pub use revocations::StoredRevocation;
-pub use tickets::{Issue, TICKET_SECONDS};
+pub use tickets::{Issue, TICKET_SECONDS, TicketUse};
 
 /// The tables of callers. Cheap to clone.
 #[derive(Clone)]

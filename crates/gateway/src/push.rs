@@ -10,6 +10,6 @@ mod template;
 
 pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances, changes_balances};
 pub use entry::{Addressed, Entry, Row};
-pub use rooms::keys;
+pub use rooms::{is_off_chain, keys};
 pub use rule::{EventName, NameError, PushRule, TypePattern};
 pub use template::{PayloadTemplate, RoomTemplate, RoomTemplateError};

@@ -3,11 +3,18 @@
 mod shared;
 mod stall;
 
+use std::time::Duration;
+
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 pub use shared::{ClientStream, DirectWriter};
 pub use stall::{STALL_TIMEOUT, Stall, is_stall, is_stalled};
+
+/// How long a client may take to read how its connection ends, where it is slow, or does not come again by itself.
+pub const LAST_WORDS: Duration = Duration::from_secs(10);
+/// The same of any other client.
+pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Bytes that the kernel takes for a client before its network has taken those before. Without a bound they are 4 MiB, and the socket
 /// counts as full until a third of them is gone: a client that reads 60 kB a second would seem to read nothing for twenty seconds.
@@ -22,7 +29,7 @@ pub fn set_up(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;

@@ -78,6 +78,7 @@ async fn events_are_emitted_by_websocket_by_who_may_publish() {
     for (op, code) in [
         (json!({ "id": 1, "op": "emit" }), "malformed"),
         (json!({ "id": 1, "op": "subscribe", "rooms": ["order-9"], "sinse": "e.1" }), "malformed"),
+        (json!({ "id": 1, "op": "ping", "rooms": ["order-9"] }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": event(5, "9"), "events": [] }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": reserved }), "reserved_type"),
         (json!({ "id": 1, "op": "emit", "events": [] }), "too_many_events"),

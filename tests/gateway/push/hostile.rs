@@ -173,5 +173,12 @@ async fn a_request_against_the_rules_of_http_has_a_code_of_its_own() {
     // A HEAD has no body that names its code.
     let answer = raw(gate.port, format!("{}{upgrade}", head("HEAD /v1/ws")).as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    // RFC 6455 section 4.4: a client of another version reads which one to speak.
+    let older = upgrade.replace("version: 13", "version: 8");
+    let answer = raw(gate.port, format!("{}{older}", head("GET /v1/ws")).as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("\r\nsec-websocket-version: 13\r\n"),
+        "{answer}"
+    );
     daemon.stop_well().await;
 }

@@ -71,6 +71,9 @@ async fn the_dashboard_needs_the_scope_admin() {
         let (status, problem) = gate.get(path, &[("authorization", &format!("Bearer {user}"))]).await;
         assert_eq!((status, &problem["code"]), (403, &json!("forbidden")));
     }
+    let mut stream = gate.request(reqwest::Method::GET, "/v1/status/stream");
+    stream = stream.header("authorization", format!("Bearer {admin}"));
+    assert!(stream.send().await.expect("it opens").headers().contains_key("chainflume-position"));
     let (status, about) = gate.get("/v1/status", &[("authorization", &format!("Bearer {admin}"))]).await;
     assert_eq!(status, 200);
     let tip = gate.chain.head().number - 2;

@@ -185,8 +185,12 @@ async fn tickets_and_revocations_hold_on_every_server_of_a_database() {
     let anew = two.post("/v1/tickets", &user("8", issued), (Some("key-1"), &other)).await;
     assert_eq!((anew.status().as_u16(), anew.headers().contains_key("idempotency-replayed")), (201, false));
     let path = format!("/v1/stream?ticket={}", ticket["ticket"].as_str().expect("a ticket"));
+    let look =
+        async || request(two.port, reqwest::Method::HEAD, &path).send().await.expect("an answer").status();
+    assert_eq!(look().await.as_u16(), 200, "it would open");
     let mut stream = request(two.port, reqwest::Method::GET, &path).send().await.expect("it opens");
     assert_eq!(stream.status().as_u16(), 200);
+    assert_eq!(look().await.as_u16(), 401);
     let mut text = String::new();
     let second = gate.outbox().await[1].0.clone();
     until_streamed(&mut stream, &mut text, &format!("\"position\":\"{second}\"")).await;

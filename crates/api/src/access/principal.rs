@@ -1,4 +1,4 @@
-use super::room::{Room, RoomKind, RoomPattern};
+use super::room::{Room, RoomKind, RoomPattern, is_address};
 use super::service_key::{KeyHash, Scope, Scopes};
 
 /// The caller.
@@ -79,7 +79,7 @@ impl Principal {
     pub fn may_read_user(&self, id: &str) -> bool {
         match self {
             Self::Local => true,
-            Self::User(user) => user.id == id,
+            Self::User(user) => is_same_user(&user.id, id),
             Self::Service(service) => service.scopes.has(Scope::Read),
         }
     }
@@ -110,6 +110,11 @@ impl Principal {
             Self::Local | Self::Service(_) => None,
         }
     }
+}
+
+/// Whether the subject of a token is this user. Some issuers write a wallet in mixed case (EIP-55), and names of rooms are lower-case.
+fn is_same_user(subject: &str, id: &str) -> bool {
+    subject == id || (subject.starts_with("0x") && is_address(id) && subject.eq_ignore_ascii_case(id))
 }
 
 #[cfg(test)]
@@ -154,6 +159,22 @@ mod tests {
         assert!(!joins(&user("7", "read admin", &["user-*", "user-8"]), "user-8", &["user"]));
         assert!(joins(&service(&[Scope::Read]), "user-8", &[]));
         assert!(!joins(&service(&[Scope::Publish, Scope::Admin]), "user-8", &[]));
+    }
+
+    #[test]
+    fn a_wallet_is_the_same_user_in_mixed_case_and_nothing_else_is() {
+        let wallet = "0x00000000000000000000000000000000000000aa";
+        let room = format!("user-{wallet}");
+        for subject in [wallet, "0x00000000000000000000000000000000000000Aa"] {
+            assert!(joins(&user(subject, "", &[]), &room, &[]), "{subject}");
+        }
+        // A revocation of the wallet does not reach the first.
+        for other in
+            ["0X00000000000000000000000000000000000000aa", "0x00000000000000000000000000000000000000ab"]
+        {
+            assert!(!joins(&user(other, "", &[]), &room, &[]), "{other}");
+        }
+        assert!(!joins(&user("Ab", "", &[]), "user-ab", &[]));
     }
 
     #[test]

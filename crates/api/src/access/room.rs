@@ -79,7 +79,7 @@ impl Room {
         match self.0.split_once('-') {
             None => RoomKind::All,
             Some(("user", id)) => RoomKind::User(id),
-            Some((kind @ ("address" | "contract" | "chain" | "type"), _)) => RoomKind::Public(kind),
+            Some((kind, _)) if is_public_kind(kind) => RoomKind::Public(kind),
             Some(_) => RoomKind::Other,
         }
     }
@@ -89,6 +89,11 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether rooms of this kind are about facts of a chain, which may be public.
+pub fn is_public_kind(kind: &str) -> bool {
+    matches!(kind, "address" | "contract" | "chain" | "type")
 }
 
 fn is_kind(kind: &str) -> bool {

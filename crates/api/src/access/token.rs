@@ -167,7 +167,9 @@ impl fmt::Debug for VerifyingKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// No token, or a token with a claim of the wrong type, without `sub` or `exp`, or with an invalid room pattern.
-    #[error("the token is malformed")]
+    #[error(
+        "the token is malformed: it is a JWT with the claims sub, a text, and exp, in seconds; scope is a text and rooms a list of names"
+    )]
     Malformed,
     /// `none`, an algorithm without a key here, a critical extension, or a token for another purpose (`typ`).
     #[error("the token has a signature algorithm, an extension or a type that this server does not accept")]

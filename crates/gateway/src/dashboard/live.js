@@ -44,6 +44,9 @@ function describe(payload) {
   return parts.join(", ");
 }
 
+/** A fact of the application is in no block. */
+const origin = ({ blockNumber, source }) => (blockNumber === null ? `of ${source}` : `block ${blockNumber} of ${source}`);
+
 function row(frame) {
   const message = frame.event === "message" ? frame.data : undefined;
   if (!isWanted(frame, message)) return undefined;
@@ -54,7 +57,7 @@ function row(frame) {
       make("span", { class: `badge ${state}` }, frame.state),
       make("span", { class: "type" }, message?.type ?? frame.event),
       make("span", { class: "seq" }, `#${seq ?? frame.position.split(".")[1]}`),
-      metadata && make("span", { class: "seq" }, `block ${metadata.blockNumber} of ${metadata.source}`),
+      metadata && make("span", { class: "seq" }, origin(metadata)),
       timestamp && make("time", { dateTime: timestamp }, timestamp.replace("T", " ").replace("Z", ""))),
     make("div", { class: "what" }, describe(payload ?? frame.data)));
   const details = make("details", {}, make("summary", {}, "message"));
@@ -118,16 +121,20 @@ async function beginning() {
   return seq === undefined ? undefined : `${epoch}.${Math.max(0, Number(seq) - BEFORE)}`;
 }
 
-async function start() {
+function start() {
   stop();
-  stop = () => {};
   $("messages").replaceChildren();
   [total, retracted, held, dropped] = [0, 0, [], 0];
   counted();
   const rooms = encodeURIComponent(filters.rooms || "all");
-  const from = await beginning();
-  const since = (last) => (last ?? from ? `&since=${last ?? from}` : "");
-  stop = follow((last) => `/v1/stream?rooms=${rooms}${since(last)}`, { event: receive });
+  let from;
+  const path = async (last) => {
+    // Not known before there is a credential.
+    from ??= await beginning();
+    const since = last ?? from;
+    return `/v1/stream?rooms=${rooms}${since ? `&since=${since}` : ""}`;
+  };
+  stop = follow(path, { event: receive });
 }
 
 function pause(wanted) {

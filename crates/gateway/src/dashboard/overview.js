@@ -71,7 +71,7 @@ function chain([name, about], stored) {
 function storedChain(name, stored) {
   const sources = stored.sources.filter((one) => one.chain === name);
   const now = Date.now() / 1_000;
-  const leader = stored.leases.find(({ lease }) => lease.startsWith(`chain ${sources[0].chainId}`))?.holder;
+  const leader = stored.leases.find(({ lease }) => lease === `chain ${sources[0].chainId}`)?.holder;
   const rows = sources.map(({ source, family, tip, events, updatedAt }) => [
     source, family, count(tip), count(events), updatedAt === null ? "–" : `${span(Math.max(0, now - updatedAt))} ago`,
   ]);

@@ -43,7 +43,7 @@ async function problemOf(response) {
 }
 
 /**
- * Follows a stream until `stop()`. `path(last)` is where, with the position of the last event; `on` has `event(name, data)`,
+ * Follows a stream until `stop()`. `path(last)` is where, or a promise of it, with the position of the last event; `on` has `event(name, data)`,
  * and `open`.
  */
 export function follow(path, on) {
@@ -64,7 +64,9 @@ export function follow(path, on) {
     };
     try {
       alive();
-      const response = await ask(path(last), { signal: abort.signal });
+      const address = await path(last);
+      if (stopped) return;
+      const response = await ask(address, { signal: abort.signal });
       if (stopped) return;
       if (response.status === 401 || response.status === 403) {
         say("no access", "bad");

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Feed;
-use crate::push::{BalanceKey, Entry, KnownBalance, Lookups, Row, changed_balances, changes_balances};
+use crate::push::{
+    BalanceKey, Entry, KnownBalance, Lookups, PushRule, Row, changed_balances, changes_balances, is_off_chain,
+};
 use chainflume_api::access::{Room, RoomKind};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -21,7 +23,7 @@ impl Feed {
             let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches no user through a wallet.
-            if message["metadata"]["chainId"].is_null() {
+            if is_off_chain(&message) {
                 users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
             } else {
                 wallets.extend(named.into_iter().map(str::to_owned));
@@ -46,7 +48,8 @@ impl Feed {
         Ok(rows.into_iter().map(entry).collect())
     }
 
-    /// The application's ids of the person of each of these wallets, and the other ids of the person of each of these ids.
+    /// The application's ids of the person of each of these wallets, and the other ids of the person of each of these ids. Where a rule
+    /// asks for the rooms of a person, also those of the record of each wallet, by which messages about a chain name their user.
     async fn owners(
         &self,
         wallets: &BTreeSet<String>,
@@ -54,15 +57,25 @@ impl Feed {
     ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             r"
-            with known as (
-                select '0x' || encode(o.wallet, 'hex') as name, o.user_id as own
+            with named as (
+                select w.wallet as name, decode(substr(w.wallet, 3), 'hex') as wallet
                 from unnest($1::text[]) as w (wallet)
-                join user_wallets o on o.wallet = decode(substr(w.wallet, 3), 'hex')
                 where w.wallet ~ '^0x([0-9a-f]{2})*$'
+            ), records as (
+                -- A reorg may have taken the record away since.
+                select coalesce(u.id, k.id, user_id(n.wallet))::text as name, n.name as own, n.wallet
+                from named n left join users u on u.wallet = n.wallet left join user_ids k on k.wallet = n.wallet
+                where $3
+            ), known as (
+                select n.name, o.user_id as own from named n join user_wallets o on o.wallet = n.wallet
+                union all
+                select r.name, o.user_id from records r join user_wallets o on o.wallet = r.wallet
                 union all
                 select u.id, coalesce(a.user_id, u.id)
                 from unnest($2::text[]) as u (id) left join user_aliases a on a.alias = u.id
             )
+            select name, own from records
+            union all
             select name, own from known where name <> own
             union all
             select k.name, a.alias from known k join user_aliases a on a.user_id = k.own where a.alias <> k.name
@@ -70,6 +83,7 @@ impl Feed {
         )
         .bind(wallets.iter().map(String::as_str).collect::<Vec<_>>())
         .bind(users.iter().map(String::as_str).collect::<Vec<_>>())
+        .bind(self.settings.rules.iter().any(PushRule::is_for_persons))
         .fetch_all(&self.pool)
         .await?;
         let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -73,12 +73,14 @@ async fn a_ticket_opens_once_within_a_minute_and_a_caller_has_few() {
         let issued = grants.issue(&Issue { ticket: &ticket, owner, content: "{}" }).await.expect("issues");
         issued.then_some(ticket)
     };
-    let redeem = async |ticket: &Ticket| grants.redeem(ticket).await.expect("redeems");
+    let redeem = async |ticket: &Ticket| grants.redeem(ticket, TicketUse::Spend).await.expect("redeems");
     let one = issue("user:7").await.expect("a ticket");
+    let look = async |ticket: &Ticket| grants.redeem(ticket, TicketUse::Look).await.expect("looks");
+    assert_eq!([look(&one).await, look(&one).await], [Some("{}".to_owned()), Some("{}".to_owned())]);
     // Of two servers that are given it at once one gets it.
     let (first, second) = tokio::join!(redeem(&one), redeem(&one));
     assert_eq!([first, second].into_iter().flatten().collect::<Vec<_>>(), ["{}"]);
-    assert_eq!(redeem(&one).await, None);
+    assert_eq!((redeem(&one).await, look(&one).await), (None, None));
     let late = issue("user:7").await.expect("a ticket");
     grants.run("update tickets set expires_at = expires_at - interval '40 seconds'").await;
     let still = issue("user:7").await.expect("a ticket");

@@ -7,6 +7,15 @@ pub const TICKET_SECONDS: u32 = 60;
 /// Maximum number of unused tickets of one caller: a page needs one for each stream.
 const MAX_TICKETS: i64 = 32;
 
+/// Whether a ticket is spent when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketUse {
+    /// It opens what it was given for, and nothing more.
+    Spend,
+    /// It stays.
+    Look,
+}
+
 /// A ticket that is given out.
 pub struct Issue<'a> {
     /// The ticket.
@@ -42,14 +51,19 @@ impl Grants {
         Ok(issued.rows_affected() == 1)
     }
 
-    /// Spends a ticket and returns what it opens; `None` for one that is unknown, spent or expired. Of several servers that
-    /// are given the same ticket one gets it.
+    /// Returns what a ticket opens; `None` for one that is unknown, spent or expired. Of several servers that spend the same ticket
+    /// one gets it.
     ///
     /// # Errors
     /// A database error.
-    pub async fn redeem(&self, ticket: &Ticket) -> Result<Option<String>, StoreError> {
+    pub async fn redeem(&self, ticket: &Ticket, how: TicketUse) -> Result<Option<String>, StoreError> {
         let mut tx = transaction::begin_brief(&self.pool).await?;
-        let sql = "delete from tickets where hash = $1 and expires_at > now() returning content";
+        let sql = match how {
+            TicketUse::Spend => {
+                "delete from tickets where hash = $1 and expires_at > now() returning content"
+            }
+            TicketUse::Look => "select content from tickets where hash = $1 and expires_at > now()",
+        };
         let content = sqlx::query_scalar(sql).bind(ticket.hash()).fetch_optional(&mut *tx).await?;
         tx.commit().await?;
         Ok(content)

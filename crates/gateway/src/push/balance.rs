@@ -32,7 +32,7 @@ pub struct KnownBalance {
 pub struct Lookups {
     /// Balances that messages changed.
     pub balances: BTreeMap<BalanceKey, KnownBalance>,
-    /// The application's ids of the person of each wallet, and the other ones of the person of each id.
+    /// The application's ids of the person of each wallet, and the other ones of the person of each id: of the application, or of a record.
     pub owners: BTreeMap<String, Vec<String>>,
 }
 

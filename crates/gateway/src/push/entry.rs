@@ -111,7 +111,7 @@ impl Entry {
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(&message)) {
-            let named = rule.rooms.iter().filter_map(|template| template.room(&message));
+            let named = rule.rooms.iter().flat_map(|template| template.rooms(&message, &lookups.owners));
             let named: Vec<Room> = named.filter(|room| may_be_sent(&message, room)).collect();
             let reached = if rule.rooms.is_empty() { &own } else { &named };
             reached.iter().for_each(|room| add(room, Some(events.len())));

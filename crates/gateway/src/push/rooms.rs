@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rule::PushRule;
 use super::template::RoomTemplate;
-use chainflume_api::access::{Room, RoomKind};
+use chainflume_api::access::{Room, RoomKind, is_public_kind};
 use chainflume_outbox::{addresses, room_key};
 
 /// The rooms of a message: `all`, its type, its chain, its contract, its users, and every address that it names at the top of its
@@ -39,7 +39,7 @@ pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> 
 }
 
 /// Whether the message is no fact of a chain, and may be private.
-fn is_off_chain(message: &Value) -> bool {
+pub fn is_off_chain(message: &Value) -> bool {
     message["metadata"]["chainId"].is_null()
 }
 
@@ -61,7 +61,7 @@ fn off_chain(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Roo
 /// Whether rooms of this kind are about users or facts of the chain. The application cannot name such an aggregate; were one stored
 /// all the same, it would reach no client by that name.
 fn is_of_chain(kind: &str) -> bool {
-    matches!(kind, "user" | "address" | "contract" | "chain" | "type")
+    kind == "user" || is_public_kind(kind)
 }
 
 /// The keys under which the outbox finds every message of these rooms ([`room_key`]); `None` where a room has messages that the outbox

@@ -60,6 +60,10 @@ const RESERVED: [&str; 10] = [
     "disconnecting",
 ];
 
+/// How types of messages about a chain begin.
+const OF_CHAIN: [&str; 8] =
+    ["stake.", "erc20.", "erc721.", "erc1155.", "contract.", "entity.", "user.activated", "user.updated"];
+
 impl EventName {
     /// Reads a name.
     ///
@@ -100,6 +104,16 @@ impl TypePattern {
         }
     }
 
+    /// Whether it names a type of messages about a chain. All others are facts of the application.
+    pub fn may_be_of_chain(&self) -> bool {
+        match self {
+            Self::Type(name) => OF_CHAIN.iter().any(|begin| name.starts_with(begin)),
+            Self::Prefix(prefix) => {
+                OF_CHAIN.iter().any(|begin| begin.starts_with(prefix.as_str()) || prefix.starts_with(begin))
+            }
+        }
+    }
+
     /// Whether it names this type.
     pub fn names(&self, message_type: &str) -> bool {
         match self {
@@ -110,6 +124,11 @@ impl TypePattern {
 }
 
 impl PushRule {
+    /// Whether it has a room for the user of a message, which the person's other ids get too.
+    pub fn is_for_persons(&self) -> bool {
+        self.rooms.iter().any(RoomTemplate::is_of_person)
+    }
+
     pub(super) fn matches(&self, message: &Value) -> bool {
         if !message["type"].as_str().is_some_and(|name| self.on.names(name)) {
             return false;

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
-use chainflume_api::access::Room;
+use chainflume_api::access::{Room, is_public_kind};
 use chainflume_core::domain::{Template, TemplateError, TemplatePart};
 
 /// The template of a value in a payload: `{payload.amount}`, `{user.id}`, `{changed}`. One that is a place alone gives the JSON value; all
@@ -81,15 +83,28 @@ impl RoomTemplate {
         first.split_once('-').map_or("", |(kind, _)| kind)
     }
 
+    /// Whether the room is about facts of a chain, and reached by them alone.
+    pub fn is_public(&self) -> bool {
+        is_public_kind(self.kind())
+    }
+
     /// Whether the id is the user's, under which the outbox finds the message.
     pub(super) fn is_named(&self) -> bool {
         let parts = self.0.parts();
         matches!(parts, [TemplatePart::Text(text), TemplatePart::Place(MessagePlace::User)] if text.ends_with('-'))
     }
 
-    /// The room for this message; `None` where a place is empty or what it gives is no name.
-    pub(super) fn room(&self, message: &Value) -> Option<Room> {
-        Room::parse(&self.0.text(|place| Some(place.value(message)))?).ok()
+    /// Whether it is `user-{user.id}`: the rooms of a person, by all ids of the person.
+    pub(super) fn is_of_person(&self) -> bool {
+        self.kind() == "user" && self.is_named()
+    }
+
+    /// The rooms for this message; none where a place is empty or what it gives is no name. `owners` has the other ids of the user.
+    pub(super) fn rooms(&self, message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
+        let name = self.0.text(|place| Some(place.value(message)));
+        let user = message["metadata"]["userId"].as_str().filter(|_| self.is_of_person());
+        let others = user.and_then(|id| owners.get(id)).into_iter().flatten().map(|id| format!("user-{id}"));
+        name.into_iter().chain(others).filter_map(|name| Room::parse(&name).ok()).collect()
     }
 }
 

@@ -18,11 +18,9 @@ use super::Settings;
 use super::limits::{CallerLimits, ConnectionPlace, ConnectionPlaces, counted};
 use super::problem::{HttpProblem, PROBLEM_JSON};
 use super::tls::Tls;
-use crate::tcp::{STALL_TIMEOUT, Stall, is_stalled, set_up};
+use crate::tcp::{LAST_WORDS, STALL_TIMEOUT, Stall, is_stalled, set_up};
 use chainflume_ops::metrics;
 
-/// How long a client that is too slow may take to read how it ends.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 /// After an error of the socket, which is mostly too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 

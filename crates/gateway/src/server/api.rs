@@ -9,9 +9,10 @@ use axum::http::header;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
+use super::sse::EVENT_STREAM;
 use super::{Shared, messages, report, revocations, socket, status, stream, tickets};
 use chainflume_api::routes::{ParameterValues, QueryParameter};
-use document::{EVENT_STREAM, HTML, JSON, MIN_POSITION, openapi};
+use document::{HTML, JSON, MIN_POSITION, openapi};
 
 /// A route.
 struct ApiRoute {
@@ -80,7 +81,7 @@ const ROUTES: &[ApiRoute] = &[
         answer: (200, Some(EVENT_STREAM), None),
         ..read(
             "/v1/stream",
-            || get(stream::stream),
+            || get(stream::stream).head(stream::look),
             "Follow rooms by server-sent events; `id:` is the position, so `Last-Event-ID` resumes",
         )
     },

@@ -91,10 +91,12 @@ impl Session {
                 }
                 Start::Gap(gap) => (gap.to.clone(), Some(gap)),
             };
-        let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
         // What is joined already would come twice, and out of order.
         self.leave(&rooms);
         self.pause();
+        self.withhold(&rooms);
+        // After the pause: what comes after this position follows the past of all rooms.
+        let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
         self.ready.extend(gap.map(Arrival::Gap));
         self.joined.extend(rooms.iter().cloned());
         self.resumes.push(Resume { rooms, page: Page::before(&self.feed, after) });
@@ -121,6 +123,11 @@ impl Session {
             return;
         }
         let page = Page::pausing(&self.outlet);
+        self.take_waiting();
+        self.resumes.push(Resume { rooms: self.joined.iter().cloned().collect(), page });
+    }
+
+    fn take_waiting(&mut self) {
         while let Some(arrival) = self.outlet.try_next() {
             let is_over = matches!(arrival, Arrival::TooSlow);
             self.ready.push_back(arrival);
@@ -128,7 +135,17 @@ impl Session {
                 break;
             }
         }
-        self.resumes.push(Resume { rooms: self.joined.iter().cloned().collect(), page });
+    }
+
+    /// Leaves out what waits in these rooms: it comes again, after what is older.
+    fn withhold(&mut self, rooms: &[Room]) {
+        self.take_waiting();
+        self.ready.retain_mut(|arrival| {
+            let Arrival::Message(delivery) = arrival else { return true };
+            let there = delivery.entry.rooms_where(|room| rooms.contains(room));
+            delivery.rooms.retain(|index| !there.contains(index));
+            !delivery.rooms.is_empty()
+        });
     }
 
     /// Where to begin for a client that comes back with this position to join these rooms: before the message itself where it may have

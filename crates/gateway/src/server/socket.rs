@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use super::query::{self, Query};
 use super::session::{Known, Session, gap_frame};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
-use crate::tcp::ClientStream;
+use crate::tcp::{ClientStream, FAREWELL, LAST_WORDS};
 use crate::websocket::{Handshake, WebSocketConnection, WebSocketError, WebSocketMessage, text_frame};
 use batch::FrameBatch;
 use chainflume_api::access::{Principal, Room};
@@ -38,8 +38,6 @@ const READ_BYTES: usize = 4 * FRAME_BYTES;
 /// What clients send.
 const FRAMES: &str = "a frame is {\"id\":1,\"op\":\"subscribe\",\"rooms\":[…],\"since\":\"…\"}; \
                       other ops are unsubscribe, ping, refresh and emit";
-/// How long a client may take to read how its connection ends, where it is slow, or does not come again by itself.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
 /// Pings in turn that a client may leave without an answer, or any frame: a minute and a half of silence.
@@ -114,9 +112,9 @@ pub(super) async fn upgrade(
     mut request: Request,
 ) -> Result<Response, HttpProblem> {
     let headers = request.headers();
-    let handshake = Handshake::read(request.method(), request.version(), headers).map_err(|_| {
-        HttpProblem::new(400, "not_a_websocket", "this path answers the handshake of a WebSocket")
-    })?;
+    let Ok(handshake) = Handshake::read(request.method(), request.version(), headers) else {
+        return Ok(not_a_websocket());
+    };
     let principal = shared.settings.auth.of_headers(headers, now())?;
     Query::parse(request.uri().query(), &[])?;
     let place = shared.enter(client, &principal)?;
@@ -146,6 +144,14 @@ pub(super) async fn upgrade(
     Ok(answer)
 }
 
+/// RFC 6455 section 4.4: a client of another version learns which one is spoken here.
+fn not_a_websocket() -> Response {
+    let detail = "this path answers the handshake of a WebSocket, version 13";
+    let mut answer = HttpProblem::new(400, "not_a_websocket", detail).into_response();
+    answer.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+}
+
 type ClientSocket = WebSocketConnection<ClientStream>;
 
 struct Connection {
@@ -171,7 +177,8 @@ enum Op {
     Unsubscribe {
         rooms: Vec<String>,
     },
-    Ping,
+    // With braces: without them serde takes any field.
+    Ping {},
     Refresh {
         token: String,
     },
@@ -192,7 +199,7 @@ impl Connection {
         self.shared.closed(PROTOCOL_LABEL, end.reason(), Some(&self.principal));
         if let Some((code, reason)) = end.frame() {
             let is_patient = matches!(end, End::TooSlow | End::Ending(Ending::Expired | Ending::Revoked));
-            let limit = if is_patient { LAST_WORDS } else { Duration::from_secs(1) };
+            let limit = if is_patient { LAST_WORDS } else { FAREWELL };
             tracing::debug!(code, reason, "a connection is closed");
             let _in_time = timeout(limit, self.socket.close(code, reason)).await;
         }
@@ -310,7 +317,7 @@ impl Connection {
     async fn act(&mut self, op: Op) -> Result<Value, HttpProblem> {
         match op {
             // Where it is settled the client may resume from it, however quiet its rooms are.
-            Op::Ping => Ok(match self.session.settled() {
+            Op::Ping {} => Ok(match self.session.settled() {
                 Some(position) => json!({ "position": position, "settled": true }),
                 None => json!({ "position": self.shared.feed.newest().to_string(), "settled": false }),
             }),

@@ -8,6 +8,9 @@ use super::{Open, Shared, random};
 use chainflume_api::access::Principal;
 use chainflume_ops::metrics;
 
+/// The media type of every stream.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Where the text of a stream comes from.
@@ -31,7 +34,7 @@ impl<T: EventText> EventResponse<T> {
     pub fn respond(self, extra: Option<(HeaderName, HeaderValue)>) -> Response {
         let body = Body::from_stream(futures_util::stream::unfold(Some(self), Self::next));
         // nginx would keep events in a buffer until it is full.
-        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (UNBUFFERED, "no")];
+        let headers = [(header::CONTENT_TYPE, EVENT_STREAM), (UNBUFFERED, "no")];
         let mut response = (headers, body).into_response();
         response.headers_mut().extend(extra);
         response

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -74,7 +74,9 @@ pub(super) async fn stream(
     Query::parse(text.as_deref(), &[])?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     let text = Looks { status: shared.status.clone(), last: None, quiet: 0 };
-    Ok(EventResponse { shared, principal, text, _open: open }.respond(None))
+    let position =
+        HeaderValue::try_from(shared.feed.newest().to_string()).ok().map(|value| (POSITION, value));
+    Ok(EventResponse { shared, principal, text, _open: open }.respond(position))
 }
 
 /// The state, whenever it differs.

@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 
 use super::accept::Seat;
@@ -14,10 +14,11 @@ use super::messages::POSITION;
 use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::session::{Known, Session};
-use super::sse::{EventResponse, EventText, retry};
+use super::sse::{EVENT_STREAM, EventResponse, EventText, retry};
 use super::tickets::{Redeemed, redeem};
 use super::{Open, Shared, now};
 use crate::feed::Arrival;
+use crate::grants::TicketUse;
 use chainflume_ops::metrics::{self, DeliveryMeter};
 
 /// A comment keeps proxies from closing a quiet stream; the position with it keeps a client of quiet rooms near the end.
@@ -32,8 +33,8 @@ pub(super) async fn stream(
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let query = Query::parse(text.as_deref(), &["rooms", "since", "ticket"])?;
-    let Redeemed { principal, rooms, since } = asked(&shared, &query, &headers).await?;
+    let Redeemed { principal, rooms, since } =
+        asked(&shared, text.as_deref(), (&headers, TicketUse::Spend)).await?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     // A browser that comes again sends this beside the address it began with.
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
@@ -53,14 +54,30 @@ pub(super) async fn stream(
     Ok(EventResponse { shared, principal, text, _open: open }.respond(position))
 }
 
+/// `HEAD /v1/stream`: whether the stream would be opened. It opens none, and a ticket stays for the one that does.
+pub(super) async fn look(
+    State(shared): State<Shared>,
+    RawQuery(text): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    asked(&shared, text.as_deref(), (&headers, TicketUse::Look)).await?;
+    let position = shared.feed.newest().to_string();
+    Ok(([(header::CONTENT_TYPE, EVENT_STREAM), (POSITION, &position)], ()).into_response())
+}
+
 /// What a client asks for: by a ticket, or by a credential and rooms.
-async fn asked(shared: &Shared, query: &Query, headers: &HeaderMap) -> Result<Redeemed, HttpProblem> {
+async fn asked(
+    shared: &Shared,
+    text: Option<&str>,
+    (headers, how): (&HeaderMap, TicketUse),
+) -> Result<Redeemed, HttpProblem> {
+    let query = Query::parse(text, &["rooms", "since", "ticket"])?;
     if let Some(ticket) = query.get("ticket") {
         if query.get("rooms").is_some() || query.get("since").is_some() {
             let detail = "a ticket has its rooms and its position; send it alone";
             return Err(HttpProblem::new(400, "bad_query", detail));
         }
-        return redeem(shared, ticket).await;
+        return redeem(shared, ticket, how).await;
     }
     let principal = shared.settings.auth.of_headers(headers, now())?;
     let names = query.get("rooms").unwrap_or_default().split(',').filter(|name| !name.is_empty());

@@ -9,7 +9,7 @@ use super::post::{PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Auth, Shared, now};
-use crate::grants::{Issue, TICKET_SECONDS};
+use crate::grants::{Issue, TICKET_SECONDS, TicketUse};
 use chainflume_api::access::{Principal, Room, Ticket, User};
 use chainflume_outbox::Position;
 
@@ -40,7 +40,7 @@ enum Caller {
     Service(String),
 }
 
-/// A ticket that was spent.
+/// What a ticket opens now.
 pub(super) struct Redeemed {
     pub principal: Principal,
     pub rooms: Vec<Room>,
@@ -92,12 +92,12 @@ async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAns
     Ok(PostAnswer { status: 201, json, position: None })
 }
 
-/// Spends a ticket. What it was given for is checked again: the caller may have been revoked since, and the token may have expired.
-pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Redeemed, HttpProblem> {
+/// Reads a ticket. What it was given for is checked again: the caller may have been revoked since, and the token may have expired.
+pub(super) async fn redeem(shared: &Shared, text: &str, how: TicketUse) -> Result<Redeemed, HttpProblem> {
     let invalid =
         || HttpProblem::new(401, "ticket_invalid", "the ticket is unknown, spent or expired; get a new one");
     let ticket = Ticket::parse(text).ok_or_else(invalid)?;
-    let content = shared.grants.redeem(&ticket).await.map_err(|error| HttpProblem::of_store(&error))?;
+    let content = shared.grants.redeem(&ticket, how).await.map_err(|error| HttpProblem::of_store(&error))?;
     let content: Content = serde_json::from_str(&content.ok_or_else(invalid)?).map_err(|_| invalid())?;
     let auth = &shared.settings.auth;
     let principal = match content.caller {

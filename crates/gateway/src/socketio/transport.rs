@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::session::{BadPacket, CLOSE, EngineSession, EngineTransport, NOOP, PING, SEPARATOR};
-use crate::tcp::ClientStream;
+use crate::tcp::{ClientStream, FAREWELL};
 use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSocketMessage};
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
@@ -15,8 +15,6 @@ use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSock
 pub(super) const PINGS: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
 /// How long a client may take to move to a WebSocket, as the protocol's own server.
 const MOVE: Duration = Duration::from_secs(10);
-/// How long the other side may take to take the end of a connection.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A WebSocket after its handshake.
 pub(super) type EngineSocket = WebSocketConnection<ClientStream>;
@@ -90,7 +88,7 @@ pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSoc
     if is_moving {
         session.turn(EngineTransport::Moving, EngineTransport::Polling);
     }
-    let _gone = timeout(LAST_WORDS, socket.close(1000, "")).await;
+    let _gone = timeout(FAREWELL, socket.close(1000, "")).await;
 }
 
 /// Sends and receives packets until either side ends the session.
@@ -101,7 +99,7 @@ pub(super) async fn run(session: &EngineSession, mut socket: EngineSocket) {
     let ended = exchange(session, &mut socket).await;
     session.close(CLOSE);
     if ended.is_ok() {
-        let _gone = timeout(LAST_WORDS, socket.close(1000, "")).await;
+        let _gone = timeout(FAREWELL, socket.close(1000, "")).await;
     }
 }
 
@@ -150,7 +148,7 @@ async fn in_time(
 ) -> Result<(), WebSocketError> {
     let late = async {
         session.closed.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
         written = write => written,

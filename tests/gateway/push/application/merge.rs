@@ -164,3 +164,86 @@ async fn a_revocation_ends_the_tokens_of_all_ids_of_a_person() {
     assert_eq!(reads(&issued("11", seconds_from_now(5))).await, 200);
     daemon.stop_well().await;
 }
+
+/// The types of what a socket gets up to the application's event with this number, with the numbers of such events.
+async fn up_to(socket: &mut Socket, number: u64) -> Vec<(String, Option<u64>)> {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(_, last)| *last != Some(number)) {
+        let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
+        let message = &frame["data"];
+        seen.push((message["type"].to_string(), message["payload"]["n"].as_u64()));
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rooms_of_an_erased_person_part_again() {
+    let (gate, bearer) = gate(87, "", "\"read\", \"publish\"").await;
+    let daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    let (mut seven, mut eight) = (joined(&gate, "7").await, joined(&gate, "8").await);
+    let body = json!({ "wallets": [format!("{:#x}", wallet(700))] }).to_string();
+    for id in ["7", "8"] {
+        assert!(backend.send(&format!("PUT /v1/users/{id}"), &body).await.status < 300);
+    }
+    backend.post("/v1/domain-events", &event(1, "9", "8")).await;
+    up_to(&mut seven, 1).await;
+    up_to(&mut eight, 1).await;
+
+    assert_eq!(backend.send("DELETE /v1/users/8", "").await.status, 200);
+    let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
+    gate.chain.mine_with(vec![vec![stake]]);
+    gate.mine(&daemon, 2).await;
+    for (n, user) in [(2, "8"), (3, "7"), (4, "8"), (5, "7")] {
+        backend.post("/v1/domain-events", &event(n, "9", user)).await;
+    }
+    let order = |n| ("\"order.shipped\"".to_owned(), Some(n));
+    // The message that the ids have left is about the id that stayed; the wallet is of no person any more.
+    let left = ("\"user.updated\"".to_owned(), None);
+    assert_eq!(up_to(&mut seven, 5).await, [left, order(3), order(5)]);
+    assert_eq!(up_to(&mut eight, 4).await, [order(2), order(4)]);
+    daemon.stop_well().await;
+}
+
+/// The states of the events with this name, until there are `count`.
+async fn named(socket: &mut Socket, name: &str, count: usize) -> Vec<String> {
+    let mut states = Vec::new();
+    while states.len() < count {
+        let Frame::Text(frame) = socket.next().await else { panic!("the socket ended") };
+        if frame["event"] == name {
+            states.push(frame["state"].as_str().expect("a state").to_owned());
+        }
+    }
+    states
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reorg_and_a_kill() {
+    let rule = "[[push]]\non = \"stake.*\"\nemit = \"staked\"\nrooms = [\"user-{user.id}\"]\n";
+    let (gate, bearer) = gate(88, rule, "\"read\", \"publish\"").await;
+    let mut daemon = gate.start().await;
+    let backend = BackEnd { gate: &gate, bearer };
+    let mut seven = joined(&gate, "7").await;
+    let body = json!({ "wallets": [format!("{:#x}", wallet(700))] }).to_string();
+    assert_eq!(backend.send("PUT /v1/users/7", &body).await.status, 201);
+    // The second of two stakes is taken back.
+    for blocks in [6, 2] {
+        let stake = Action::Stake { developer: wallet(700), amount: U256::from(7) };
+        gate.chain.mine_with(vec![vec![stake]]);
+        gate.mine(&daemon, blocks).await;
+    }
+    gate.chain.reorg(3, 4);
+    daemon.until_tip(gate.chain.head().number - 2).await;
+    let expected = ["confirmed", "confirmed", "retracted"];
+    assert_eq!(named(&mut seven, "staked", 3).await, expected);
+
+    daemon.kill_9().await;
+    daemon = gate.start().await;
+    let first = gate.outbox().await[0].0.clone();
+    let (epoch, _) = first.split_once('.').expect("a position");
+    let mut again = Socket::open(gate.port, &[("authorization", &super::user("7"))]).await.expect("it opens");
+    let since = json!({ "id": 1, "op": "subscribe", "rooms": ["user-7"], "since": format!("{epoch}.0") });
+    assert!(matches!(again.ask(&since).await, Frame::Text(answer) if answer["ok"] == true));
+    assert_eq!(named(&mut again, "staked", 3).await, expected);
+    daemon.stop_well().await;
+}

@@ -208,6 +208,19 @@ fn wrong_rules_are_found_when_they_are_read() {
     assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
 }
 
+#[test]
+fn a_pattern_is_of_a_chain_where_one_of_its_types_is() {
+    let is_of_chain = |text: &str| TypePattern::parse(text).expect("a type").may_be_of_chain();
+    for text in ["erc20.transfer", "erc721.*", "contract.Ping", "user.*", "user.updated", "entity.ticket.*"] {
+        assert!(is_of_chain(text), "{text}");
+    }
+    for text in
+        ["order.shipped", "order.*", "user.registered", "activity.*", "inbound.unconfirmed", "erc2000.*"]
+    {
+        assert!(!is_of_chain(text), "{text}");
+    }
+}
+
 fn off_chain(message_type: &str, aggregate: (&str, &str), payload: &Value) -> Row {
     let (kind, id) = aggregate;
     let json = json!({
@@ -303,6 +316,27 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
             .rooms_where(|room| room.as_str() == "user-maria")
             .is_empty()
     );
+}
+
+#[test]
+fn a_rule_for_the_user_of_a_message_reaches_all_ids_of_the_person() {
+    let owners = [("u".to_owned(), vec![WALLET.to_owned(), "maria".to_owned()])];
+    let lookups = Lookups { owners: owners.into(), ..Lookups::default() };
+    let rules = [rule("erc20.*", "payment", &["user-{user.id}"])];
+    let entry = Entry::with_lookups(transfer(), &rules, &lookups);
+    let wallet = format!("user-{WALLET}");
+    let paid: Vec<&str> =
+        names(&entry).into_iter().filter(|(_, event)| *event == "payment").map(|(room, _)| room).collect();
+    assert_eq!(paid, ["user-u", &*wallet, "user-maria"]);
+    assert_eq!(
+        frame(&entry, &format!("user-{OTHER}"))["event"],
+        "message",
+        "the other side is another person"
+    );
+    // A room of another kind is of the one id.
+    let entry =
+        Entry::with_lookups(transfer(), &[rule("erc20.*", "payment", &["account-{user.id}"])], &lookups);
+    assert!(entry.rooms_where(|room| room.as_str() == "account-maria").is_empty());
 }
 
 fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {

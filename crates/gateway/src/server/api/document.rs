@@ -10,7 +10,6 @@ use chainflume_api::routes::{Api, ApiMethod, OfferedRoute, ParameterValues, Quer
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const HTML: &str = "text/html";
-pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const PROBLEM: &str = "application/problem+json";
 
 /// What ids and names in a path are made of, as rooms are ([`chainflume_api::access::Room`]).

@@ -85,6 +85,21 @@ async fn live_rooms_wait_while_another_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_live_room_that_goes_back_has_its_messages_in_order() {
+    for (live, first) in [(&["order-a"][..], vec![]), (&["order-a", "order-b"], expected(6..=6, &["b"]))] {
+        let stream = FedStream::new(64 << 20).await;
+        stream.publish(&in_turn(4)).await;
+        let mut session = session(&stream, Known::ByRoom);
+        session.join(rooms(live), None).await.expect("joins");
+        stream.publish(&in_turn(2)).await;
+        let joined = session.join(rooms(&["order-a"]), Some(stream.at(2))).await.expect("joins");
+        assert_eq!(joined.position, stream.at(6));
+        let wanted = [first, expected(3..=6, &["a"])].concat();
+        assert_eq!(taken(&mut session, true).await, wanted, "{live:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_is_joined_for_now_waits_for_those_that_resume() {
     let stream = FedStream::new(0).await;
     stream.publish(&in_turn(MANY)).await;
