@@ -215,7 +215,7 @@ impl Outbox {
         .await?;
         for letter in &letters {
             // Parsed here, not in SQL: PostgreSQL refuses JSON in which a string contains NUL, and data of a chain may.
-            let head: Head = serde_json::from_str(&letter.message).map_err(|error| {
+            let head: LetterHead = serde_json::from_str(&letter.message).map_err(|error| {
                 let what = format!("raw of {} is no message: {error}", letter.id);
                 StoreError::Corrupt { table: "dead_letters", what }
             })?;
@@ -227,7 +227,7 @@ impl Outbox {
 }
 
 /// Queues a message again, before the held messages with the same key.
-async fn put_back(tx: &mut Tx, letter: &Letter, head: &Head) -> Result<(), StoreError> {
+async fn put_back(tx: &mut Tx, letter: &Letter, head: &LetterHead) -> Result<(), StoreError> {
     let aggregate = || format!("{} {}", head.aggregate_type, head.aggregate_id);
     let order_key = letter.order_key.clone().unwrap_or_else(aggregate);
     let put = sqlx::query(
@@ -290,7 +290,7 @@ struct Letter {
 /// The fields of a message that a row repeats in columns.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+struct LetterHead {
     aggregate_type: String,
     aggregate_id: String,
     #[serde(rename = "type")]
