@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
@@ -21,7 +21,6 @@ use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::{Cut, RedisServer, Wire};
 use crate::schema::closed;
-use crate::wait::until_async;
 
 /// A database with a chain's history, all of it published once, and a configuration.
 struct House {
@@ -185,7 +184,11 @@ async fn a_replay_publishes_marked_messages_on_its_own_streams() {
 async fn an_interrupted_replay_names_its_place_and_doubles_nothing() {
     let house = House::new().await;
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
-    until_async("something is published", async || !house.replayed("replay:").await.is_empty()).await;
+    let until = Instant::now() + WAIT_LIMIT;
+    while house.replayed("replay:").await.is_empty() {
+        assert!(Instant::now() < until, "nothing is published");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let (code, _, errors) = house.replay(&[]).await;
     assert_eq!((code, errors.as_str()), (75, "error: another replay runs on this database\n"));
     let pid = child.id().expect("it runs").to_string();
@@ -225,7 +228,11 @@ async fn lost_requests_and_replies_double_and_drop_nothing() {
 async fn a_redis_that_loses_what_was_replayed_ends_the_replay() {
     let mut house = House::new().await;
     let child = house.command(&["--rate", "30"]).spawn().expect("it runs");
-    until_async("something is published", async || !house.replayed("replay:").await.is_empty()).await;
+    let until = Instant::now() + WAIT_LIMIT;
+    while house.replayed("replay:").await.is_empty() {
+        assert!(Instant::now() < until, "nothing is published");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     house.redis.kill();
     house.redis.restart();
     let (code, _, errors) = read(child.wait_with_output().await.expect("it ends"));

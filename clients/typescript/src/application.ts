@@ -87,8 +87,6 @@ const ATTEMPTS = 4;
 const LONGEST_WAIT = 5_000;
 /** Answers after which the same request may succeed. */
 const PASSING = new Set([429, 502, 503, 504]);
-/** A server that was killed leaves its keys in use for a minute: a call waits somewhat longer for its own, in milliseconds. */
-const LONGEST_RUNNING = 75_000;
 
 /** Sends a write until it is answered; an answer that is lasting is thrown as {@link ChainflumeError}. */
 export async function write<T>(
@@ -100,7 +98,6 @@ export async function write<T>(
   const init = { method, body: JSON.stringify(body), credentials: "omit" as const, ...(signal ? { signal } : {}) };
   let refresh = false;
   let attempt = 1;
-  let isRunningUntil: number | undefined;
   for (;;) {
     const token = await getToken(target.token, { refresh });
     const headers: Record<string, string> = { "content-type": "application/json", "idempotency-key": idempotencyKey };
@@ -119,12 +116,8 @@ export async function write<T>(
       continue;
     }
     const error = await errorOf(response);
-    if (error.code === "idempotency_running") {
-      isRunningUntil ??= performance.now() + LONGEST_RUNNING;
-      if (performance.now() >= isRunningUntil) throw error;
-    } else if (!PASSING.has(response.status) || attempt >= ATTEMPTS) throw error;
-    else attempt += 1;
-    await pause(attempt, response.headers.get("retry-after"), signal);
+    if (!PASSING.has(response.status) || attempt >= ATTEMPTS) throw error;
+    await pause(attempt++, response.headers.get("retry-after"), signal);
   }
 }
 

@@ -15,7 +15,7 @@ export class ChainflumeError extends Error {
 
   /** Whether the same request can never succeed: `BackgroundSync` drops it. Another credential may do what this one may not. */
   get isPermanent(): boolean {
-    return LASTING.has(this.status ?? 0) && this.code !== "idempotency_running";
+    return LASTING.has(this.status ?? 0);
   }
 }
 

@@ -80,6 +80,8 @@ export interface Message<T extends string = MessageType> {
   version: 1;
   type: T;
   state: State;
+  /** Here where what is retracted was pending and never confirmed. */
+  retracts?: "pending";
   /** Time of the block: RFC 3339 in UTC. */
   timestamp: string;
   aggregateType: T extends MessageType ? "user" | "token" | "nft" | "contract" : string;

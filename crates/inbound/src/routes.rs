@@ -23,7 +23,9 @@ pub fn routes(inbox: &InboundDeliveries) -> Api {
 const ANSWERS: &[(u16, &str)] = &[
     (404, "DeliveryRefused"),
     (200, "Delivered"),
+    (400, "DeliveryRefused"),
     (401, "DeliveryRefused"),
+    (408, "DeliveryRefused"),
     (413, "DeliveryRefused"),
     (500, "DeliveryRefused"),
 ];

@@ -8,7 +8,7 @@ mod users;
 use serde_json::Map;
 
 use crate::Publisher;
-use chainflume_api::routes::{Api, ApiMethod};
+use chainflume_api::routes::Api;
 
 impl Publisher {
     /// What this crate offers on the public listener.
@@ -19,16 +19,9 @@ impl Publisher {
         schemas.extend(users::schemas());
         let routes = [events::routes(self), activities::routes(self), users::routes(self)].concat();
         let emit = Some(events::publish_route(self));
-        Api { routes, schemas, codes: CODES, emit, repeatable: REPEATABLE }
+        Api { routes, schemas, codes: CODES, emit }
     }
 }
-
-/// Events and activities have ids that follow from the key, and a person is written whole.
-const REPEATABLE: &[(ApiMethod, &str)] = &[
-    (ApiMethod::Post, "/v1/domain-events"),
-    (ApiMethod::Post, "/v1/activities"),
-    (ApiMethod::Put, "/v1/users/{id}"),
-];
 
 /// Codes of refusals, as docs/APPLICATION.md lists them.
 const CODES: &[&str] = &[

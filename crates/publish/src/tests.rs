@@ -3,5 +3,7 @@
 mod activities;
 mod events;
 pub(crate) mod fixture;
+mod repeats;
 mod replay;
+mod traces;
 mod users;

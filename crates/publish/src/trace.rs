@@ -1,4 +1,6 @@
-//! What caused what: the facts of the application that belong to one message.
+//! What caused what: the facts of the application that belong to one message, and the events of chains that caused them.
+
+mod chain;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,10 +30,10 @@ struct TraceNode {
     causation_id: Option<String>,
     source: String,
     timestamp: String,
-    /// Its number; `None` of a change of an activity.
+    /// Its number; `None` of a change of an activity, and of an event of a chain.
     seq: Option<u64>,
-    /// Whether a reorg took its fact away.
-    is_withdrawn: bool,
+    /// Retracted where a reorg took its fact away.
+    state: MessageState,
 }
 
 impl Publisher {
@@ -45,7 +47,10 @@ impl Publisher {
         let (mut ids, mut groups) = (BTreeSet::from([id.to_string()]), BTreeSet::new());
         for _ in 0..MAX_STEPS {
             let before = (nodes.len(), ids.len(), groups.len());
-            for node in self.related(&ids, &groups).await? {
+            let is_absent = |id: &Uuid| !nodes.contains_key(&id.to_string());
+            let absent = ids.iter().filter_map(|id: &String| Uuid::try_parse(id).ok()).filter(is_absent);
+            let causes = self.chain_events(&absent.collect()).await?;
+            for node in self.related(&ids, &groups).await?.into_iter().chain(causes) {
                 ids.insert(node.id.clone());
                 ids.extend(node.causation_id.clone());
                 groups.extend(node.correlation_id.clone());
@@ -101,6 +106,7 @@ impl Publisher {
 
 fn node(row: &PgRow) -> Result<TraceNode, StoreError> {
     let seq: Option<i64> = row.try_get("seq")?;
+    let is_withdrawn: bool = row.try_get("is_withdrawn")?;
     Ok(TraceNode {
         id: row.try_get::<Uuid, _>("id")?.to_string(),
         message_type: row.try_get("type")?,
@@ -111,7 +117,7 @@ fn node(row: &PgRow) -> Result<TraceNode, StoreError> {
         source: row.try_get("source")?,
         timestamp: row.try_get("timestamp")?,
         seq: seq.map(|seq| unsigned("sequence", seq)).transpose()?,
-        is_withdrawn: row.try_get("is_withdrawn")?,
+        state: if is_withdrawn { MessageState::Retracted } else { MessageState::Confirmed },
     })
 }
 
@@ -148,9 +154,8 @@ fn tree(node: &TraceNode, children: &BTreeMap<&str, Vec<&TraceNode>>, seen: &mut
             caused.push(tree(child, children, seen));
         }
     }
-    let state = if node.is_withdrawn { MessageState::Retracted } else { MessageState::Confirmed };
     json!({
-        "id": node.id, "type": node.message_type, "state": state.as_str(), "aggregateType": node.aggregate.0, "aggregateId": node.aggregate.1,
+        "id": node.id, "type": node.message_type, "state": node.state.as_str(), "aggregateType": node.aggregate.0, "aggregateId": node.aggregate.1,
         "userId": node.user_id, "correlationId": node.correlation_id, "causationId": node.causation_id,
         "source": node.source, "timestamp": node.timestamp, "seq": node.seq, "caused": caused,
     })
@@ -172,7 +177,7 @@ mod tests {
                 source: String::new(),
                 timestamp: String::new(),
                 seq: Some(index as u64),
-                is_withdrawn: false,
+                state: MessageState::Confirmed,
             };
             ((*id).to_owned(), node)
         };

@@ -185,7 +185,7 @@ async fn contacts(tx: &mut Tx, id: &str, changes: &UserChanges) -> Result<(), Us
     let UserChanges { email, phone, locale, zone, .. } = changes;
     sqlx::query(
         r"
-        update application_users set updated_at = now(),
+        update application_users set updated_at = clock_timestamp(),
             email = case when $2 then $3 else email end, phone = case when $4 then $5 else phone end,
             locale = case when $6 then $7 else locale end, zone = case when $8 then $9 else zone end
         where id = $1

@@ -82,7 +82,7 @@ impl Store {
         let kinds = kinds(&mut tx, emptying.name).await?;
         let gone = pending::take_of(&mut tx, &chain, &kinds).await?;
         finish_record(&mut tx, &chain, record, 0).await?;
-        messages::retract(&mut tx, &chain, gone.iter()).await?;
+        messages::retract_pending(&mut tx, &chain, &gone).await?;
         tx.commit().await?;
         Ok(Some((ChainStore::beside(self, chain), gone.len() as u64)))
     }

@@ -7,7 +7,7 @@ mod users;
 
 pub(super) use event::EventRef;
 pub(super) use publication::{
-    Publication, PublishedEvents, publish_pending, published, retract, retractions,
+    Publication, PublishedEvents, publish_pending, published, retract_pending, retractions,
 };
 pub use replay::ChainReplay;
 pub(super) use users::{StakedWallet, TakenBack, are_active, taken_back};

@@ -97,7 +97,7 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;
-        messages::retract(&mut tx, chain, gone.iter()).await?;
+        messages::retract_pending(&mut tx, chain, &gone).await?;
         tx.commit().await?;
 
         Ok(gone.len() as u64)

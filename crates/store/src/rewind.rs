@@ -90,7 +90,7 @@ impl ChainStore {
         let gone = pending::take_above(&mut tx, chain, to.number).await?;
         let retracted = gone.len() as u64;
         let Some(tip) = tip else {
-            messages::retract(&mut tx, chain, gone.iter()).await?;
+            messages::retract_pending(&mut tx, chain, &gone).await?;
             tx.commit().await?;
             return Ok(Rewound { events: 0, retracted, depth: 0, checkpoints: rewind.expected.clone() });
         };

@@ -8,7 +8,7 @@
 use chainflume_core::domain::Place;
 
 use super::events::{self, OrphanedStakes, Stored};
-use super::messages::{self, PublishedEvents, StakedWallet, TakenBack};
+use super::messages::{self, EventRef, PublishedEvents, StakedWallet, TakenBack};
 use super::open::OpenChain;
 use super::projections;
 use chainflume_db::StoreError;
@@ -74,14 +74,15 @@ impl<'a> Undo<'a> {
                 Some(lowest) => events::orphaned_page(tx, (self.record, lowest), below, PAGE).await?,
                 None => (Vec::new(), None),
             };
-            let mut taken_back: Vec<&Stored> = newest(&mut gone, last).iter().collect();
+            let mut taken_back: Vec<EventRef<'_>> =
+                newest(&mut gone, last).iter().map(EventRef::pending).collect();
             for stored in &page {
                 if self.published.has(self.chain, stored)? {
-                    taken_back.push(stored);
+                    taken_back.push(EventRef::of(stored));
                 }
             }
-            taken_back.sort_by_key(|stored| stored.event.place);
-            let retractions = messages::retractions(tx, self.chain, taken_back.into_iter()).await?;
+            taken_back.sort_by_key(|event_ref| event_ref.event.place);
+            let retractions = messages::retractions(tx, self.chain, &taken_back).await?;
             messages.push(tx, retractions).await?;
             if last.is_none() {
                 break;

@@ -23,6 +23,9 @@ pub struct ApiRequest {
     pub caller: Option<Principal>,
     /// When it came, in seconds since 1970 by the clock of the server.
     pub received_at: u64,
+    /// Whether a request with the same `Idempotency-Key` and body began before and has no answer. That one may have done its work: a
+    /// server that was killed answers nothing. So a handler answers a repeat that finds its work done as it answers the first.
+    pub is_repeat: bool,
 }
 
 impl ApiRequest {

@@ -18,9 +18,6 @@ pub struct Api {
     pub codes: &'static [&'static str],
     /// The route that the op `emit` of a WebSocket is too: its body is what the client emits.
     pub emit: Option<OfferedRoute>,
-    /// Routes, by method and path, whose requests may run twice: what they make is named by the request and its `Idempotency-Key`, so
-    /// that a repeat makes nothing more. A repeat does not wait for a request that was cut off.
-    pub repeatable: &'static [(ApiMethod, &'static str)],
 }
 
 /// The method of a route.
@@ -45,7 +42,8 @@ pub enum ApiMethod {
 pub enum RouteAccess {
     /// Callers with a valid credential; what they may do is decided by the handler.
     Caller,
-    /// Everybody: the handler checks the request by itself, by a signature for instance.
+    /// Everybody: the handler checks the request by itself, by a signature for instance. A body that does not come whole, is too slow or
+    /// too large is answered with `{"error":"…"}`.
     Open,
 }
 

@@ -62,6 +62,9 @@ pub struct Message {
     pub message_type: String,
     /// What the message reports.
     pub state: MessageState,
+    /// Of a retraction: `Pending` where the event was published as pending and never as confirmed, so that no balance had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retracts: Option<MessageState>,
     /// Block time, RFC 3339 in UTC.
     pub timestamp: String,
     /// The subject.

@@ -71,6 +71,7 @@ impl MessageSubject<'_> {
             version: MESSAGE_VERSION,
             message_type: kind.event_type.clone(),
             state: stage.state,
+            retracts: None,
             timestamp: timestamp(event.block_time),
             aggregate_type: kind.layout.aggregate,
             aggregate_id,

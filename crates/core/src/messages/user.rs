@@ -52,6 +52,7 @@ impl UserChange<'_> {
             version: MESSAGE_VERSION,
             message_type: self.message_type.to_owned(),
             state: self.state,
+            retracts: None,
             timestamp: timestamp(cause.event.block_time),
             aggregate_type: Aggregate::User,
             aggregate_id: self.wallet,

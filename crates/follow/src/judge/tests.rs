@@ -49,6 +49,7 @@ fn a_receipt_is_mined_then_confirmed_then_final() {
         assert_eq!(at(101), (WatchState::Mined, false));
         assert_eq!(at(102), (end, false));
         assert_eq!(at(110), (end, true));
+        assert!(look(&waiting, &sighting, 100).is_known);
     }
 }
 
@@ -59,6 +60,7 @@ fn a_block_that_is_gone_lets_the_transaction_wait_again() {
         let canonical = |hash| TransactionSighting { canonical: hash, ..TransactionSighting::default() };
         let gone = look(&watch, &canonical(Some(B256::repeat_byte(2))), 103);
         assert_eq!((gone.state, gone.block), (WatchState::Waiting, None));
+        assert!(gone.is_known, "the time until it has timed out begins now");
         for says_nothing in [None, Some(B256::repeat_byte(1))] {
             let kept = look(&watch, &canonical(says_nothing), 103);
             assert_eq!(
@@ -86,6 +88,10 @@ fn a_used_nonce_counts_when_it_is_seen_twice() {
     assert!(look(&replaced, &used, 110).is_over);
     let unused = TransactionSighting { next_nonce: Some(7), ..TransactionSighting::default() };
     assert_eq!(look(&replaced, &unused, 101).state, WatchState::Waiting, "a reorg took the other one away");
+    let known = TransactionSighting { known: Some(sender()), ..TransactionSighting::default() };
+    assert_eq!(look(&replaced, &known, 101).state, WatchState::Waiting, "it is back");
+    let mined = look(&replaced, &receipt(block(101, 1), true), 101);
+    assert_eq!((mined.state, mined.replaced_at), (WatchState::Mined, None));
     let says_nothing = TransactionSighting::default();
     assert_eq!(look(&replaced, &says_nothing, 101).state, WatchState::Replaced);
     let after = look(&doubted, &receipt(block(100, 1), true), 100);

@@ -21,7 +21,7 @@ pub enum Begun {
     New,
     /// It was executed before: status and JSON of the answer.
     Answered(u16, String),
-    /// Another request with this key is running.
+    /// Another request with this key and body began and has no answer: it is running, or was cut off.
     Running,
     /// The key was used with another body.
     Differs,
@@ -35,11 +35,13 @@ impl Grants {
     pub async fn begin(&self, this: &Repeatable<'_>) -> Result<Begun, StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         let hash = sha256(this.body);
-        // One that was begun a minute ago and not answered was cut off, by a server that was killed for instance.
+        // One that was begun a minute ago and not answered was cut off, by a server that was killed for instance. Its key is free for
+        // another body then. The same body is the repeat of one that may have done its work, however late it comes.
         let sql = "insert into request_answers (owner, route, key, request, began_at) values ($1, $2, $3, $4, now()) \
              on conflict (owner, route, key) do update \
              set request = excluded.request, began_at = now(), status = null, answer = null \
-             where (request_answers.answer is null and request_answers.began_at < now() - interval '60 seconds') \
+             where (request_answers.answer is null and request_answers.request <> excluded.request \
+             and request_answers.began_at < now() - interval '60 seconds') \
              or request_answers.began_at < now() - interval '24 hours'";
         let inserted = sqlx::query(sql)
             .bind(this.owner)

@@ -55,7 +55,13 @@ async fn a_key_is_kept_for_a_day_and_without_an_answer_for_a_minute() {
     assert_eq!(grants.begun(&FIRST).await, Begun::New);
     grants.run("update request_answers set began_at = now() - interval '59 seconds'").await;
     assert_eq!(grants.begun(&FIRST).await, Begun::Running);
+    let other = Repeatable { body: b"other", ..FIRST };
+    assert_eq!(grants.begun(&other).await, Begun::Differs);
     grants.run("update request_answers set began_at = now() - interval '61 seconds'").await;
+    assert_eq!(grants.begun(&FIRST).await, Begun::Running, "a repeat is one, however late");
+    assert_eq!(grants.begun(&other).await, Begun::New);
+    assert_eq!(grants.begun(&FIRST).await, Begun::Differs);
+    grants.abandon(&other).await.expect("let go");
     assert_eq!(grants.begun(&FIRST).await, Begun::New);
     grants.answered(&FIRST, (201, "{}")).await.expect("kept");
     grants.run("update request_answers set began_at = now() - interval '23 hours 59 minutes'").await;

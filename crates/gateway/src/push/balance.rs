@@ -44,11 +44,13 @@ pub fn changes_balances(message_type: &str, state: &str) -> bool {
     matches!(message_type, "erc20.transfer" | "erc20.mint" | "erc20.burn") && state != "pending"
 }
 
-/// The balances that a message changed: of the wallets in its payload.
+/// The balances that a message changed: of the wallets in its payload. None where it retracts what was only pending: it comes under the
+/// name that the pending message had.
 pub fn changed_balances(message: &Value) -> Vec<BalanceKey> {
     let text = |key: &str| message[key].as_str().unwrap_or_default();
     let (chain_id, token) = (message["metadata"]["chainId"].as_u64(), text("aggregateId"));
-    let is_known = changes_balances(text("type"), text("state")) && is_address(token);
+    let is_counted = changes_balances(text("type"), text("state")) && text("retracts") != "pending";
+    let is_known = is_counted && is_address(token);
     let Some(chain_id) = chain_id.filter(|_| is_known) else { return Vec::new() };
     let accounts = addresses(None, message["payload"].as_object()).into_iter();
     // The zero address mints and burns.

@@ -42,12 +42,7 @@ const READ: &[u16] = &[400, 401, 403, 429, 503];
 /// Those of a route that waits for a position.
 const READ_AT: &[u16] = &[400, 401, 403, 409, 429, 503];
 /// Those of a write ([`super::post::once`]).
-const WRITE: &[u16] = &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503];
-/// Those of a write whose repeat does not wait.
-const REPEATABLE: &[u16] = &[400, 401, 403, 408, 413, 415, 422, 429, 503];
-/// Those of a body of a stranger.
-const DELIVERY: &[u16] = &[403, 408, 413, 429];
-
+const WRITE: &[u16] = &[400, 401, 403, 408, 413, 415, 422, 429, 503];
 const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         query: &[

@@ -34,15 +34,11 @@ fn placed(
 
 /// The routes of all crates.
 pub(super) fn routes(offered: &[Api]) -> Router<Shared> {
-    let of = |api: &Api| {
-        let is_repeatable = |route: &OfferedRoute| api.repeatable.contains(&(route.method, route.path));
-        let routes = api.routes.iter().map(|route| (route.path, method_router(route, is_repeatable(route))));
-        routes.collect::<Vec<_>>()
-    };
-    offered.iter().flat_map(of).fold(Router::new(), |router, (path, route)| router.route(path, route))
+    let all = offered.iter().flat_map(|api| &api.routes);
+    all.fold(Router::new(), |router, route| router.route(route.path, method_router(route)))
 }
 
-fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shared> {
+fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
     let filter = match route.method {
         ApiMethod::Get => Some(MethodFilter::GET),
         ApiMethod::Post => Some(MethodFilter::POST),
@@ -58,7 +54,7 @@ fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shar
         let route = route.clone();
         async move {
             let answered = match placed(places, route.access) {
-                Ok(places) => answer(&shared, (&route, is_repeatable), (places, request)).await,
+                Ok(places) => answer(&shared, &route, (places, request)).await,
                 Err(problem) => Err(problem),
             };
             let mut response = answered.unwrap_or_else(HttpProblem::into_response);
@@ -76,7 +72,7 @@ fn method_router(route: &OfferedRoute, is_repeatable: bool) -> MethodRouter<Shar
 
 async fn answer(
     shared: &Shared,
-    (route, is_repeatable): (&OfferedRoute, bool),
+    route: &OfferedRoute,
     (parameters, request): (BTreeMap<String, String>, Request),
 ) -> Result<Response, HttpProblem> {
     let (parts, sent) = request.into_parts();
@@ -98,7 +94,10 @@ async fn answer(
         _ if is_read => Vec::new(),
         RouteAccess::Caller => written(shared, &parts.headers, sent).await?,
         // As it was sent: its signature is of these bytes.
-        RouteAccess::Open => body(shared, sent).await?,
+        RouteAccess::Open => match body(shared, sent).await {
+            Ok(body) => body,
+            Err(problem) => return Ok(problem.into_plain()),
+        },
     };
     let request = ApiRequest {
         method: parts.method.to_string(),
@@ -108,13 +107,14 @@ async fn answer(
         body,
         caller,
         received_at,
+        is_repeat: false,
     };
     let Some(owner) = request.caller.as_ref().map(Principal::owner).filter(|_| !is_read) else {
         return Ok(respond(&newest, post_answer((route.handler)(request).await?), false));
     };
     let (sent, line) = (request.body.clone(), format!("{} {}", parts.method, parts.uri.path()));
-    let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent, is_repeatable };
-    let act = async { Ok(post_answer((route.handler)(request).await?)) };
+    let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent };
+    let act = async |is_repeat| Ok(post_answer((route.handler)(ApiRequest { is_repeat, ..request }).await?));
     once(shared, write, act).await
 }
 

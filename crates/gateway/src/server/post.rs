@@ -28,18 +28,17 @@ pub(super) struct PostAnswer {
     pub position: Option<String>,
 }
 
-/// Reads a body within its bounds of time.
-async fn read(shared: &Shared, body: Body) -> Result<Result<Vec<u8>, axum::Error>, HttpProblem> {
+/// Reads a body within its bounds of bytes and time.
+pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, HttpProblem> {
     let limits = shared.settings.limits;
     match tokio::time::timeout(limits.head_timeout, to_bytes(body, limits.body_bytes)).await {
-        Ok(read) => Ok(read.map(Vec::from)),
+        Ok(read) => read.map(Vec::from).map_err(|error| {
+            let detail = "the body did not come whole, or not as HTTP sends one";
+            let malformed = is_malformed(&error).then(|| HttpProblem::new(400, "bad_body", detail));
+            malformed.unwrap_or_else(|| too_large(limits.body_bytes))
+        }),
         Err(_) => Err(HttpProblem::new(408, "body_timeout", "the body came too slowly")),
     }
-}
-
-/// Reads the body of a stranger within its bounds of bytes and time.
-pub(super) async fn body(shared: &Shared, body: Body) -> Result<Vec<u8>, HttpProblem> {
-    read(shared, body).await?.map_err(|_| too_large(shared.settings.limits.body_bytes))
 }
 
 /// Whether a body cannot be read, whatever its size.
@@ -54,11 +53,7 @@ pub(super) async fn written(
     headers: &HeaderMap,
     sent: Body,
 ) -> Result<Vec<u8>, HttpProblem> {
-    let sent = read(shared, sent).await?.map_err(|error| {
-        let detail = "the body did not come whole, or not as HTTP sends one";
-        let malformed = is_malformed(&error).then(|| HttpProblem::new(400, "bad_body", detail));
-        malformed.unwrap_or_else(|| too_large(shared.settings.limits.body_bytes))
-    })?;
+    let sent = body(shared, sent).await?;
     let coding = headers.get(header::CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase());
     match coding.as_deref() {
         None | Some(b"" | b"identity") => Ok(sent),
@@ -102,18 +97,17 @@ pub(super) struct Write<'a> {
     /// Method and path, as they are sent.
     pub route: &'a str,
     pub body: &'a [u8],
-    /// Whether a repeat may run beside the first.
-    pub is_repeatable: bool,
 }
 
-/// Answers a write, once for each `Idempotency-Key` of the caller: the same key and body get the first answer again.
+/// Answers a write, once for each `Idempotency-Key` of the caller: the same key and body get the first answer again. Where the first has
+/// no answer, it may have been cut off by a kill, which nothing shows. So its repeat runs too, at once, and `act` hears that it is one.
 pub(super) async fn once(
     shared: &Shared,
-    Write { headers, owner, route, body, is_repeatable }: Write<'_>,
-    act: impl Future<Output = Result<PostAnswer, HttpProblem>>,
+    Write { headers, owner, route, body }: Write<'_>,
+    act: impl AsyncFnOnce(bool) -> Result<PostAnswer, HttpProblem>,
 ) -> Result<Response, HttpProblem> {
     let Some(key) = headers.get(KEY) else {
-        let answer = act.await?;
+        let answer = act(false).await?;
         return Ok(respond(&shared.feed.newest(), answer, false));
     };
     let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
@@ -130,19 +124,14 @@ pub(super) async fn once(
             let detail = "this Idempotency-Key was used with another body; use a new one";
             Err(HttpProblem::new(422, "idempotency_key_reused", detail))
         }
-        Begun::Running if !is_repeatable => {
-            let detail = "a request with this Idempotency-Key is being answered; try again";
-            Err(HttpProblem::new(409, "idempotency_running", detail).after(1))
-        }
-        // The first may have been cut off by a kill, which nothing shows: its repeat runs too, and makes nothing more.
-        Begun::New | Begun::Running => {
-            let answered = act.await;
+        begun @ (Begun::New | Begun::Running) => {
+            let answered = act(begun == Begun::Running).await;
             let kept = match &answered {
                 Ok(answer) => shared.grants.answered(&this, (answer.status, &answer.json)).await,
                 Err(_) => shared.grants.abandon(&this).await,
             };
             if let Err(error) = kept {
-                tracing::debug!(%error, "an answer is not kept; a repeat is refused for a minute and then done again");
+                tracing::debug!(%error, "an answer is not kept; a repeat is done again");
             }
             Ok(respond(&shared.feed.newest(), answered?, false))
         }

@@ -23,7 +23,7 @@ pub(super) struct Code(pub &'static str);
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Every code there is, as docs/PUSH.md lists them.
-pub(super) const CODES: [&str; 32] = [
+pub(super) const CODES: [&str; 31] = [
     "bad_body",
     "bad_idempotency_key",
     "bad_position",
@@ -36,7 +36,6 @@ pub(super) const CODES: [&str; 32] = [
     "epoch_mismatch",
     "forbidden",
     "idempotency_key_reused",
-    "idempotency_running",
     "key_unknown",
     "keys_unavailable",
     "malformed",
@@ -101,6 +100,17 @@ impl HttpProblem {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The answer to a stranger, who expects no problem+json: `{"error":"Payload too large"}`.
+    pub fn into_plain(self) -> Response {
+        let status = self.status();
+        let (first, rest) = status.canonical_reason().unwrap_or("Error").split_at(1);
+        let body = serde_json::json!({ "error": format!("{first}{}", rest.to_ascii_lowercase()) });
+        let mut response = (status, body.to_string()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.extensions_mut().insert(Code(self.code));
+        response
     }
 
     /// The body of the answer.

@@ -47,7 +47,7 @@ pub(super) async fn revoke(
         return Err(HttpProblem::new(400, "bad_body", format!("send {WHAT}")));
     }
     let owner = principal.owner();
-    let act = async {
+    let act = async |_is_repeat| {
         let (at, all) = shared.grants.revoke(&what).await.map_err(|error| HttpProblem::of_store(&error))?;
         // Here at once; every other server reads it within a second.
         if let Auth::Required(access) = &shared.settings.auth {
@@ -58,12 +58,6 @@ pub(super) async fn revoke(
         let json = json!({ what.kind(): what.name(), "revokedAt": at }).to_string();
         Ok(PostAnswer { status: 201, json, position: None })
     };
-    let write = Write {
-        headers: &headers,
-        owner: &owner,
-        route: "POST /v1/revocations",
-        body: &bytes,
-        is_repeatable: false,
-    };
+    let write = Write { headers: &headers, owner: &owner, route: "POST /v1/revocations", body: &bytes };
     once(&shared, write, act).await
 }

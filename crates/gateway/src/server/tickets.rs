@@ -69,14 +69,8 @@ pub(super) async fn issue(
     let rooms = rooms.iter().map(Room::to_string).collect();
     let content = Content { caller, rooms, since: asked.since };
     let owner = principal.owner();
-    let write = Write {
-        headers: &headers,
-        owner: &owner,
-        route: "POST /v1/tickets",
-        body: &bytes,
-        is_repeatable: false,
-    };
-    once(&shared, write, give(&shared, &owner, &content)).await
+    let write = Write { headers: &headers, owner: &owner, route: "POST /v1/tickets", body: &bytes };
+    once(&shared, write, async |_is_repeat| give(&shared, &owner, &content).await).await
 }
 
 async fn give(shared: &Shared, owner: &str, content: &Content) -> Result<PostAnswer, HttpProblem> {

@@ -190,6 +190,24 @@ async fn a_hint_whose_event_a_reorg_took_away_is_open_again() {
 }
 
 #[tokio::test]
+async fn a_hint_of_a_source_that_was_removed_stays_confirmed() {
+    let stored = Stored::new().await;
+    stored.deliver("a", 100).await;
+    stored.event(100, 100).await;
+    stored.tip(100).await;
+    assert_eq!(stored.round(102).await, HintRound { confirmed: 1, ..HintRound::default() });
+    // The chain has the event still.
+    stored.orphaned(100).await;
+    stored.sql("update reorgs set reason = 'removal'").await;
+    stored.tip(112).await;
+    for _ in 0..2 {
+        assert_eq!(stored.round(114).await, HintRound::default());
+        assert_eq!(stored.states().await, ["confirmed"]);
+    }
+    assert!(stored.messages().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_hint_that_no_event_can_confirm_is_followed() {
     let stored = Stored::new().await;
     stored.deliver("a", 100).await;

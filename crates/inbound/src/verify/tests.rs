@@ -290,3 +290,36 @@ fn a_secret_is_read_and_never_shown() {
     let secret = InboundSecret::read(&InboundProvider::Alchemy, "hunter2-hunter2").expect("long enough");
     assert_eq!(format!("{secret:?}"), "InboundSecret(…)");
 }
+
+#[test]
+fn a_delivery_of_standard_webhooks_is_cut_in_one_way() {
+    let vector = vectors().into_iter().find(|vector| vector.provider == InboundProvider::Standard);
+    let mut vector = vector.expect("a vector");
+    let time = vector.now.to_string();
+    let signature = vector.secret.hmac(&[format!("a.{time}.{time}.{{}}").as_bytes()]).finalize();
+    let signature = format!("v1,{}", BASE64.encode(signature.into_bytes()));
+    let mut check = |id: &str, body: &str| {
+        vector.body = body.as_bytes().to_vec();
+        vector
+            .with_header("webhook-signature", signature.as_bytes())
+            .with_header("webhook-timestamp", time.as_bytes())
+            .with_header("webhook-id", id.as_bytes())
+            .check()
+            .map(|_| ())
+    };
+    assert_eq!(check("a", &format!("{time}.{{}}")), Ok(()));
+    assert_eq!(check(&format!("a.{time}"), "{}"), Err(SignatureRefusal::Malformed), "the same bytes");
+}
+
+#[test]
+fn a_body_may_have_as_many_bytes_as_are_allowed() {
+    let secret = InboundSecret::read(&InboundProvider::Alchemy, "a secret of the tests").expect("a secret");
+    let checked = |bytes: usize| {
+        let body = vec![b' '; bytes];
+        let signature = alloy_primitives::hex::encode(secret.hmac(&[&body]).finalize().into_bytes());
+        let headers = [("x-alchemy-signature".to_owned(), signature.into_bytes())].into();
+        let request = SignedRequest { headers: &headers, body: &body, now: 0, max_body: MAX_BODY };
+        verify(&InboundProvider::Alchemy, std::slice::from_ref(&secret), &request).map(|_| ())
+    };
+    assert_eq!((checked(MAX_BODY), checked(MAX_BODY + 1)), (Ok(()), Err(SignatureRefusal::TooLarge)));
+}

@@ -236,6 +236,13 @@ impl Activity {
         Ok(Some(AppliedChange { now, closed_by_caller, kind, changed }))
     }
 
+    /// Whether the change is made already: what a repeat of its request finds.
+    pub(crate) fn has(&self, change: &ActivityChange) -> bool {
+        let is_there = change.status.is_none_or(|status| status == self.now.status);
+        // The follower is refused nothing.
+        is_there && self.apply(change, &ChangedBy::Follower, &|_, _| (None, None)) == Ok(None)
+    }
+
     /// Checks that a caller may make this change.
     fn admits(&self, change: &ActivityChange) -> Result<(), ChangeRefused> {
         let before = &self.now;

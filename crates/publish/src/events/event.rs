@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -169,12 +169,39 @@ fn message_id(text: String) -> String {
 fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> {
     let at = match given {
         None => now,
-        Some(text) => humantime::parse_rfc3339(&text).map_err(|_| {
-            let detail = "a timestamp is RFC 3339 in UTC from 1970 on, like 2026-01-31T12:00:00Z";
+        Some(text) => instant(&text).ok_or_else(|| {
+            let detail = "a timestamp is RFC 3339 from 1970 on, like 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00";
             Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
         })?,
     };
     Ok(rfc3339_millis(at))
+}
+
+/// Seconds from 1970 to the year 10000, which RFC 3339 does not write.
+const YEAR_10000: u64 = 253_402_300_800;
+
+/// A time of RFC 3339, in UTC or beside it.
+fn instant(text: &str) -> Option<SystemTime> {
+    let (local, east) = match text.split_at_checked(text.len().saturating_sub(6)) {
+        Some((local, zone)) if zone.starts_with(['+', '-']) && !local.ends_with('Z') => {
+            (format!("{local}Z"), seconds_east(zone)?)
+        }
+        _ => (text.to_owned(), 0),
+    };
+    let local = humantime::parse_rfc3339(&local).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let seconds = local.as_secs().checked_add_signed(-east).filter(|seconds| *seconds < YEAR_10000)?;
+    Some(UNIX_EPOCH + Duration::new(seconds, local.subsec_nanos()))
+}
+
+/// `+01:00`: how far a zone is ahead of UTC.
+fn seconds_east(zone: &str) -> Option<i64> {
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let part = |text: &str, below: i64| -> Option<i64> {
+        let number = text.parse().ok().filter(|number| *number < below)?;
+        (text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
+    };
+    let ahead: i64 = 3_600 * part(hours, 24)? + 60 * part(minutes, 60)?;
+    Some(if zone.starts_with('-') { -ahead } else { ahead })
 }
 
 #[cfg(test)]
@@ -208,6 +235,42 @@ mod tests {
         assert_eq!((read.timestamp.as_str(), read.payload.len()), ("1970-01-01T00:00:00.000Z", 0));
         let json = serde_json::to_value(read.message()).expect("JSON");
         assert_eq!((&json["type"], &json["metadata"]["chainId"]), (&json!("order.shipped"), &Value::Null));
+    }
+
+    #[test]
+    fn a_time_is_taken_in_any_zone_and_kept_in_utc() {
+        let kept = |sent: &str| {
+            let mut event = event();
+            event["timestamp"] = sent.into();
+            read(event).map(|read| read.timestamp).map_err(|refusal| refusal.code)
+        };
+        for (sent, utc) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
+            ("2026-01-31T12:00:00.1239+00:00", "2026-01-31T12:00:00.123Z"),
+            ("2026-01-31T00:30:00+05:45", "2026-01-30T18:45:00.000Z"),
+            ("2026-01-31T23:30:00-09:30", "2026-02-01T09:00:00.000Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
+            ("1970-01-01T01:00:00+01:00", "1970-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(kept(sent), Ok(utc.to_owned()), "{sent}");
+        }
+        for wrong in [
+            "9999-12-31T23:59:59-00:01",
+            "1970-01-01T00:59:59+01:00",
+            "2026-01-31T12:00:00",
+            "2026-01-31T12:00:00Z+01:00",
+            "2026-01-31T12:00:00+24:00",
+            "2026-01-31T12:00:00+01:60",
+            "2026-01-31T12:00:00+0100",
+            "2026-01-31T12:00:00+1:000",
+            "2026-01-31T12:00:00++1:00",
+            "2026-02-30T12:00:00+01:00",
+            "2026-01-31",
+            "+01:00",
+            "a\u{e4}\u{e4}\u{e4}",
+        ] {
+            assert_eq!(kept(wrong), Err("bad_timestamp"), "{wrong}");
+        }
     }
 
     #[test]

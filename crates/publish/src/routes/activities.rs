@@ -194,9 +194,16 @@ async fn apply(
     request: &ApiRequest,
     change: ActivityChange,
 ) -> Result<ApiAnswer, Refusal> {
-    let by = by(request.caller_with(Scope::Publish)?);
-    let changed = publisher.change_activity(id(request)?, &change, &by).await;
-    let Changed { activity, position } = changed.map_err(refused)?;
+    let (by, id) = (by(request.caller_with(Scope::Publish)?), id(request)?);
+    let changed = publisher.change_activity(id, &change, &by).await;
+    let Changed { activity, position } = match changed {
+        Err(ActivityError::Refused(why)) if request.is_repeat => {
+            let made = publisher.activity(id).await.map_err(unavailable)?;
+            let activity = made.filter(|activity| activity.has(&change));
+            Changed { activity: activity.ok_or_else(|| refused(why.into()))?, position: None }
+        }
+        changed => changed.map_err(refused)?,
+    };
     Ok(ApiAnswer::new(200, &activity.to_json()).at(position.map(|at| at.to_string())))
 }
 

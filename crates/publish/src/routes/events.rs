@@ -114,7 +114,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             "aggregateType": { "type": "string", "maxLength": 64, "pattern": "^[a-z][a-z0-9_]*$" },
             "aggregateId": { "type": "string", "maxLength": 253, "pattern": ROOM_ID },
             "payload": { "type": "object" },
-            "timestamp": { "type": ["string", "null"], "format": "date-time", "description": "in UTC, with Z" },
+            "timestamp": { "type": ["string", "null"], "format": "date-time", "description": "kept in UTC" },
             "metadata": { "type": ["object", "null"], "additionalProperties": false, "properties": {
                 "userId": { "type": ["string", "null"], "maxLength": 250, "pattern": ROOM_ID },
                 "correlationId": text, "causationId": text, "source": text } },

@@ -88,8 +88,11 @@ async fn get(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Ref
 async fn erase(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let (caller, id) = (request.caller_with(Scope::Publish)?, id(&request)?);
     let erased = publisher.erase_user(id, &source(caller)).await.map_err(unavailable)?;
-    let position = erased.ok_or_else(|| Refusal::not_found("user"))?;
-    Ok(ApiAnswer::new(200, &json!({ "id": id, "erased": true })).at(Some(position.to_string())))
+    if erased.is_none() && !request.is_repeat {
+        return Err(Refusal::not_found("user"));
+    }
+    let position = erased.map(|position| position.to_string());
+    Ok(ApiAnswer::new(200, &json!({ "id": id, "erased": true })).at(position))
 }
 
 fn refused(error: UserError) -> Refusal {

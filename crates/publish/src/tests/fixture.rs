@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{ActivityText, EventSchemas, FactLimits, Publisher, Settings};
 use chainflume_api::access::{Principal, Scopes, User};
-use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, Refusal};
+use chainflume_api::routes::{ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal};
 use chainflume_db::Database;
 use chainflume_outbox::{Outbox, OutboxRow};
 
@@ -77,8 +77,28 @@ pub fn user(id: &str, scopes: &str) -> Principal {
 pub async fn ask_as(
     publisher: &Publisher,
     line: &str,
-    (body, key, caller): (Value, Option<&str>, Principal),
+    sent: (Value, Option<&str>, Principal),
 ) -> Result<(u16, Value), Refusal> {
+    let (route, request) = routed(publisher, line, sent);
+    answered((route.handler)(request).await)
+}
+
+/// The same as [`ask`], after a request with the same key and body that was cut off.
+pub async fn repeat(publisher: &Publisher, line: &str, body: Value) -> Result<(u16, Value), Refusal> {
+    let (route, request) = routed(publisher, line, (body, Some("a key"), Principal::Local));
+    answered((route.handler)(ApiRequest { is_repeat: true, ..request }).await)
+}
+
+fn answered(answer: Result<ApiAnswer, Refusal>) -> Result<(u16, Value), Refusal> {
+    answer.map(|ApiAnswer { status, json, .. }| (status, serde_json::from_str(&json).expect("JSON")))
+}
+
+/// The route of a request.
+fn routed(
+    publisher: &Publisher,
+    line: &str,
+    (body, key, caller): (Value, Option<&str>, Principal),
+) -> (OfferedRoute, ApiRequest) {
     let (method, address) = line.split_once(' ').expect("a method and a path");
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
     let api = publisher.api();
@@ -102,10 +122,9 @@ pub async fn ask_as(
         headers: key.map(|key| ("idempotency-key".to_owned(), key.as_bytes().to_vec())).into_iter().collect(),
         body: body.to_string().into_bytes(),
         caller: Some(caller),
-        received_at: 0,
+        ..ApiRequest::default()
     };
-    let ApiAnswer { status, json, .. } = (route.handler)(request).await?;
-    Ok((status, serde_json::from_str(&json).expect("JSON")))
+    (route.clone(), request)
 }
 
 /// Every message.

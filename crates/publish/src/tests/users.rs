@@ -14,6 +14,9 @@ async fn a_person_keeps_what_a_request_leaves_out() {
         (status, &user["email"], &user["zone"]),
         (201, &json!("ada@example.org"), &json!("Europe/Berlin"))
     );
+    let in_order = "select bool_and(created_at <= updated_at) from application_users";
+    let in_order: bool = sqlx::query_scalar(in_order).fetch_one(database.pool()).await.expect("reads");
+    assert!(in_order, "written before it was there");
     let (status, user) =
         ask(&publisher, "PUT /v1/users/7", json!({ "email": null, "locale": "de" })).await.expect("written");
     assert_eq!((status, &user["email"], &user["locale"]), (200, &Value::Null, &json!("de")));

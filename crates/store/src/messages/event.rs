@@ -18,11 +18,17 @@ use chainflume_db::transaction::Tx;
 pub(in super::super) struct EventRef<'a> {
     pub(in super::super) kind_id: i32,
     pub(in super::super) event: &'a Event,
+    /// Whether it was published as pending and never confirmed.
+    pub(in super::super) is_pending: bool,
 }
 
 impl<'a> EventRef<'a> {
     pub(in super::super) fn of(stored: &'a Stored) -> Self {
-        Self { kind_id: stored.kind_id, event: &stored.event }
+        Self { kind_id: stored.kind_id, event: &stored.event, is_pending: false }
+    }
+
+    pub(in super::super) fn pending(stored: &'a Stored) -> Self {
+        Self { is_pending: true, ..Self::of(stored) }
     }
 
     pub(super) fn subject(&self, chain: &'a OpenChain) -> Result<MessageSubject<'a>, StoreError> {
@@ -82,6 +88,9 @@ pub(super) async fn retracted(
 ) -> Result<Vec<Message>, StoreError> {
     let users = UserIds::of(tx, refs).await?;
     let mut messages = messages(chain, refs, &users, |_| (MessageState::Retracted, 0))?;
+    for (message, event_ref) in messages.iter_mut().zip(refs) {
+        message.retracts = event_ref.is_pending.then_some(MessageState::Pending);
+    }
     messages.reverse();
     Ok(messages)
 }

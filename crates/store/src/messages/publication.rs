@@ -34,7 +34,7 @@ impl<'a> Publication<'a> {
 
     /// Also retracts these pending events with the step.
     pub(in super::super) fn with_retractions(self, pending: &'a [Stored]) -> Self {
-        Self { gone: pending.iter().map(EventRef::of).collect(), ..self }
+        Self { gone: pending.iter().map(EventRef::pending).collect(), ..self }
     }
 
     /// Looks up what the messages contain. Call it after the projections have changed.
@@ -100,7 +100,7 @@ pub(in super::super) async fn published<'a>(
     for (kind_id, event) in events {
         let source = &chain.described(kind_id)?.source;
         if from.get(source).is_some_and(|from| event.place.block_number >= *from) {
-            refs.push(EventRef { kind_id, event });
+            refs.push(EventRef { kind_id, event, is_pending: false });
         }
     }
     Ok(refs)
@@ -118,24 +118,24 @@ pub(in super::super) async fn publish_pending(
     append(tx, chain.id, drafts(messages)?, seen_at).await
 }
 
-/// Publishes the retractions of these events, the newest first. They are given in chain order.
-pub(in super::super) async fn retract(
+/// Publishes the retractions of these pending events, the newest first. They are given in chain order.
+pub(in super::super) async fn retract_pending(
     tx: &mut Tx,
     chain: &OpenChain,
-    events: impl Iterator<Item = &Stored>,
+    gone: &[Stored],
 ) -> Result<(), StoreError> {
-    let drafts = retractions(tx, chain, events).await?;
+    let refs: Vec<EventRef<'_>> = gone.iter().map(EventRef::pending).collect();
+    let drafts = retractions(tx, chain, &refs).await?;
     append(tx, chain.id, drafts, None).await
 }
 
-/// The messages of [`retract`], for a later append in the transaction.
+/// The messages that retract these events, for a later append in the transaction. The events are given in chain order.
 pub(in super::super) async fn retractions(
     tx: &mut Tx,
     chain: &OpenChain,
-    events: impl Iterator<Item = &Stored>,
+    refs: &[EventRef<'_>],
 ) -> Result<Vec<Draft>, StoreError> {
-    let refs: Vec<EventRef<'_>> = events.map(EventRef::of).collect();
-    drafts(event::retracted(tx, chain, &refs).await?)
+    drafts(event::retracted(tx, chain, refs).await?)
 }
 
 /// Which stored events have been published.

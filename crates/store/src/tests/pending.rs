@@ -27,13 +27,9 @@ async fn lines(store: &Store) -> Vec<String> {
         let (word, metadata) =
             (|key: &str| message[key].as_str().expect("text").to_owned(), &message["metadata"]);
         let at = format!("{}/{}", metadata["blockNumber"], metadata["logIndex"]);
-        format!(
-            "{} {} {} {at} after {}",
-            message["seq"],
-            word("type"),
-            word("state"),
-            metadata["confirmations"]
-        )
+        let of = message["retracts"].as_str().map(|state| format!(" of {state}")).unwrap_or_default();
+        let (kind, state) = (word("type"), word("state") + &of);
+        format!("{} {kind} {state} {at} after {}", message["seq"], metadata["confirmations"])
     };
     texts(store, "select message from outbox order by seq").await.iter().map(line).collect()
 }
@@ -99,10 +95,10 @@ async fn a_reorg_above_confirmed_retracts_pending_newest_first_only() {
             "2 contract.note pending 2/0 after 1",
             "3 contract.note pending 3/0 after 0",
             "4 contract.note pending 3/1 after 0",
-            "5 contract.note retracted 3/1 after 0",
-            "6 contract.note retracted 3/0 after 0",
+            "5 contract.note retracted of pending 3/1 after 0",
+            "6 contract.note retracted of pending 3/0 after 0",
             "7 contract.note pending 3/0 after 0",
-            "8 contract.note retracted 3/0 after 0",
+            "8 contract.note retracted of pending 3/0 after 0",
             "9 contract.note pending 3/0 after 0",
         ]
     );
@@ -128,7 +124,7 @@ async fn a_reorg_across_the_confirmed_line_retracts_in_one_order() {
             "1 stake.staked confirmed 2/0 after 0",
             "2 user.activated confirmed 2/0 after 0",
             "3 stake.staked pending 3/0 after 0",
-            "4 stake.staked retracted 3/0 after 0",
+            "4 stake.staked retracted of pending 3/0 after 0",
             "5 stake.staked retracted 2/0 after 0",
             "6 user.activated retracted 2/0 after 0",
         ]
@@ -157,12 +153,12 @@ async fn another_confirmed_block_retracts_the_pending_messages() {
         [
             "1 erc20.transfer pending 2/0 after 0",
             "2 contract.note pending 2/1 after 0",
-            "3 contract.note retracted 2/1 after 0",
-            "4 erc20.transfer retracted 2/0 after 0",
+            "3 contract.note retracted of pending 2/1 after 0",
+            "4 erc20.transfer retracted of pending 2/0 after 0",
             "5 contract.note confirmed 2/1 after 0",
             "6 contract.note pending 3/0 after 0",
             "7 contract.note pending 3/1 after 0",
-            "8 contract.note retracted 3/0 after 0",
+            "8 contract.note retracted of pending 3/0 after 0",
             "9 contract.note confirmed 3/1 after 0",
         ]
     );
@@ -242,7 +238,7 @@ async fn pending_events_of_a_removed_source_are_retracted() {
         [
             "1 stake.staked pending 2/0 after 0",
             "2 contract.note pending 2/1 after 0",
-            "3 contract.note retracted 2/1 after 0",
+            "3 contract.note retracted of pending 2/1 after 0",
         ]
     );
 }

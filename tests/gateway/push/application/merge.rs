@@ -218,7 +218,7 @@ async fn named(socket: &mut Socket, name: &str, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids_through_a_reorg_and_a_kill() {
+async fn a_rule_for_the_user_names_events_in_the_rooms_of_all_ids() {
     let rule = "[[push]]\non = \"stake.*\"\nemit = \"staked\"\nrooms = [\"user-{user.id}\"]\n";
     let (gate, bearer) = gate(88, rule, "\"read\", \"publish\"").await;
     let mut daemon = gate.start().await;

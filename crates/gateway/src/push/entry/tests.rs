@@ -319,7 +319,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
 }
 
 #[test]
-fn a_rule_for_the_user_of_a_message_reaches_all_ids_of_the_person() {
+fn a_rule_for_the_user_reaches_all_ids_of_the_person() {
     let owners = [("u".to_owned(), vec![WALLET.to_owned(), "maria".to_owned()])];
     let lookups = Lookups { owners: owners.into(), ..Lookups::default() };
     let rules = [rule("erc20.*", "payment", &["user-{user.id}"])];
@@ -337,6 +337,26 @@ fn a_rule_for_the_user_of_a_message_reaches_all_ids_of_the_person() {
     let entry =
         Entry::with_lookups(transfer(), &[rule("erc20.*", "payment", &["account-{user.id}"])], &lookups);
     assert!(entry.rooms_where(|room| room.as_str() == "account-maria").is_empty());
+}
+
+#[test]
+fn a_retraction_comes_under_the_name_of_what_it_retracts() {
+    let key = BalanceKey { chain_id: 1, token: TOKEN.to_owned(), account: WALLET.to_owned() };
+    let known = KnownBalance { amount: "7".to_owned(), user_id: None, total: None };
+    let lookups = Lookups { balances: [(key, known)].into(), ..Lookups::default() };
+    let event = |state: &str, retracts: Option<&str>| {
+        let mut message: Value = serde_json::from_str(&transfer().json).expect("JSON");
+        message["state"] = state.into();
+        if let Some(retracts) = retracts {
+            message["retracts"] = retracts.into();
+        }
+        let entry = Entry::with_lookups(Row { json: message.to_string(), ..transfer() }, &[], &lookups);
+        let frame = frame(&entry, &format!("user-{WALLET}"));
+        assert_eq!(frame["state"], state);
+        frame["event"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!([event("pending", None), event("retracted", Some("pending"))], ["message"; 2]);
+    assert_eq!([event("confirmed", None), event("retracted", None)], ["balance-updated"; 2]);
 }
 
 fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::super::problem::CODES;
-use super::{ApiRoute, DELIVERY, READ_AT, REPEATABLE, ROUTES, WRITE};
+use super::{ApiRoute, OPEN, READ_AT, ROUTES, WRITE};
 use chainflume_api::routes::{Api, ApiMethod, OfferedRoute, ParameterValues, QueryParameter, RouteAccess};
 
 pub(super) const JSON: &str = "application/json";
@@ -24,9 +24,7 @@ pub(super) const MIN_POSITION: QueryParameter = QueryParameter::new(
 /// OpenAPI 3.1.
 pub(super) fn openapi(offered: &[Api]) -> Value {
     let mut paths = Map::new();
-    let offers = offered
-        .iter()
-        .flat_map(|api| api.routes.iter().map(move |route| DescribedRoute::offered(api, route)));
+    let offers = offered.iter().flat_map(|api| api.routes.iter().map(DescribedRoute::offered));
     for route in ROUTES.iter().map(DescribedRoute::from).chain(offers) {
         let entry = paths.entry(route.path).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
@@ -70,14 +68,13 @@ impl From<&ApiRoute> for DescribedRoute {
 
 impl DescribedRoute {
     /// A route of another crate, with what the server does before it.
-    fn offered(api: &Api, route: &OfferedRoute) -> Self {
+    fn offered(route: &OfferedRoute) -> Self {
         let OfferedRoute { path, summary, body, method, .. } = *route;
         let is_guarded = route.access == RouteAccess::Caller;
         let is_read = is_guarded && method == ApiMethod::Get;
         let before = match (is_guarded, is_read) {
-            (false, _) => DELIVERY,
+            (false, _) => OPEN,
             (true, true) => READ_AT,
-            (true, false) if api.repeatable.contains(&(method, path)) => REPEATABLE,
             (true, false) => WRITE,
         };
         let mut query = route.query.to_vec();

@@ -32,7 +32,8 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Reads a message about a token; `None` for one that repeats history, and one that is about something else. The ABI names the
+    /// Reads a message about a token; `None` for one that repeats history, one that retracts what no balance had, and one that is about
+    /// something else. The ABI names the
     /// arguments, so they are known by what they are: the sender from beside the message, the receiver as the other address,
     /// the amount as the other number.
     pub fn read(seq: u64, message: &str, sender: &[u8]) -> Option<Self> {
@@ -43,7 +44,7 @@ impl Movement {
             "retracted" => true,
             _ => return None,
         };
-        if message["replay"] == true {
+        if message["replay"] == true || message["retracts"] == "pending" {
             return None;
         }
         let from = Address::try_from(sender).ok()?;

@@ -1,3 +1,5 @@
+mod edges;
+
 use alloy_primitives::{B256, address};
 
 use super::*;
