@@ -5,7 +5,7 @@ mod publication;
 mod replay;
 mod users;
 
-pub(super) use event::EventRef;
+pub(super) use event::{EventRef, RemovedUsers};
 pub(super) use publication::{
     Publication, PublishedEvents, publish_pending, published, retract_pending, retractions,
 };

@@ -8,7 +8,7 @@
 use chainflume_core::domain::Place;
 
 use super::events::{self, OrphanedStakes, Stored};
-use super::messages::{self, EventRef, PublishedEvents, StakedWallet, TakenBack};
+use super::messages::{self, EventRef, PublishedEvents, RemovedUsers, StakedWallet, TakenBack};
 use super::open::OpenChain;
 use super::projections;
 use chainflume_db::StoreError;
@@ -28,6 +28,8 @@ pub(super) struct Undo<'a> {
     published: PublishedEvents,
     /// For each wallet whose stakes are taken back, in the order of [`Wallets`]: whether it was an active user before.
     active: Vec<bool>,
+    /// Wallets that are no users any more.
+    removed: RemovedUsers,
 }
 
 impl<'a> Undo<'a> {
@@ -36,7 +38,8 @@ impl<'a> Undo<'a> {
     /// First reads which events were published: a rewind changes what decides this.
     pub(super) async fn begin(tx: &mut Tx, chain: &'a OpenChain, record: i64) -> Result<Self, StoreError> {
         let published = PublishedEvents::of(tx, chain).await?;
-        let mut undo = Self { chain, record, published, active: Vec::new() };
+        let mut undo =
+            Self { chain, record, published, active: Vec::new(), removed: RemovedUsers::default() };
         let (mut stakes, mut after) = (false, None);
         loop {
             let (folded, last) = events::fold_orphaned(tx, record, after, PAGE).await?;
@@ -59,7 +62,7 @@ impl<'a> Undo<'a> {
         while let Some(page) = wallets.next(tx, (self.chain, &self.published)).await? {
             self.active.extend(messages::are_active(tx, &page).await?);
             let addresses: Vec<&[u8]> = page.iter().map(|staked| staked.wallet.as_slice()).collect();
-            projections::undo_users(tx, &addresses).await?;
+            self.removed.extend(projections::undo_users(tx, &addresses).await?);
         }
         wallets.stakes.close(tx).await
     }
@@ -82,7 +85,7 @@ impl<'a> Undo<'a> {
                 }
             }
             taken_back.sort_by_key(|event_ref| event_ref.event.place);
-            let retractions = messages::retractions(tx, self.chain, &taken_back).await?;
+            let retractions = messages::retractions(tx, self.chain, (&taken_back, &self.removed)).await?;
             messages.push(tx, retractions).await?;
             if last.is_none() {
                 break;
@@ -105,7 +108,7 @@ impl<'a> Undo<'a> {
                 .zip(&mut active)
                 .map(|(staked, active)| TakenBack { staked, active })
                 .collect();
-            let taken_back = messages::taken_back(tx, self.chain, &page).await?;
+            let taken_back = messages::taken_back(tx, self.chain, (&page, &self.removed)).await?;
             messages.push(tx, taken_back).await?;
         }
         wallets.stakes.close(tx).await

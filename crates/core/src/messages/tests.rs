@@ -117,12 +117,15 @@ fn a_retraction_of_an_activation_has_its_id() {
         staked_at: Some(1_700_000_000),
         status: "active".to_owned(),
     };
-    let change =
-        |user, message_type, state| UserChange { wallet: ACCOUNT, user, message_type, state }.message(&cause);
+    let id = Some(user.id);
+    let change = |user, message_type, state| {
+        UserChange { wallet: ACCOUNT, id, user, message_type, state }.message(&cause)
+    };
     let activated = change(Some(&user), "user.activated", MessageState::Confirmed);
     let retracted = change(None, "user.activated", MessageState::Retracted);
     let updated = change(Some(&user), "user.updated", MessageState::Confirmed);
     assert_eq!(activated.id, retracted.id);
+    assert_eq!([activated.metadata.user_id, retracted.metadata.user_id], [id; 2]);
     assert_ne!(activated.id, updated.id);
     assert_eq!(activated.metadata.causation_id, Some(cause.id()));
     assert_eq!(

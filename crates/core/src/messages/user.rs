@@ -31,7 +31,9 @@ impl UserState {
 pub struct UserChange<'a> {
     /// Its wallet.
     pub wallet: Address,
-    /// The user after the change; `None` if its row was deleted.
+    /// Id of the user; `None` if the wallet was no user.
+    pub id: Option<Uuid>,
+    /// The user after the change; `None` without a stake.
     pub user: Option<&'a UserState>,
     /// `user.activated` or `user.updated`.
     pub message_type: &'a str,
@@ -43,7 +45,7 @@ impl UserChange<'_> {
     /// The message about the change, without a number. `cause` is the event that caused it.
     pub fn message(&self, cause: &MessageSubject<'_>) -> Message {
         let causation = cause.id();
-        let users = EventUsers { first: self.user.map(|user| user.id), second: None };
+        let users = EventUsers { first: self.id, second: None };
         let mut metadata = cause.metadata(0, users);
         metadata.causation_id = Some(causation);
         Message {

@@ -37,6 +37,38 @@ impl<'a> EventRef<'a> {
     }
 }
 
+/// Wallets whose rows in `users` this transaction deletes. What it retracts was published with their ids.
+#[derive(Default)]
+pub(in super::super) struct RemovedUsers(BTreeSet<Address>);
+
+impl RemovedUsers {
+    pub(in super::super) fn extend(&mut self, wallets: Vec<Address>) {
+        self.0.extend(wallets);
+    }
+
+    /// The ids that those of these wallets had.
+    pub(super) async fn ids(
+        &self,
+        tx: &mut Tx,
+        wallets: impl Iterator<Item = Address>,
+    ) -> Result<BTreeMap<Address, Uuid>, StoreError> {
+        let removed: BTreeSet<Address> = wallets.filter(|wallet| self.0.contains(wallet)).collect();
+        if removed.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows: Vec<(Vec<u8>, Uuid)> = sqlx::query_as(
+            r"
+            select r.wallet, coalesce(kept.id, user_id(r.wallet)) from unnest($1::bytea[]) as r (wallet)
+            left join user_ids kept on kept.wallet = r.wallet
+            ",
+        )
+        .bind(removed.iter().map(|wallet| wallet.as_slice()).collect::<Vec<_>>())
+        .fetch_all(&mut **tx)
+        .await?;
+        rows.into_iter().map(|(wallet, id)| Ok((address(&wallet)?, id))).collect()
+    }
+}
+
 /// The users among the wallets that events are about.
 pub(super) struct UserIds(BTreeMap<Address, Uuid>);
 
@@ -84,9 +116,10 @@ pub(super) fn confirmed(
 pub(super) async fn retracted(
     tx: &mut Tx,
     chain: &OpenChain,
-    refs: &[EventRef<'_>],
+    (refs, removed): (&[EventRef<'_>], &RemovedUsers),
 ) -> Result<Vec<Message>, StoreError> {
-    let users = UserIds::of(tx, refs).await?;
+    let mut users = UserIds::of(tx, refs).await?;
+    users.0.extend(removed.ids(tx, refs.iter().flat_map(|event_ref| parties(event_ref.event))).await?);
     let mut messages = messages(chain, refs, &users, |_| (MessageState::Retracted, 0))?;
     for (message, event_ref) in messages.iter_mut().zip(refs) {
         message.retracts = event_ref.is_pending.then_some(MessageState::Pending);

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use super::super::events::Stored;
 use super::super::followed;
 use super::super::open::OpenChain;
-use super::event::{self, EventRef, UserIds};
+use super::event::{self, EventRef, RemovedUsers, UserIds};
 use super::users::{self, Stakers};
 use chainflume_core::domain::{Event, Message};
 use chainflume_db::StoreError;
@@ -43,7 +43,7 @@ impl<'a> Publication<'a> {
         tx: &mut Tx,
         chain: &OpenChain,
     ) -> Result<Confirmation<'a>, StoreError> {
-        let gone = event::retracted(tx, chain, &self.gone).await?;
+        let gone = event::retracted(tx, chain, (&self.gone, &RemovedUsers::default())).await?;
         let users = UserIds::of(tx, &self.refs).await?;
         let stakers = self.stakers.messages(tx, chain, &self.refs).await?;
         Ok(Confirmation { gone, refs: self.refs, users, stakers })
@@ -125,7 +125,7 @@ pub(in super::super) async fn retract_pending(
     gone: &[Stored],
 ) -> Result<(), StoreError> {
     let refs: Vec<EventRef<'_>> = gone.iter().map(EventRef::pending).collect();
-    let drafts = retractions(tx, chain, &refs).await?;
+    let drafts = retractions(tx, chain, (&refs, &RemovedUsers::default())).await?;
     append(tx, chain.id, drafts, None).await
 }
 
@@ -133,9 +133,9 @@ pub(in super::super) async fn retract_pending(
 pub(in super::super) async fn retractions(
     tx: &mut Tx,
     chain: &OpenChain,
-    refs: &[EventRef<'_>],
+    (refs, removed): (&[EventRef<'_>], &RemovedUsers),
 ) -> Result<Vec<Draft>, StoreError> {
-    drafts(event::retracted(tx, chain, refs).await?)
+    drafts(event::retracted(tx, chain, (refs, removed)).await?)
 }
 
 /// Which stored events have been published.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::events::Stored;
 use super::super::open::OpenChain;
-use super::event::EventRef;
+use super::event::{EventRef, RemovedUsers};
 use chainflume_core::domain::{Message, MessageState, Projection};
 use chainflume_core::messages::{UserChange, UserState};
 use chainflume_db::StoreError;
@@ -75,7 +75,8 @@ impl Stakers {
                 true => ("user.updated", last),
             };
             let state = MessageState::Confirmed;
-            let change = UserChange { wallet: *wallet, user: Some(user), message_type, state };
+            let change =
+                UserChange { wallet: *wallet, id: Some(user.id), user: Some(user), message_type, state };
             messages.push(change.message(&refs[*cause].subject(chain)?));
         }
         Ok(messages)
@@ -127,13 +128,17 @@ pub(in super::super) async fn are_active(
 pub(in super::super) async fn taken_back(
     tx: &mut Tx,
     chain: &OpenChain,
-    wallets: &[TakenBack],
+    (wallets, removed): (&[TakenBack], &RemovedUsers),
 ) -> Result<Vec<Draft>, StoreError> {
     let users = users(tx, wallets.iter().map(|taken_back| &taken_back.staked.wallet)).await?;
+    let removed = removed.ids(tx, wallets.iter().map(|taken_back| taken_back.staked.wallet)).await?;
     let mut messages = Vec::new();
     for TakenBack { staked, active } in wallets {
         let Some((first, last)) = &staked.causes else { continue };
-        let user = users.get(&staked.wallet).filter(|user| user.is_active());
+        let wallet = staked.wallet;
+        let known = users.get(&wallet);
+        let id = known.map(|user| user.id).or_else(|| removed.get(&wallet).copied());
+        let user = known.filter(|user| user.is_active());
         let (message_type, state, cause) = match (user, active) {
             (None, false) => continue,
             (None, true) if first.event.place.block_number <= staked.began => {
@@ -141,7 +146,7 @@ pub(in super::super) async fn taken_back(
             }
             _ => ("user.updated", MessageState::Confirmed, last),
         };
-        let change = UserChange { wallet: staked.wallet, user, message_type, state };
+        let change = UserChange { wallet, id, user, message_type, state };
         messages.push(change.message(&EventRef::of(cause).subject(chain)?));
     }
     drafts(messages)

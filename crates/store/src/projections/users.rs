@@ -10,7 +10,9 @@ use sqlx::Connection;
 
 use super::super::open::OpenChain;
 use super::stakes::Stakes;
+use chainflume_core::domain::Address;
 use chainflume_db::StoreError;
+use chainflume_db::convert::address;
 use chainflume_db::sqlstate;
 use chainflume_db::transaction::{self, Tx};
 
@@ -67,8 +69,8 @@ const UPDATE: &str = r"
 ";
 
 /// The inverse of [`apply`] for these wallets, after their stakes were undone. A row that was never rolled up (an application
-/// added it after the wallet's last stake) stays as it is.
-pub(in super::super) async fn undo(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
+/// added it after the wallet's last stake) stays as it is. Returns the wallets whose rows are deleted.
+pub(in super::super) async fn undo(tx: &mut Tx, wallets: &[&[u8]]) -> Result<Vec<Address>, StoreError> {
     transaction::lock(tx, transaction::USERS).await?;
     sqlx::query(
         r"
@@ -99,20 +101,24 @@ const WITHOUT_STAKE: &str = r"
 ";
 
 /// Deletes rows that the chain created and that no event supports any more. A row that a table of the application refers to
-/// stays, without a stake: refusing the undo would stop the chain.
-async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError> {
+/// stays, without a stake: refusing the undo would stop the chain. Returns the wallets of the deleted rows.
+async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<Vec<Address>, StoreError> {
     let mut attempt = tx.begin().await?;
-    let removed = sqlx::query(
+    let removed: Result<Vec<Vec<u8>>, sqlx::Error> = sqlx::query_scalar(
         r"
         delete from users u where u.wallet = any($1) and u.origin = 'chain'
         and not exists (select from stakes s where s.account = u.wallet)
+        returning u.wallet
         ",
     )
     .bind(wallets)
-    .execute(&mut *attempt)
+    .fetch_all(&mut *attempt)
     .await;
     match removed {
-        Ok(_) => Ok(attempt.commit().await?),
+        Ok(removed) => {
+            attempt.commit().await?;
+            removed.iter().map(|wallet| address(wallet)).collect()
+        }
         Err(error) if sqlstate(&error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION) => {
             attempt.rollback().await?;
             sqlx::query(
@@ -125,7 +131,7 @@ async fn remove_created(tx: &mut Tx, wallets: &[&[u8]]) -> Result<(), StoreError
             .execute(&mut **tx)
             .await?;
             sqlx::query(WITHOUT_STAKE).bind(wallets).execute(&mut **tx).await?;
-            Ok(())
+            Ok(Vec::new())
         }
         Err(error) => Err(error.into()),
     }

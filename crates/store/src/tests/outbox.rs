@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::fixture::*;
 use crate::{ChainStore, PublishFrom, Store};
@@ -73,6 +74,32 @@ async fn a_message_has_the_event_its_user_and_its_place() {
         json!({ "stakeAmount": "25000001", "stakeAmountFormatted": "25.000001", "stakedAt": "2023-11-14T22:13:44Z", "status": "active" })
     );
     assert_eq!(rows[1].user_id.map(|id| id.to_string()), Some(user[0].clone()));
+}
+
+#[tokio::test]
+async fn what_takes_a_user_away_is_retracted_with_its_id() {
+    let store = store().await;
+    let (chain, one, two) = (open(&store).await, block(1, 0), block(2, 0));
+    advance(&chain, None, one, Vec::new()).await.expect("advances");
+    let moved = event(two, 2, transfer(1, 2, U256::from(3)));
+    advance(&chain, Some(one), two, vec![event(two, 0, staked(1, 5)), event(two, 1, staked(2, 5)), moved])
+        .await
+        .expect("advances");
+    let named = async || -> Vec<(String, Option<String>, Option<String>)> {
+        let rows = outbox(&store).await;
+        let id = |id: Option<Uuid>| id.map(|id| id.to_string());
+        rows.iter()
+            .map(|row| (row.message_type.clone(), id(row.user_id), id(row.counterparty_user_id)))
+            .collect()
+    };
+    let mut published = named().await;
+    assert!(published.iter().all(|(_, user, _)| user.is_some()), "{published:?}");
+    rewind(&chain, one).await.expect("rewinds");
+    let mut retracted = named().await.split_off(published.len());
+    assert_eq!(texts(&store, "select count(*)::text from users").await, ["0"]);
+    published.sort();
+    retracted.sort();
+    assert_eq!(retracted, published);
 }
 
 #[tokio::test]
