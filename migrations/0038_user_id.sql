@@ -14,3 +14,7 @@ return encode(
     ),
     'hex'
 )::uuid;
+
+-- Sessions that have used the index know its expression as it was, and would not find it in their statements any more.
+drop index user_wallets_record_idx;
+create index user_wallets_record_idx on user_wallets (user_id(wallet));
