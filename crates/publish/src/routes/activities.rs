@@ -235,6 +235,10 @@ async fn readable(publisher: &Publisher, request: &ApiRequest) -> Result<Activit
 
 async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
     let user_id = request.query("userId");
+    // A back end that lost the id of its user must not get the activities of all.
+    if user_id.is_none() && request.query.contains_key("userId") {
+        return Err(Refusal::bad_query("userId is empty; leave it out for the activities of all users"));
+    }
     let may_read = match user_id {
         Some(user) => may_read_user(&publisher.0.pool, request.caller()?, user).await.map_err(unavailable)?,
         None => match request.caller()? {

@@ -48,6 +48,9 @@ async fn a_request_with_one_bad_event_stores_none() {
         assert_eq!(refusal.code, "too_many_events");
     }
     assert_eq!(messages(&database).await, Vec::<Value>::new());
+    let most = Value::Array((0..500).map(|n| event(n, "a")).collect());
+    ask(&publisher, "POST /v1/domain-events", most).await.expect("stored");
+    assert_eq!(messages(&database).await.len(), 500);
 }
 
 #[tokio::test]
