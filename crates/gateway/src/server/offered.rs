@@ -128,7 +128,7 @@ async fn query(
     let known: Vec<&str> = described.chain(is_read.then_some(MIN_POSITION)).collect();
     let query = Query::parse(text, &known)?;
     fresh::reached(shared, &query).await?;
-    Ok(query.into_values())
+    query.into_values()
 }
 
 fn headers(sent: &HeaderMap) -> BTreeMap<String, Vec<u8>> {

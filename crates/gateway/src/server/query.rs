@@ -12,16 +12,13 @@ pub(super) const MAX_ROOMS: usize = 128;
 pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
-    /// Refuses what is not `known`, so that a misspelt filter does not answer everything, and NUL, which no text in the database has.
+    /// Refuses what is not `known`, so that a misspelt filter does not answer everything.
     pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, HttpProblem> {
         let mut found = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
             if is_token(&name) {
                 let detail = "a token in an address ends in logs; send it in the header Authorization";
                 return Err(HttpProblem::new(400, "token_in_query", detail));
-            }
-            if value.contains('\0') {
-                return Err(HttpProblem::new(400, "bad_query", "no parameter has NUL in it"));
             }
             if !known.contains(&&*name) || found.insert(name.into_owned(), value.into_owned()).is_some() {
                 let detail = match known {
@@ -34,9 +31,12 @@ impl Query {
         Ok(Self(found))
     }
 
-    /// All of them.
-    pub fn into_values(self) -> BTreeMap<String, String> {
-        self.0
+    /// All of them, for statements of the database, whose texts have no NUL.
+    pub fn into_values(self) -> Result<BTreeMap<String, String>, HttpProblem> {
+        match self.0.values().any(|value| value.contains('\0')) {
+            true => Err(HttpProblem::new(400, "bad_query", "no parameter has NUL in it")),
+            false => Ok(self.0),
+        }
     }
 
     /// A parameter that is not empty.
