@@ -85,7 +85,7 @@ impl<'a> Undo<'a> {
                 }
             }
             taken_back.sort_by_key(|event_ref| event_ref.event.place);
-            let retractions = messages::retractions(tx, self.chain, (&taken_back, &self.removed)).await?;
+            let retractions = messages::retractions(tx, self.chain, &taken_back, &self.removed).await?;
             messages.push(tx, retractions).await?;
             if last.is_none() {
                 break;
@@ -108,7 +108,7 @@ impl<'a> Undo<'a> {
                 .zip(&mut active)
                 .map(|(staked, active)| TakenBack { staked, active })
                 .collect();
-            let taken_back = messages::taken_back(tx, self.chain, (&page, &self.removed)).await?;
+            let taken_back = messages::taken_back(tx, self.chain, &page, &self.removed).await?;
             messages.push(tx, taken_back).await?;
         }
         wallets.stakes.close(tx).await

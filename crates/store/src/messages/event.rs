@@ -116,7 +116,8 @@ pub(super) fn confirmed(
 pub(super) async fn retracted(
     tx: &mut Tx,
     chain: &OpenChain,
-    (refs, removed): (&[EventRef<'_>], &RemovedUsers),
+    refs: &[EventRef<'_>],
+    removed: &RemovedUsers,
 ) -> Result<Vec<Message>, StoreError> {
     let mut users = UserIds::of(tx, refs).await?;
     users.0.extend(removed.ids(tx, refs.iter().flat_map(|event_ref| parties(event_ref.event))).await?);

@@ -43,7 +43,7 @@ impl<'a> Publication<'a> {
         tx: &mut Tx,
         chain: &OpenChain,
     ) -> Result<Confirmation<'a>, StoreError> {
-        let gone = event::retracted(tx, chain, (&self.gone, &RemovedUsers::default())).await?;
+        let gone = event::retracted(tx, chain, &self.gone, &RemovedUsers::default()).await?;
         let users = UserIds::of(tx, &self.refs).await?;
         let stakers = self.stakers.messages(tx, chain, &self.refs).await?;
         Ok(Confirmation { gone, refs: self.refs, users, stakers })
@@ -125,7 +125,7 @@ pub(in super::super) async fn retract_pending(
     gone: &[Stored],
 ) -> Result<(), StoreError> {
     let refs: Vec<EventRef<'_>> = gone.iter().map(EventRef::pending).collect();
-    let drafts = retractions(tx, chain, (&refs, &RemovedUsers::default())).await?;
+    let drafts = retractions(tx, chain, &refs, &RemovedUsers::default()).await?;
     append(tx, chain.id, drafts, None).await
 }
 
@@ -133,9 +133,10 @@ pub(in super::super) async fn retract_pending(
 pub(in super::super) async fn retractions(
     tx: &mut Tx,
     chain: &OpenChain,
-    (refs, removed): (&[EventRef<'_>], &RemovedUsers),
+    refs: &[EventRef<'_>],
+    removed: &RemovedUsers,
 ) -> Result<Vec<Draft>, StoreError> {
-    drafts(event::retracted(tx, chain, (refs, removed)).await?)
+    drafts(event::retracted(tx, chain, refs, removed).await?)
 }
 
 /// Which stored events have been published.

@@ -128,7 +128,8 @@ pub(in super::super) async fn are_active(
 pub(in super::super) async fn taken_back(
     tx: &mut Tx,
     chain: &OpenChain,
-    (wallets, removed): (&[TakenBack], &RemovedUsers),
+    wallets: &[TakenBack],
+    removed: &RemovedUsers,
 ) -> Result<Vec<Draft>, StoreError> {
     let users = users(tx, wallets.iter().map(|taken_back| &taken_back.staked.wallet)).await?;
     let removed = removed.ids(tx, wallets.iter().map(|taken_back| taken_back.staked.wallet)).await?;
