@@ -8,7 +8,7 @@ mod rooms;
 mod rule;
 mod template;
 
-pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances, changes_balances};
+pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances};
 pub use entry::{Addressed, Entry, Row};
 pub use rooms::{is_off_chain, keys};
 pub use rule::{EventName, NameError, PushRule, TypePattern};

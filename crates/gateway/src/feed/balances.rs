@@ -2,12 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::Feed;
-use crate::push::{
-    BalanceKey, Entry, KnownBalance, Lookups, PushRule, Row, changed_balances, changes_balances, is_off_chain,
-};
+use crate::push::{BalanceKey, Entry, KnownBalance, Lookups, PushRule, Row, changed_balances, is_off_chain};
 use chainflume_api::access::{Room, RoomKind};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
@@ -18,19 +14,41 @@ impl Feed {
     /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
     /// as of the message's block would take the history of every balance; the newest is what a screen shows.
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let rows = parsed(rows);
+        let lookups = self.lookups(&rows).await?;
+        Ok(self.with_lookups(rows, &lookups))
+    }
+
+    /// The same, of which clients in these rooms alone get something: what no such room needs is not looked up.
+    pub(super) async fn entries_for(
+        &self,
+        rows: Vec<OutboxRow>,
+        rooms: &[Room],
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let is_user = |room: &Room| matches!(room.kind(), RoomKind::User(_));
+        if rooms.iter().any(is_user) || self.settings.rules.iter().any(PushRule::is_for_persons) {
+            return self.entries(rows).await;
+        }
+        Ok(self.with_lookups(parsed(rows), &Lookups::default()))
+    }
+
+    fn with_lookups(&self, rows: Vec<StoredRow>, lookups: &Lookups) -> Vec<Arc<Entry>> {
+        let entry = |row| Entry::with_lookups(row, &self.settings.rules, lookups);
+        rows.into_iter().map(|(row, stored)| Arc::new(entry(row).stored_at(stored))).collect()
+    }
+
+    /// The people and the balances of these messages.
+    async fn lookups(&self, rows: &[StoredRow]) -> Result<Lookups, StoreError> {
         let (mut wallets, mut users, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for row in &rows {
-            let message: Value = serde_json::from_str(&row.message).unwrap_or_default();
+        for message in rows.iter().map(|(row, _)| row.message()) {
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches no user through a wallet.
-            if is_off_chain(&message) {
+            if is_off_chain(message) {
                 users.extend(message["metadata"]["userId"].as_str().map(str::to_owned));
             } else {
                 wallets.extend(named.into_iter().map(str::to_owned));
             }
-            if changes_balances(&row.message_type, row.state.as_str()) {
-                wanted.extend(changed_balances(&message));
-            }
+            wanted.extend(changed_balances(message));
         }
         let owners = if wallets.len() + users.len() == 0 {
             BTreeMap::new()
@@ -38,14 +56,7 @@ impl Feed {
             self.owners(&wallets, &users).await?
         };
         let balances = if wanted.is_empty() { BTreeMap::new() } else { self.balances(wanted).await? };
-        let (lookups, now) = (Lookups { balances, owners }, Instant::now());
-        let entry = |row: OutboxRow| {
-            let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
-            let row = Row { seq: row.seq, epoch: row.epoch.epoch, json: row.message };
-            let entry = Entry::with_lookups(row, &self.settings.rules, &lookups);
-            Arc::new(entry.stored_at(now.checked_sub(age)))
-        };
-        Ok(rows.into_iter().map(entry).collect())
+        Ok(Lookups { balances, owners })
     }
 
     /// The application's ids of the person of each of these wallets, and the other ids of the person of each of these ids. Where a rule
@@ -152,4 +163,16 @@ impl Feed {
             rows.into_iter().map(|(amount, user_id, total)| KnownBalance { amount, user_id, total });
         Ok(wanted.into_iter().zip(balances).collect())
     }
+}
+
+/// A message, and when its transaction began.
+type StoredRow = (Row, Option<Instant>);
+
+fn parsed(rows: Vec<OutboxRow>) -> Vec<StoredRow> {
+    let now = Instant::now();
+    let parse = |row: OutboxRow| {
+        let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
+        (Row::new(row.seq, row.epoch.epoch, row.message), now.checked_sub(age))
+    };
+    rows.into_iter().map(parse).collect()
 }

@@ -147,7 +147,7 @@ impl Feed {
         let Some(Cold { rows, gap, next }) = self.cold(from, wanted).await? else {
             return Ok(self.elsewhere(from, Reason::Epoch));
         };
-        let entries = self.entries(rows).await?;
+        let entries = self.entries_for(rows, wanted).await?;
         let deliveries: Vec<Delivery> = entries
             .into_iter()
             .map(|entry| Delivery { rooms: rooms(&entry), entry, is_live: false })

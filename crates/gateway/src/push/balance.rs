@@ -40,7 +40,7 @@ pub struct Lookups {
 pub(super) const BALANCE_UPDATED: &str = "balance-updated";
 
 /// Whether messages of this type and state come with changes of balances: pending ones change none.
-pub fn changes_balances(message_type: &str, state: &str) -> bool {
+fn changes_balances(message_type: &str, state: &str) -> bool {
     matches!(message_type, "erc20.transfer" | "erc20.mint" | "erc20.burn") && state != "pending"
 }
 

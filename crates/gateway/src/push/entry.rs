@@ -4,7 +4,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::balance::{BALANCE_UPDATED, Lookups, balance_events};
 use super::rooms::{may_be_sent, rooms};
@@ -14,12 +13,26 @@ use chainflume_api::access::{Room, RoomKind};
 /// A stored message, as the outbox has it.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Its number.
-    pub seq: u64,
-    /// The epoch of the number.
-    pub epoch: String,
-    /// JSON.
-    pub json: String,
+    seq: u64,
+    epoch: String,
+    json: String,
+    message: Value,
+}
+
+impl Row {
+    /// A message with its number and the epoch of the number. One that is no JSON becomes `null`, and reaches no client by room; none is
+    /// ever stored.
+    pub fn new(seq: u64, epoch: String, json: String) -> Self {
+        match serde_json::from_str(&json) {
+            Ok(message) => Self { seq, epoch, json, message },
+            Err(_) => Self { seq, epoch, json: "null".to_owned(), message: Value::Null },
+        }
+    }
+
+    /// The message, parsed.
+    pub fn message(&self) -> &Value {
+        &self.message
+    }
 }
 
 /// A message with its rooms: parsed once, and encoded once for each room in which a client listens.
@@ -61,7 +74,7 @@ pub struct Addressed {
     packet: OnceLock<Bytes>,
 }
 
-/// What a client gets of a message in a room.
+/// What a client gets of a message in a room, but for the data, which is JSON already.
 #[derive(Serialize)]
 struct Frame<'a> {
     room: &'a str,
@@ -71,7 +84,6 @@ struct Frame<'a> {
     state: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     replay: bool,
-    data: &'a RawValue,
 }
 
 /// The second argument of an event of Socket.IO, but for the rooms, which are the client's.
@@ -92,8 +104,7 @@ fn built_in(message: &Value) -> Option<(&'static str, String)> {
 }
 
 impl Entry {
-    /// Of a stored message by these rules, of which in each room the first counts. A message that is no JSON reaches no client by room;
-    /// none is ever stored.
+    /// Of a stored message by these rules, of which in each room the first counts.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
         Self::with_lookups(row, rules, &Lookups::default())
     }
@@ -101,7 +112,7 @@ impl Entry {
     /// The same, also for the people whose wallets it names, and with balances for the users whose balance the message changed: an event
     /// of those of their rooms that no rule reaches.
     pub fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups) -> Self {
-        let message: Value = serde_json::from_str(&row.json).unwrap_or_default();
+        let message = row.message;
         let own = rooms(&message, &lookups.owners);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
@@ -215,21 +226,20 @@ impl Entry {
     fn encode_head(&self, event: Option<usize>) -> String {
         let event = event.and_then(|event| self.events.get(event));
         let (name, data) = event.map_or(("message", &self.json), |(name, data)| (name, data));
-        let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
         let (id, seq, position, state) = (&*self.id, self.seq, &*self.position(), &*self.state);
-        let replay = self.is_replay;
-        let packet = serde_json::to_string(&(name, data, Meta { id, seq, position, state, replay }))
-            .unwrap_or_default();
-        format!("42{},\"rooms\":", packet.strip_suffix("}]").unwrap_or_default())
+        let meta = Meta { id, seq, position, state, replay: self.is_replay };
+        let (name, meta) = (serde_json::to_string(name), serde_json::to_string(&meta));
+        let (name, meta) = (name.unwrap_or_default(), meta.unwrap_or_default());
+        format!("42[{name},{data},{},\"rooms\":", meta.strip_suffix('}').unwrap_or_default())
     }
 
     fn encode(&self, there: &Addressed, event: &str) -> Bytes {
         let data = there.event.and_then(|event| self.events.get(event)).map_or(&self.json, |(_, data)| data);
-        let data: &RawValue = serde_json::from_str(data).unwrap_or(RawValue::NULL);
         let (room, position) = (there.room.as_str(), &*self.position());
         let (id, state, replay) = (&*self.id, &*self.state, self.is_replay);
-        let frame = Frame { room, event, position, id, state, replay, data };
-        serde_json::to_vec(&frame).map(Bytes::from).unwrap_or_default()
+        let head = serde_json::to_string(&Frame { room, event, position, id, state, replay });
+        let head = head.unwrap_or_default();
+        format!("{},\"data\":{data}}}", head.strip_suffix('}').unwrap_or_default()).into()
     }
 
     /// The indexes in [`Self::rooms`] of those rooms for which `wanted` holds.

@@ -13,7 +13,7 @@ fn entry(seq: u64, message_type: &str) -> Arc<Entry> {
     let json = format!(
         "{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\",\"metadata\":{{\"chainId\":1}}}}"
     );
-    Arc::new(Entry::new(Row { seq, epoch: "e".to_owned(), json }, &[]))
+    Arc::new(Entry::new(Row::new(seq, "e".to_owned(), json), &[]))
 }
 
 fn room(name: &str) -> Room {

@@ -14,7 +14,11 @@ fn message(message_type: &str, payload: &Value) -> Row {
         "id": "i", "seq": 7, "type": message_type, "state": "confirmed", "aggregateType": "token", "aggregateId": TOKEN,
         "payload": payload, "metadata": { "userId": "u", "chainId": 1 }
     });
-    Row { seq: 7, epoch: "e".to_owned(), json: json.to_string() }
+    row(&json)
+}
+
+fn row(json: &Value) -> Row {
+    Row::new(7, "e".to_owned(), json.to_string())
 }
 
 fn transfer() -> Row {
@@ -44,7 +48,7 @@ fn frame(entry: &Entry, room: &str) -> Value {
 fn a_transfer_between_two_users_goes_to_both() {
     let mut message: Value = serde_json::from_str(&transfer().json).expect("JSON");
     message["metadata"]["counterpartyUserId"] = json!("v");
-    let entry = Entry::new(Row { json: message.to_string(), ..transfer() }, &[]);
+    let entry = Entry::new(row(&message), &[]);
     let rooms: Vec<&str> = names(&entry).into_iter().map(|(room, _)| room).collect();
     assert!(rooms.contains(&"user-u") && rooms.contains(&"user-v"), "{rooms:?}");
 }
@@ -157,7 +161,7 @@ fn history_that_is_published_again_is_marked_in_every_form() {
         if is_replay {
             message["replay"] = true.into();
         }
-        let entry = Entry::new(Row { json: message.to_string(), ..transfer() }, &rules);
+        let entry = Entry::new(row(&message), &rules);
         for room in ["order-1", "chain-1"] {
             assert_eq!(frame(&entry, room).get("replay"), is_replay.then_some(&json!(true)), "{room}");
             let index = entry.rooms_where(|there| there.as_str() == room);
@@ -227,7 +231,7 @@ fn off_chain(message_type: &str, aggregate: (&str, &str), payload: &Value) -> Ro
         "id": "i", "seq": 7, "type": message_type, "state": "confirmed", "aggregateType": kind, "aggregateId": id,
         "payload": payload, "metadata": { "userId": "u7", "chainId": null }
     });
-    Row { seq: 7, epoch: "e".to_owned(), json: json.to_string() }
+    row(&json)
 }
 
 #[test]
@@ -350,7 +354,7 @@ fn a_retraction_comes_under_the_name_of_what_it_retracts() {
         if let Some(retracts) = retracts {
             message["retracts"] = retracts.into();
         }
-        let entry = Entry::with_lookups(Row { json: message.to_string(), ..transfer() }, &[], &lookups);
+        let entry = Entry::with_lookups(row(&message), &[], &lookups);
         let frame = frame(&entry, &format!("user-{WALLET}"));
         assert_eq!(frame["state"], state);
         frame["event"].as_str().expect("a name").to_owned()
