@@ -126,12 +126,17 @@ function roomKey(id) {
 function many(count, type, address) {
   const text = JSON.stringify({ ...message(0), type, aggregateId: address });
   return `with head as (update outbox_head set seq = seq + ${count} returning seq),
-      numbers as (select head.seq - ${count} + i as seq from head, generate_series(1, ${count}) i),
-      named as (insert into outbox_rooms (key, seq) select ${roomKey(address)}, seq from numbers)
-    insert into outbox (seq, chain_id, aggregate_type, type, state, message)
-    select seq, 1, 'contract', '${type}', 'confirmed', replace('${text}', '"seq":0', '"seq":' || seq) from numbers;
+      numbers as (select head.seq - ${count} + i as seq from head, generate_series(1, ${count}) i)
+    insert into outbox (seq, chain_id, aggregate_type, type, state, message, room_keys)
+    select seq, 1, 'contract', '${type}', 'confirmed', replace('${text}', '"seq":0', '"seq":' || seq), array[${roomKey(address)}]
+    from numbers;
     notify chainflume_outbox;\n`;
 }
+
+/** Waits until the daemon has indexed what is committed. */
+const UNTIL_INDEXED = `do $$ begin
+    while (select upto from outbox_room_index) < (select seq from outbox_head) loop perform pg_sleep(0.2); end loop;
+  end $$;\n`;
 
 async function run(psql, sql) {
   const sender = start("sh", ["-c", `exec ${psql} -v ON_ERROR_STOP=1 -q -f -`]);
@@ -181,7 +186,7 @@ async function resumes(url, psql) {
   await run(psql, many(10_000, "bench.old", dense));
   for (let part = 0; part < 10; part++) await run(psql, many(1, "bench.sparse", SPARSE) + many(OTHERS / 10, "bench.other", dense));
   const middle = await settled(url);
-  await run(psql, many(10_000, "bench.new", dense));
+  await run(psql, UNTIL_INDEXED + many(10_000, "bench.new", dense));
   await resume(url, "type-bench.new", middle, 10_000);
   const parts = [
     ["10,000 missed messages from the database", "type-bench.old", before, 10_000],

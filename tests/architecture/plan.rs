@@ -354,6 +354,7 @@ pub const TABLES: &[Tables] = &[
             "outbox",
             "outbox_epochs",
             "outbox_head",
+            "outbox_room_index",
             "outbox_rooms",
             "sink_cursors",
             "sink_states",

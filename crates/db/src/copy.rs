@@ -87,6 +87,21 @@ impl Rows {
         self.field(&value.to_be_bytes())
     }
 
+    /// Adds a `bigint[]` without nulls. `array_recv`: dimensions, whether there are nulls, type of the elements, and for each
+    /// dimension its size and its first index.
+    pub fn int8_array(&mut self, values: &[i64]) -> Result<(), StoreError> {
+        const INT8: i32 = 20;
+        let count = i32::try_from(values.len())
+            .map_err(|_| StoreError::OutOfRange { what: "length", value: values.len().to_string() })?;
+        let header: &[i32] = if values.is_empty() { &[0, 0, INT8] } else { &[1, 0, INT8, count, 1] };
+        let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_be_bytes()).collect();
+        for value in values {
+            bytes.extend(8_i32.to_be_bytes());
+            bytes.extend(value.to_be_bytes());
+        }
+        self.field(&bytes)
+    }
+
     /// Adds a time in seconds since the Unix epoch, which must be within PostgreSQL's timestamps. It is converted to PostgreSQL's
     /// epoch before it is multiplied: the last timestamp in microseconds since 1970 would not fit.
     pub fn timestamptz(&mut self, seconds: i64) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod install;
 mod leases;
 mod loops;
 mod number;
+mod outbox;
 mod outgoing;
 mod past;
 mod providers;
@@ -29,9 +30,10 @@ pub use install::install;
 pub use leases::{lease, lease_error, lease_starts, lease_taken};
 pub use loops::{log_line_lost, loop_ended, loop_runs, loop_starts};
 use number::as_f64;
+pub use outbox::{outbox, outbox_indexed, outbox_trimmed};
 pub use outgoing::{
-    alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, outbox, outbox_trimmed, published,
-    repeated, sink, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
+    alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, published, repeated, sink,
+    sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
@@ -83,6 +85,7 @@ const DEAD_LETTERS_TRIMMED: &str = "chainflume_dead_letters_trimmed_total";
 const OPEN_DEAD_LETTERS: &str = "chainflume_dead_letters_open";
 const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
 const OUTBOX_OLDEST: &str = "chainflume_outbox_oldest_age_seconds";
+const OUTBOX_INDEXED: &str = "chainflume_outbox_indexed_total";
 const OUTBOX_TRIMMED: &str = "chainflume_outbox_trimmed_total";
 const SINK_LAG: &str = "chainflume_sink_lag_messages";
 const SINK_STUCK: &str = "chainflume_sink_stuck_seconds";
@@ -194,9 +197,7 @@ fn describe() {
 }
 
 fn describe_messages() {
-    describe_gauge!(OUTBOX_KEPT, "messages kept in the outbox, delivered ones included");
-    describe_gauge!(OUTBOX_OLDEST, "age of the oldest message kept in the outbox, computed at the scrape");
-    describe_counter!(OUTBOX_TRIMMED, "messages deleted from the outbox after every sink had them");
+    outbox::describe();
     describe_gauge!(SINK_LAG, "messages a sink does not have yet, by sink");
     describe_gauge!(
         SINK_STUCK,

@@ -62,17 +62,10 @@ async fn number(
     let numbered: Vec<(i64, Draft)> = (head.last - count + 1..).zip(drafts).collect();
     let statement = r"
         copy outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
-            counterparty_user_id)
+            counterparty_user_id, room_keys)
         from stdin (format binary)
     ";
     copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
-    let named = named(numbered.iter().map(|(seq, draft)| (*seq, draft)));
-    copy_in(tx, "copy outbox_rooms (key, seq) from stdin (format binary)", &named, |rows, (key, seq)| {
-        rows.row(2);
-        rows.int8(*key)?;
-        rows.int8(*seq)
-    })
-    .await?;
     head.position().map(Some)
 }
 
@@ -80,18 +73,16 @@ async fn number(
 /// PostgreSQL ends no client that freezes inside `COPY`, and every writer with messages waits for this one.
 const MANY: usize = 2_000;
 
-/// The messages and the keys under which they are found, beside their numbers.
+/// The messages, with the room keys of each as text: PostgreSQL has no array of arrays of different lengths.
 const STORE: &str = r",
-            named as (insert into outbox_rooms (key, seq)
-                select n.key, head.before + n.place from head, unnest($11::bigint[], $12::bigint[]) as n (key, place)),
             stored as (insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, seen_at, account,
-                    counterparty_user_id)
+                    counterparty_user_id, room_keys)
                 select head.before + m.place, $2, m.aggregate_type, m.type, m.state, m.user_id,
                     m.text || (head.before + m.place) || m.more, to_timestamp($3 / 1000000.0), m.account,
-                    m.counterparty_user_id
+                    m.counterparty_user_id, m.room_keys::bigint[]
                 from head, unnest($4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::text[], $10::bytea[],
-                    $13::uuid[]) with ordinality as m (aggregate_type, type, state, user_id, text, more, account,
-                    counterparty_user_id, place))";
+                    $11::uuid[], $12::text[]) with ordinality as m (aggregate_type, type, state, user_id, text, more, account,
+                    counterparty_user_id, room_keys, place))";
 
 /// Numbers the messages and stores them in one statement, which the server plans once: every other writer with messages waits from
 /// here to the commit.
@@ -102,7 +93,6 @@ async fn insert(
     seen_at: Option<i64>,
 ) -> Result<Position, StoreError> {
     static STATEMENT: LazyLock<String> = LazyLock::new(|| numbering("$1", STORE));
-    let named = named((1..).zip(drafts));
     let parts = || drafts.iter().map(Draft::around_the_number);
     sqlx::raw_sql(TO_DEFAULT).execute(&mut **tx).await?;
     let head: Head = sqlx::query_as(AssertSqlSafe(STATEMENT.as_str()))
@@ -116,20 +106,17 @@ async fn insert(
         .bind(parts().map(|(before, _)| before).collect::<Vec<_>>())
         .bind(parts().map(|(_, after)| after).collect::<Vec<_>>())
         .bind(drafts.iter().map(|draft| draft.account.as_deref()).collect::<Vec<_>>())
-        .bind(named.iter().map(|(key, _)| *key).collect::<Vec<_>>())
-        .bind(named.iter().map(|(_, place)| *place).collect::<Vec<_>>())
         .bind(drafts.iter().map(|draft| draft.counterparty_user_id).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| array(&draft.keys)).collect::<Vec<_>>())
         .fetch_one(&mut **tx)
         .await?;
     head.position()
 }
 
-/// The room keys of these messages with their numbers, in the order of the index.
-fn named<'a>(numbered: impl Iterator<Item = (i64, &'a Draft)>) -> Vec<(i64, i64)> {
-    let keys = numbered.flat_map(|(seq, draft)| draft.keys.iter().map(move |key| (*key, seq)));
-    let mut named: Vec<(i64, i64)> = keys.collect();
-    named.sort_unstable();
-    named
+/// Numbers as PostgreSQL reads an array of them (manual, "Arrays", "Array Input and Output Syntax").
+fn array(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
 }
 
 /// The head of the outbox after it gave out numbers.
@@ -187,7 +174,7 @@ fn encode(
     (seq, draft): &(i64, Draft),
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    rows.row(10);
+    rows.row(11);
     rows.int8(*seq)?;
     match chain_id {
         Some(chain_id) => rows.int8(chain_id)?,
@@ -203,7 +190,8 @@ fn encode(
         None => rows.null()?,
     }
     rows.bytea_or_null(draft.account.as_deref())?;
-    rows.uuid_or_null(draft.counterparty_user_id)
+    rows.uuid_or_null(draft.counterparty_user_id)?;
+    rows.int8_array(&draft.keys)
 }
 
 /// Microseconds since the Unix epoch; no clock is far enough off to exceed the type.

@@ -199,8 +199,8 @@ impl Outbox {
         if noted.rows_affected() == 0 { Err(StoreError::fenced(lease)) } else { Ok(()) }
     }
 
-    /// Deletes the oldest messages that are older than `age` and that all of `sinks` have, `limit` at most; returns their number.
-    /// Disabled sinks, and cursors of sinks that are no longer configured, do not prevent this.
+    /// Deletes the oldest messages that are older than `age`, that all of `sinks` have and whose room keys are indexed
+    /// ([`Self::index_rooms`]), `limit` at most; returns their number. Disabled sinks, and cursors of sinks that are no longer configured, do not prevent this.
     ///
     /// # Errors
     /// A database error.
@@ -209,13 +209,14 @@ impl Outbox {
             r"
             with trimmed as (delete from outbox where seq in (
                 select seq from outbox
-                where seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink)
+                where seq <= (select upto from outbox_room_index) and seq <= coalesce((select min(coalesce(c.seq, 0)) from unnest($2::text[]) as s (sink)
                     left join sink_cursors c on c.sink = s.sink
                     where not exists (select from sink_states t where t.sink = s.sink and t.disabled_at is not null)),
                     9223372036854775807)
                 order by seq limit $3
-            ) and created_at < now() - make_interval(secs => $1) returning seq),
-            forgotten as (delete from outbox_rooms r using trimmed t where r.seq = t.seq)
+            ) and created_at < now() - make_interval(secs => $1) returning seq, room_keys),
+            forgotten as (delete from outbox_rooms r using trimmed t, unnest(t.room_keys) as named (key)
+                where r.key = named.key and r.seq = t.seq)
             select count(*) from trimmed
             ",
         )

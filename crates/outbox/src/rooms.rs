@@ -24,20 +24,23 @@ pub enum RoomRead {
     Page(RoomPage),
     /// The position is of another history: the database was restored, or lost commits.
     Elsewhere,
-    /// Some messages after the position are older than the index of room keys.
+    /// The next messages after the position are not in the index of room keys: they are older than the index, or too new.
     Unindexed,
 }
 
 /// Reads a page in one statement, so that all of it is of one history: whether the position ($1, $4) is of this history and the index
-/// reaches it, the first stored message, the newest, and the messages under the keys ($5), at most $2 and $3 bytes.
+/// has what follows, the first stored message, the newest indexed one, and the messages under the keys ($5), at most $2 and $3 bytes.
 ///
 /// A key is found by comparing rows in the order of the primary key. With `key = …` in the order of `seq`, PostgreSQL may scan the
 /// index of `seq` through all messages of other keys, if most rows have one key.
 pub const ROOM_PAGE: &str = r"
-    with here as (select h.seq as last, h.epoch as last_epoch, $1 >= h.rooms_from - 1 as is_indexed,
+    with here as (select least(h.seq, i.upto) as last,
+            case when i.upto >= h.seq then h.epoch else (select e.epoch from outbox_epochs e where e.first_seq <= i.upto
+                order by e.first_seq desc limit 1) end as last_epoch,
+            $1 >= h.rooms_from - 1 and ($1 < i.upto or i.upto >= h.seq) as is_indexed,
             h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
                 from outbox_epochs e where e.first_seq <= $1 order by e.first_seq desc limit 1)) as is_ours
-            from outbox_head h),
+            from outbox_head h, outbox_room_index i),
         kept as (select o.seq as kept_seq, e.epoch as kept_epoch, e.after_seq as kept_after, e.first_seq as kept_first
             from (select seq from outbox where seq > $1 order by seq limit 1) o
             left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= o.seq
@@ -59,7 +62,31 @@ pub const ROOM_PAGE: &str = r"
     order by sized.seq
 ";
 
+/// Indexes at most $1 messages, and returns their number. The row of `outbox_room_index` admits one caller at a time. The commit does
+/// not wait for the disk: if a crash of the server loses it, the messages are indexed again.
+const INDEX: &str = r"
+    with this as (select i.upto from outbox_room_index i
+            where set_config('synchronous_commit', 'off', true) is not null for update),
+        page as (select next.seq, next.room_keys from this cross join lateral (select o.seq, o.room_keys from outbox o
+            where o.seq > this.upto order by o.seq limit $1) next),
+        named as (insert into outbox_rooms (key, seq)
+            select named.key, page.seq from page, unnest(page.room_keys) as named (key) order by 1, 2),
+        moved as (update outbox_room_index set upto = page.last
+            from (select max(seq) as last from page) page where page.last is not null)
+    select count(*) from page
+";
+
 impl Outbox {
+    /// Adds the room keys of the next messages to the index, of `limit` messages at most; returns their number. Not part of the
+    /// transactions that store messages: the rows of many messages at once, in the order of the index, cost a fraction of that.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn index_rooms(&self, limit: u32) -> Result<u64, StoreError> {
+        let indexed: i64 = sqlx::query_scalar(INDEX).bind(i64::from(limit)).fetch_one(&self.pool).await?;
+        unsigned("messages", indexed)
+    }
+
     /// The next messages after a position under these keys ([`crate::room_key`]): `limit` at most, and eight megabytes unless one
     /// message alone is larger.
     ///

@@ -1,7 +1,7 @@
 //! Messages of a transaction that has more of them than fit in memory, stored before they have numbers.
 //!
-//! A writer that takes numbers makes every other writer with messages wait. So the messages go into temporary tables first, without
-//! their numbers, and two statements copy them once the numbers are known.
+//! A writer that takes numbers makes every other writer with messages wait. So the messages go into a temporary table first, without
+//! their numbers, and one statement copies them once the numbers are known.
 
 use crate::append::{append, reserve};
 use crate::draft::Draft;
@@ -51,16 +51,14 @@ impl Unnumbered {
             return append(tx, self.chain_id, self.drafts, None).await;
         }
         self.write_down(tx).await?;
-        // Sorted before the lock is taken: keys are then written in the order of their index.
-        sqlx::raw_sql(SORT).execute(&mut **tx).await?;
         let before = reserve(tx, self.written).await?.last - self.written;
-        // Not prepared: the tables are new in each transaction, so an earlier plan does not fit.
+        // Not prepared: the table is new in each transaction, so an earlier plan does not fit.
         sqlx::query(
             r"
             insert into outbox (seq, chain_id, aggregate_type, type, state, user_id, message, account,
-                counterparty_user_id)
+                counterparty_user_id, room_keys)
             select $1 + place, $2, aggregate_type, type, state, user_id, head || ($1 + place) || tail, account,
-                counterparty_user_id
+                counterparty_user_id, room_keys
             from pg_temp.outbox_drafts order by place
             ",
         )
@@ -69,57 +67,34 @@ impl Unnumbered {
         .bind(self.chain_id)
         .execute(&mut **tx)
         .await?;
-        sqlx::query(
-            "insert into outbox_rooms (key, seq) select key, $1 + place from pg_temp.outbox_draft_rooms",
-        )
-        .persistent(false)
-        .bind(before)
-        .execute(&mut **tx)
-        .await?;
         Ok(())
     }
 
-    /// Moves the messages from memory to the temporary tables.
+    /// Moves the messages from memory to the temporary table.
     async fn write_down(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
         if self.written == 0 {
-            sqlx::raw_sql(TABLES).execute(&mut **tx).await?;
+            sqlx::raw_sql(TABLE).execute(&mut **tx).await?;
         }
         let drafts = std::mem::take(&mut self.drafts);
         let count = int8("messages", drafts.len() as u64)?;
         let placed: Vec<(i64, Draft)> = (self.written + 1..).zip(drafts).collect();
         let statement = r"
             copy pg_temp.outbox_drafts (place, aggregate_type, type, state, user_id, head, tail, account,
-                counterparty_user_id)
+                counterparty_user_id, room_keys)
             from stdin (format binary)
         ";
         copy_in(tx, statement, &placed, encode).await?;
-        let keys = placed.iter().flat_map(|(place, draft)| draft.keys.iter().map(|key| (*key, *place)));
-        let keys: Vec<(i64, i64)> = keys.collect();
-        let statement = "copy pg_temp.outbox_draft_keys (key, place) from stdin (format binary)";
-        copy_in(tx, statement, &keys, |rows, (key, place)| {
-            rows.row(2);
-            rows.int8(*key)?;
-            rows.int8(*place)
-        })
-        .await?;
         self.written += count;
         Ok(())
     }
 }
 
-/// The temporary tables: as `outbox` and `outbox_rooms`, with the text before and after the number, and with a place in the order in
-/// place of the number.
-const TABLES: &str = r"
+/// The temporary table: as `outbox`, with the text before and after the number, and with a place in the order in place of the number.
+const TABLE: &str = r"
     create temporary table outbox_drafts (
         place bigint, aggregate_type text, type text, state text, user_id uuid, head text, tail text, account bytea,
-        counterparty_user_id uuid
+        counterparty_user_id uuid, room_keys bigint[]
     ) on commit drop;
-    create temporary table outbox_draft_keys (key bigint, place bigint) on commit drop;
-";
-
-const SORT: &str = r"
-    create temporary table outbox_draft_rooms on commit drop as
-        select key, place from pg_temp.outbox_draft_keys order by key, place;
 ";
 
 /// Whether the role may make temporary tables. Every role may unless an administrator has taken that right from all.
@@ -130,7 +105,7 @@ async fn may_write_down(tx: &mut Tx) -> Result<bool, StoreError> {
 
 fn encode(rows: &mut Rows, (place, draft): &(i64, Draft)) -> Result<(), StoreError> {
     let (head, tail) = draft.around_the_number();
-    rows.row(9);
+    rows.row(10);
     rows.int8(*place)?;
     rows.text(&draft.aggregate_type)?;
     rows.text(&draft.message_type)?;
@@ -139,5 +114,6 @@ fn encode(rows: &mut Rows, (place, draft): &(i64, Draft)) -> Result<(), StoreErr
     rows.text(head)?;
     rows.text(tail)?;
     rows.bytea_or_null(draft.account.as_deref())?;
-    rows.uuid_or_null(draft.counterparty_user_id)
+    rows.uuid_or_null(draft.counterparty_user_id)?;
+    rows.int8_array(&draft.keys)
 }

@@ -46,6 +46,7 @@ create function empty_tables() returns void language sql as $$
     delete from outbox;
     delete from outbox_rooms;
     update outbox_head set seq = 0;
+    update outbox_room_index set upto = 0;
     delete from pending_events;
     delete from orphaned_events;
     delete from reorgs;

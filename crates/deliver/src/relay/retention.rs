@@ -16,7 +16,7 @@ use chainflume_store::{HistoryRetention, Store};
 pub type TrimPage =
     Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<bool, StoreError>> + Send>> + Send + Sync>;
 
-/// Limits the outbox and old records of chains. Deletes messages that every sink has, and old rows, in small batches,
+/// Keeps the outbox and old records of chains in order. Adds new messages to the index of rooms. Deletes messages that every sink has, and old rows, in small batches,
 /// so that no statement holds locks or snapshots for long. Reports the size of the outbox.
 #[derive(Clone)]
 pub struct Retention {
@@ -40,6 +40,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const HISTORY_INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum number of rows per delete statement: it takes some milliseconds.
 const BATCH: u32 = 1_000;
+/// Maximum number of messages that one statement adds to the index of rooms: it takes some tens of milliseconds, and no writer waits
+/// for it. More at once cost less for each.
+const INDEX_BATCH: u32 = 5_000;
 
 impl Retention {
     /// Reports the size of the outbox until `stop`.
@@ -55,14 +58,20 @@ impl Retention {
         }
     }
 
-    /// Trims until `stop`. One daemon is enough; a second one finds nothing to delete.
+    /// Indexes and trims until `stop`. One daemon is enough; a second one finds nothing to delete.
     pub async fn trim(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let lines = LogLimiter::default();
         let mut next_history = Instant::now();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            if let Err(error) = self.round(&stop, &heartbeat).await
+            if let Err(error) = self.index_rooms(&stop, &heartbeat).await
+                && let Some(suppressed) = lines.admit("rooms")
+            {
+                let suppressed = suppressed.field();
+                tracing::warn!(error = %causes(&error), suppressed, "new messages cannot be added to the index of rooms; it is retried");
+            }
+            if let Err(error) = self.trim_outbox(&stop, &heartbeat).await
                 && let Some(suppressed) = lines.admit("trim")
             {
                 let suppressed = suppressed.field();
@@ -81,7 +90,20 @@ impl Retention {
         }
     }
 
-    async fn round(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    async fn index_rooms(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        while !stop.is_cancelled() {
+            heartbeat.beat();
+            let indexed = self.outbox.index_rooms(INDEX_BATCH).await?;
+            metrics::outbox_indexed(indexed);
+            if indexed < u64::from(INDEX_BATCH) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn trim_outbox(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
             heartbeat.beat();
             let trimmed = self.outbox.trim(self.age, &self.sinks, BATCH).await?;

@@ -1,4 +1,4 @@
-//! Metrics of outbox, sinks, deliveries and incidents. Names and meanings are in [`super`].
+//! Metrics of sinks, deliveries and incidents. Names and meanings are in [`super`].
 
 use std::time::Duration;
 
@@ -7,9 +7,8 @@ use metrics::{counter, gauge, histogram};
 use super::SinkErrorKind;
 use super::{
     ALERTS, COMMIT_TO_PUBLISH, DEAD_LETTERS_TRIMMED, DELIVERIES, DELIVERY_SECONDS, HEAD_TO_PUBLISH, INCIDENT,
-    INCIDENTS, MISSED, OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED, PUBLISHED, REPEATED,
-    SINK_CONSECUTIVE_ERRORS, SINK_DISABLED, SINK_ERRORS, SINK_FOREIGN, SINK_HELD, SINK_HELD_OLDEST, SINK_LAG,
-    SINK_LOST, SINK_STUCK, as_f64,
+    INCIDENTS, MISSED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED, SINK_ERRORS,
+    SINK_FOREIGN, SINK_HELD, SINK_HELD_OLDEST, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
 };
 
 /// As [`super::chain_starts`], for a sink.
@@ -25,17 +24,6 @@ pub fn sink_starts(sink: &str) {
 /// Counts deleted open dead letters of a source.
 pub fn dead_letters_trimmed(source: &str, count: u64) {
     counter!(DEAD_LETTERS_TRIMMED, "source" => source.to_owned()).increment(count);
-}
-
-/// Sets the size of the outbox.
-pub fn outbox(kept: u64, oldest: Duration) {
-    gauge!(OUTBOX_KEPT).set(as_f64(kept));
-    gauge!(OUTBOX_OLDEST).set(oldest.as_secs_f64());
-}
-
-/// Counts messages that were deleted after every sink had them.
-pub fn outbox_trimmed(count: u64) {
-    counter!(OUTBOX_TRIMMED).increment(count);
 }
 
 /// Sets the lag of a sink.

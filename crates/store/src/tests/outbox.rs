@@ -294,6 +294,7 @@ async fn only_what_is_old_and_delivered_everywhere_is_trimmed() {
     let at = block(1, 0);
     let events = (0..10).map(|log| event(at, log, transfer(1, 2, U256::from(log)))).collect();
     advance(&chain, None, at, events).await.expect("advances");
+    assert_eq!(store.outbox().index_rooms(100).await.expect("indexes"), 10);
     let sinks = ["a".to_owned(), "b".to_owned()];
     let trim =
         async |age, limit| store.outbox().trim(Duration::from_secs(age), &sinks, limit).await.expect("trims");
