@@ -77,6 +77,11 @@ impl Draft {
         }
     }
 
+    /// Bytes it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.before.len() + self.after.len() + size_of_val(self.keys.as_slice())
+    }
+
     /// Its JSON before and after the number.
     pub(crate) fn around_the_number(&self) -> (&str, &str) {
         (&self.before, &self.after)

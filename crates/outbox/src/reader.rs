@@ -125,7 +125,8 @@ impl Outbox {
                 (extract(epoch from seen_at) * 1000000)::bigint as seen_micros, e.epoch, e.after_seq, e.first_seq
             from here left join (
                 select *, sum(octet_length(message)) over (order by seq) - octet_length(message) as before
-                from (select * from outbox where seq > $1 order by seq limit $2) as next
+                from (select seq, aggregate_type, type, state, user_id, counterparty_user_id, account, message, created_at,
+                    seen_at from outbox where seq > $1 order by seq limit $2) as next
             ) as sized on here.is_ours and before < $3
             left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= sized.seq
                 order by first_seq desc limit 1) e on true

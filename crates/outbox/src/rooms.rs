@@ -51,7 +51,8 @@ pub const ROOM_PAGE: &str = r"
                 where (r.key, r.seq) >= (wanted.key, kept.kept_seq) and r.key <= wanted.key
                 order by r.key, r.seq limit $2) named
             where here.is_ours and here.is_indexed order by named.seq limit $2),
-        sized as (select o.*, sum(octet_length(o.message)) over (order by o.seq) - octet_length(o.message) as before
+        sized as (select o.seq, o.aggregate_type, o.type, o.state, o.user_id, o.counterparty_user_id, o.account, o.message,
+            o.created_at, o.seen_at, sum(octet_length(o.message)) over (order by o.seq) - octet_length(o.message) as before
             from found join outbox o on o.seq = found.seq)
     select here.*, (select count(*) from found) as found, kept.*, sized.*,
         (extract(epoch from clock_timestamp() - created_at) * 1000000)::bigint as age_micros,

@@ -15,16 +15,18 @@ pub struct Unnumbered {
     chain_id: i64,
     /// The newest messages, not written yet.
     drafts: Vec<Draft>,
-    /// Maximum number of messages in memory.
+    /// Their size.
+    bytes: usize,
+    /// Maximum size of messages in memory.
     most: usize,
     /// Number of messages in the temporary table.
     written: i64,
 }
 
 impl Unnumbered {
-    /// Creates an empty list. Up to `most` messages stay in memory.
+    /// Creates an empty list. Messages of up to `most` bytes stay in memory.
     pub fn new(chain_id: i64, most: usize) -> Self {
-        Self { chain_id, drafts: Vec::new(), most, written: 0 }
+        Self { chain_id, drafts: Vec::new(), bytes: 0, most, written: 0 }
     }
 
     /// Adds messages behind the others.
@@ -32,10 +34,12 @@ impl Unnumbered {
     /// # Errors
     /// A database error.
     pub async fn push(&mut self, tx: &mut Tx, drafts: Vec<Draft>) -> Result<(), StoreError> {
+        self.bytes += drafts.iter().map(Draft::bytes).sum::<usize>();
         self.drafts.extend(drafts);
-        if self.drafts.len() <= self.most {
+        if self.bytes <= self.most {
             return Ok(());
         }
+        self.bytes = 0;
         if self.written == 0 && !may_write_down(tx).await? {
             return append(tx, self.chain_id, std::mem::take(&mut self.drafts), None).await;
         }

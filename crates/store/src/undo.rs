@@ -15,8 +15,12 @@ use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::Unnumbered;
 
-/// Events of one page: some 20 MB of messages. Small in tests, so that every test has several pages.
+/// Events of one page: some megabytes. Small in tests, so that every test has several pages.
 const PAGE: u32 = if cfg!(test) { 3 } else { 4_000 };
+
+/// Messages that stay in memory: a common reorg is not written to a temporary table first, which doubles what its messages cost. Small in
+/// tests, so that messages of several pages are written there.
+const MESSAGES_BYTES: usize = if cfg!(test) { 4_000 } else { 16 << 20 };
 
 /// Wallets of one page.
 const WALLETS: usize = if cfg!(test) { 2 } else { 1_000 };
@@ -70,7 +74,7 @@ impl<'a> Undo<'a> {
     /// Publishes the retractions of the events and of `gone`, which were pending and are in chain order: all of them the newest
     /// first, then the changes of users. Must come last in the transaction.
     pub(super) async fn retract(self, tx: &mut Tx, gone: &[Stored]) -> Result<(), StoreError> {
-        let mut messages = Unnumbered::new(self.chain.id, PAGE as usize);
+        let mut messages = Unnumbered::new(self.chain.id, MESSAGES_BYTES);
         let (mut gone, mut below) = (gone, None);
         loop {
             let (page, last) = match self.published.lowest() {

@@ -14,9 +14,9 @@ impl Feed {
     /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
     /// as of the message's block would take the history of every balance; the newest is what a screen shows.
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let rows = parsed(rows);
+        let rows: Vec<Row> = rows.into_iter().map(parsed).collect();
         let lookups = self.lookups(&rows).await?;
-        Ok(self.with_lookups(rows, &lookups))
+        Ok(rows.into_iter().map(|row| self.entry(row, &lookups)).collect())
     }
 
     /// The same, of which clients in these rooms alone get something: what no such room needs is not looked up.
@@ -29,18 +29,18 @@ impl Feed {
         if rooms.iter().any(is_user) || self.settings.rules.iter().any(PushRule::is_for_persons) {
             return self.entries(rows).await;
         }
-        Ok(self.with_lookups(parsed(rows), &Lookups::default()))
+        let none = Lookups::default();
+        Ok(rows.into_iter().map(|row| self.entry(parsed(row), &none)).collect())
     }
 
-    fn with_lookups(&self, rows: Vec<StoredRow>, lookups: &Lookups) -> Vec<Arc<Entry>> {
-        let entry = |row| Entry::with_lookups(row, &self.settings.rules, lookups);
-        rows.into_iter().map(|(row, stored)| Arc::new(entry(row).stored_at(stored))).collect()
+    fn entry(&self, row: Row, lookups: &Lookups) -> Arc<Entry> {
+        Arc::new(Entry::with_lookups(row, &self.settings.rules, lookups))
     }
 
     /// The people and the balances of these messages.
-    async fn lookups(&self, rows: &[StoredRow]) -> Result<Lookups, StoreError> {
+    async fn lookups(&self, rows: &[Row]) -> Result<Lookups, StoreError> {
         let (mut wallets, mut users, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for message in rows.iter().map(|(row, _)| row.message()) {
+        for message in rows.iter().map(Row::message) {
             let named = addresses(message["aggregateId"].as_str(), message["payload"].as_object());
             // A fact that is not on a chain reaches no user through a wallet.
             if is_off_chain(message) {
@@ -165,14 +165,7 @@ impl Feed {
     }
 }
 
-/// A message, and when its transaction began.
-type StoredRow = (Row, Option<Instant>);
-
-fn parsed(rows: Vec<OutboxRow>) -> Vec<StoredRow> {
-    let now = Instant::now();
-    let parse = |row: OutboxRow| {
-        let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
-        (Row::new(row.seq, row.epoch.epoch, row.message), now.checked_sub(age))
-    };
-    rows.into_iter().map(parse).collect()
+fn parsed(row: OutboxRow) -> Row {
+    let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or_default());
+    Row::new(row.seq, row.epoch.epoch, row.message).stored_at(Instant::now().checked_sub(age))
 }

@@ -17,6 +17,7 @@ pub struct Row {
     epoch: String,
     json: String,
     message: Value,
+    stored: Option<Instant>,
 }
 
 impl Row {
@@ -24,9 +25,14 @@ impl Row {
     /// ever stored.
     pub fn new(seq: u64, epoch: String, json: String) -> Self {
         match serde_json::from_str(&json) {
-            Ok(message) => Self { seq, epoch, json, message },
-            Err(_) => Self { seq, epoch, json: "null".to_owned(), message: Value::Null },
+            Ok(message) => Self { seq, epoch, json, message, stored: None },
+            Err(_) => Self { seq, epoch, json: "null".to_owned(), message: Value::Null, stored: None },
         }
+    }
+
+    /// The same, of a transaction that began then.
+    pub fn stored_at(self, stored: Option<Instant>) -> Self {
+        Self { stored, ..self }
     }
 
     /// The message, parsed.
@@ -148,18 +154,13 @@ impl Entry {
             message_type,
             rooms: addressed,
             json: row.json,
-            stored: None,
+            stored: row.stored,
             id,
             state,
             is_replay: message["replay"] == true,
             heads: vec![OnceLock::new(); events.len() + 1],
             events,
         }
-    }
-
-    /// The same, of a message whose transaction began then.
-    pub fn stored_at(self, stored: Option<Instant>) -> Self {
-        Self { stored, ..self }
     }
 
     /// `<epoch>.<seq>`
