@@ -69,6 +69,17 @@ impl Room {
         Ok(Self(text.into()))
     }
 
+    /// The room of every message.
+    pub fn all() -> Self {
+        Self("all".into())
+    }
+
+    /// Whether it is the room of this kind and id.
+    pub fn is(&self, kind: &str, id: &str) -> bool {
+        let rest = self.0.strip_prefix(kind).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(|rest| rest == id)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -16,7 +16,7 @@ impl Feed {
     pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
         let rows: Vec<Row> = rows.into_iter().map(parsed).collect();
         let lookups = self.lookups(&rows).await?;
-        Ok(rows.into_iter().map(|row| self.entry(row, &lookups)).collect())
+        Ok(rows.into_iter().map(|row| self.entry(row, &lookups, None)).collect())
     }
 
     /// The same, of which clients in these rooms alone get something: what no such room needs is not looked up.
@@ -27,14 +27,16 @@ impl Feed {
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let is_user = |room: &Room| matches!(room.kind(), RoomKind::User(_));
         if rooms.iter().any(is_user) || self.settings.rules.iter().any(PushRule::is_for_persons) {
-            return self.entries(rows).await;
+            let rows: Vec<Row> = rows.into_iter().map(parsed).collect();
+            let lookups = self.lookups(&rows).await?;
+            return Ok(rows.into_iter().map(|row| self.entry(row, &lookups, Some(rooms))).collect());
         }
         let none = Lookups::default();
-        Ok(rows.into_iter().map(|row| self.entry(parsed(row), &none)).collect())
+        Ok(rows.into_iter().map(|row| self.entry(parsed(row), &none, Some(rooms))).collect())
     }
 
-    fn entry(&self, row: Row, lookups: &Lookups) -> Arc<Entry> {
-        Arc::new(Entry::with_lookups(row, &self.settings.rules, lookups))
+    fn entry(&self, row: Row, lookups: &Lookups, wanted: Option<&[Room]>) -> Arc<Entry> {
+        Arc::new(Entry::with_lookups(row, &self.settings.rules, lookups, wanted))
     }
 
     /// The people and the balances of these messages.

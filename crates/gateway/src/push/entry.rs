@@ -112,17 +112,18 @@ fn built_in(message: &Value) -> Option<(&'static str, String)> {
 impl Entry {
     /// Of a stored message by these rules, of which in each room the first counts.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
-        Self::with_lookups(row, rules, &Lookups::default())
+        Self::with_lookups(row, rules, &Lookups::default(), None)
     }
 
     /// The same, also for the people whose wallets it names, and with balances for the users whose balance the message changed: an event
-    /// of those of their rooms that no rule reaches.
-    pub fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups) -> Self {
+    /// of those of their rooms that no rule reaches. With `wanted` it is in no other rooms.
+    pub fn with_lookups(row: Row, rules: &[PushRule], lookups: &Lookups, wanted: Option<&[Room]>) -> Self {
         let message = row.message;
-        let own = rooms(&message, &lookups.owners);
+        let own = rooms(&message, &lookups.owners, wanted);
         let (mut addressed, mut events): (Vec<Addressed>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         let mut add = |room: &Room, event| {
-            if !addressed.iter().any(|there| there.room == *room) {
+            let is_wanted = wanted.is_none_or(|rooms| rooms.contains(room));
+            if is_wanted && !addressed.iter().any(|there| there.room == *room) {
                 let (room, frame, packet) = (room.clone(), OnceLock::new(), OnceLock::new());
                 addressed.push(Addressed { room, event, frame, sent: Default::default(), packet });
             }

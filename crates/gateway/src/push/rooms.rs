@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -13,29 +14,47 @@ use chainflume_outbox::{addresses, room_key};
 ///
 /// A fact that is not on a chain may be private. Such a message is in `all`, in the room of its user and in that of its aggregate,
 /// none of which is public, whatever its payload names.
-pub(super) fn rooms(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
+///
+/// Only those of `wanted`, where that is given.
+pub(super) fn rooms(
+    message: &Value,
+    owners: &BTreeMap<String, Vec<String>>,
+    wanted: Option<&[Room]>,
+) -> Vec<Room> {
+    let names = if is_off_chain(message) { off_chain(message, owners) } else { on_chain(message, owners) };
+    let room = |(kind, id): (&str, Cow<'_, str>)| match wanted {
+        Some(rooms) => rooms.iter().find(|room| room.is(kind, &id)).cloned(),
+        // A type of 255 bytes has no room of its own; all others are names.
+        None => Room::parse(&format!("{kind}-{id}")).ok(),
+    };
+    let all = wanted.map_or_else(
+        || Some(Room::all()),
+        |rooms| rooms.iter().find(|room| room.kind() == RoomKind::All).cloned(),
+    );
+    all.into_iter().chain(names.into_iter().filter_map(room)).collect()
+}
+
+/// The kind and the id of a room.
+type RoomName<'a> = (&'a str, Cow<'a, str>);
+
+fn on_chain<'a>(message: &'a Value, owners: &'a BTreeMap<String, Vec<String>>) -> Vec<RoomName<'a>> {
     let metadata = &message["metadata"];
-    if is_off_chain(message) {
-        return off_chain(message, owners);
-    }
-    let mut names = vec!["all".to_owned()];
-    names.extend(message["type"].as_str().map(|name| format!("type-{name}")));
-    names.extend(metadata["chainId"].as_u64().map(|id| format!("chain-{id}")));
+    let mut names: Vec<RoomName<'a>> = Vec::new();
+    names.extend(message["type"].as_str().map(|name| ("type", name.into())));
+    names.extend(metadata["chainId"].as_u64().map(|id| ("chain", id.to_string().into())));
     let users = ["userId", "counterpartyUserId"].into_iter().filter_map(|key| metadata[key].as_str());
-    names.extend(users.map(|id| format!("user-{id}")));
+    names.extend(users.map(|id| ("user", id.into())));
     let aggregate = message["aggregateId"].as_str();
     if message["aggregateType"] != "user" {
-        names.extend(aggregate.map(|address| format!("contract-{address}")));
+        names.extend(aggregate.map(|address| ("contract", address.into())));
     }
     let named = addresses(aggregate, message["payload"].as_object());
-    let people = named.iter().filter_map(|address| owners.get(*address)).flatten();
-    let people: Vec<String> = people.map(|id| format!("user-{id}")).collect();
     names.extend(
-        named.into_iter().flat_map(|address| [format!("address-{address}"), format!("user-{address}")]),
+        named.iter().flat_map(|address| [("address", (*address).into()), ("user", (*address).into())]),
     );
-    names.extend(people);
-    // A type of 255 bytes has no room of its own; all others are names.
-    names.iter().filter_map(|name| Room::parse(name).ok()).collect()
+    let people = named.iter().filter_map(|address| owners.get(*address)).flatten();
+    names.extend(people.map(|id| ("user", id.into())));
+    names
 }
 
 /// Whether the message is no fact of a chain, and may be private.
@@ -48,14 +67,13 @@ pub(super) fn may_be_sent(message: &Value, room: &Room) -> bool {
     !(is_off_chain(message) && matches!(room.kind(), RoomKind::Public(_)))
 }
 
-fn off_chain(message: &Value, owners: &BTreeMap<String, Vec<String>>) -> Vec<Room> {
+fn off_chain<'a>(message: &'a Value, owners: &'a BTreeMap<String, Vec<String>>) -> Vec<RoomName<'a>> {
     let user = message["metadata"]["userId"].as_str();
     let others = user.and_then(|id| owners.get(id)).into_iter().flatten().map(String::as_str);
-    let users = user.into_iter().chain(others).map(|id| format!("user-{id}"));
+    let users = user.into_iter().chain(others).map(|id| ("user", id.into()));
     let kind = message["aggregateType"].as_str().filter(|kind| !is_of_chain(kind));
-    let aggregate = kind.zip(message["aggregateId"].as_str()).map(|(kind, id)| format!("{kind}-{id}"));
-    let names = std::iter::once("all".to_owned()).chain(users).chain(aggregate);
-    names.filter_map(|name| Room::parse(&name).ok()).collect()
+    let aggregate = kind.zip(message["aggregateId"].as_str()).map(|(kind, id)| (kind, id.into()));
+    users.chain(aggregate).collect()
 }
 
 /// Whether rooms of this kind are about users or facts of the chain. The application cannot name such an aggregate; were one stored

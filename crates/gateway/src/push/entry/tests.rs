@@ -293,7 +293,7 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
             .into(),
         owners: [(OTHER.to_owned(), ["maria", "m2"].map(str::to_owned).to_vec())].into(),
     };
-    let entry = Entry::with_lookups(transfer(), &[], &lookups);
+    let entry = Entry::with_lookups(transfer(), &[], &lookups, None);
     for (room, user, amount) in [
         ("user-u", "u", "7"),
         (&*format!("user-{WALLET}"), WALLET, "7"),
@@ -309,14 +309,22 @@ fn a_user_s_room_gets_the_balance_that_a_message_changed() {
         assert_eq!(frame(&entry, &room)["event"], "message", "{room}");
     }
     // A rule comes first.
-    let ruled = Entry::with_lookups(transfer(), &[rule("erc20.*", "moved", &["user-{user.id}"])], &lookups);
+    let rules = [rule("erc20.*", "moved", &["user-{user.id}", "order-9"])];
+    let ruled = Entry::with_lookups(transfer(), &rules, &lookups, None);
     assert_eq!(frame(&ruled, "user-u")["event"], "moved");
+    // Each room has the same without the others.
+    for there in &ruled.rooms {
+        let wanted = std::slice::from_ref(&there.room);
+        let alone = Entry::with_lookups(transfer(), &rules, &lookups, Some(wanted));
+        assert_eq!(names(&alone).len(), 1, "{names:?}", names = names(&alone));
+        assert_eq!(frame(&alone, there.room.as_str()), frame(&ruled, there.room.as_str()));
+    }
     // Whatever happens to a wallet is its owner's, and what is private reaches no user through a wallet.
     let approval = message_with_owner("erc20.approval", &lookups);
     assert_eq!(frame(&approval, "user-maria")["event"], "message");
     let private = off_chain("order.shipped", ("order", "9"), &json!({ "to": OTHER }));
     assert!(
-        Entry::with_lookups(private, &[], &lookups)
+        Entry::with_lookups(private, &[], &lookups, None)
             .rooms_where(|room| room.as_str() == "user-maria")
             .is_empty()
     );
@@ -327,7 +335,7 @@ fn a_rule_for_the_user_reaches_all_ids_of_the_person() {
     let owners = [("u".to_owned(), vec![WALLET.to_owned(), "maria".to_owned()])];
     let lookups = Lookups { owners: owners.into(), ..Lookups::default() };
     let rules = [rule("erc20.*", "payment", &["user-{user.id}"])];
-    let entry = Entry::with_lookups(transfer(), &rules, &lookups);
+    let entry = Entry::with_lookups(transfer(), &rules, &lookups, None);
     let wallet = format!("user-{WALLET}");
     let paid: Vec<&str> =
         names(&entry).into_iter().filter(|(_, event)| *event == "payment").map(|(room, _)| room).collect();
@@ -338,8 +346,12 @@ fn a_rule_for_the_user_reaches_all_ids_of_the_person() {
         "the other side is another person"
     );
     // A room of another kind is of the one id.
-    let entry =
-        Entry::with_lookups(transfer(), &[rule("erc20.*", "payment", &["account-{user.id}"])], &lookups);
+    let entry = Entry::with_lookups(
+        transfer(),
+        &[rule("erc20.*", "payment", &["account-{user.id}"])],
+        &lookups,
+        None,
+    );
     assert!(entry.rooms_where(|room| room.as_str() == "account-maria").is_empty());
 }
 
@@ -354,7 +366,7 @@ fn a_retraction_comes_under_the_name_of_what_it_retracts() {
         if let Some(retracts) = retracts {
             message["retracts"] = retracts.into();
         }
-        let entry = Entry::with_lookups(row(&message), &[], &lookups);
+        let entry = Entry::with_lookups(row(&message), &[], &lookups, None);
         let frame = frame(&entry, &format!("user-{WALLET}"));
         assert_eq!(frame["state"], state);
         frame["event"].as_str().expect("a name").to_owned()
@@ -364,7 +376,7 @@ fn a_retraction_comes_under_the_name_of_what_it_retracts() {
 }
 
 fn message_with_owner(message_type: &str, lookups: &Lookups) -> Entry {
-    Entry::with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups)
+    Entry::with_lookups(message(message_type, &json!({ "owner": OTHER })), &[], lookups, None)
 }
 
 #[test]
