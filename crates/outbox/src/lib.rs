@@ -27,7 +27,7 @@ pub use deliveries::{DueDelivery, HeldMessage, RoundOutcome, SinkPacing, SinkSta
 pub use draft::{Draft, drafts, off_chain_drafts};
 pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use keys::{addresses, room_key};
-pub use reader::{OutboxListener, OutboxRow, OutboxState};
+pub use reader::{OutboxListener, OutboxRow, OutboxState, PageSize};
 pub use replay::{ReplayLock, ReplayPage, ReplaySource};
 pub use rooms::{ROOM_PAGE, RoomPage, RoomRead};
 pub use sinks::{AdoptedHistory, SinkContents, SinkStart};

@@ -13,8 +13,21 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{count, int8, unsigned};
 use chainflume_db::{Epoch, LeaseName};
 
-/// Bytes of messages that one read returns, so that a few very large ones do not fill the memory.
-pub(crate) const BATCH_BYTES: i64 = 8 << 20;
+/// How much one read returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize {
+    /// Maximum number of messages.
+    pub messages: u32,
+    /// Maximum size of their JSON, unless one message alone is larger.
+    pub bytes: u32,
+}
+
+/// So many messages, and eight megabytes: a few very large ones must not fill the memory of a reader.
+impl From<u32> for PageSize {
+    fn from(messages: u32) -> Self {
+        Self { messages, bytes: 8 << 20 }
+    }
+}
 
 /// A message of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -101,8 +114,7 @@ impl Outbox {
         Ok(OutboxListener(listener))
     }
 
-    /// The next messages after a position: `limit` at most, and eight megabytes unless one message alone is larger. `None` if the
-    /// position is of another history: the database was restored, or lost commits. Numbers have gaps only at the beginning of an
+    /// The next messages after a position. `None` if the position is of another history: the database was restored, or lost commits. Numbers have gaps only at the beginning of an
     /// epoch; [`OutboxRow::missed`] counts messages that were trimmed.
     ///
     /// # Errors
@@ -110,9 +122,9 @@ impl Outbox {
     pub async fn read_after(
         &self,
         at: impl Into<Position>,
-        limit: u32,
+        size: impl Into<PageSize>,
     ) -> Result<Option<Vec<OutboxRow>>, StoreError> {
-        let Position { seq, epoch } = at.into();
+        let (Position { seq, epoch }, size) = (at.into(), size.into());
         // One statement, so that the messages are of the history that was compared. The first row shows whether the position is of
         // this history, with a message or without.
         let rows = sqlx::query(
@@ -134,8 +146,8 @@ impl Outbox {
             ",
         )
         .bind(int8("sequence", seq)?)
-        .bind(i64::from(limit))
-        .bind(BATCH_BYTES)
+        .bind(i64::from(size.messages))
+        .bind(i64::from(size.bytes))
         .bind(epoch)
         .fetch_all(&self.pool)
         .await?;

@@ -2,7 +2,7 @@ use sqlx::{FromRow as _, Row as _};
 
 use crate::Outbox;
 use crate::epochs::{OutboxEpoch, Position};
-use crate::reader::{BATCH_BYTES, OutboxRow};
+use crate::reader::{OutboxRow, PageSize};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 
@@ -88,8 +88,7 @@ impl Outbox {
         unsigned("messages", indexed)
     }
 
-    /// The next messages after a position under these keys ([`crate::room_key`]): `limit` at most, and eight megabytes unless one
-    /// message alone is larger.
+    /// The next messages after a position under these keys ([`crate::room_key`]).
     ///
     /// # Errors
     /// A database error.
@@ -97,12 +96,13 @@ impl Outbox {
         &self,
         at: &Position,
         keys: &[i64],
-        limit: u32,
+        size: impl Into<PageSize>,
     ) -> Result<RoomRead, StoreError> {
+        let size = size.into();
         let rows = sqlx::query(ROOM_PAGE)
             .bind(int8("sequence", at.seq)?)
-            .bind(i64::from(limit))
-            .bind(BATCH_BYTES)
+            .bind(i64::from(size.messages))
+            .bind(i64::from(size.bytes))
             .bind(&at.epoch)
             .bind(keys)
             .fetch_all(&self.pool)
@@ -131,7 +131,7 @@ impl Outbox {
         let messages = if found == 0 { &[] } else { rows.as_slice() };
         let messages: Vec<OutboxRow> = messages.iter().map(OutboxRow::from_row).collect::<Result<_, _>>()?;
         // If the page is full, in messages or in bytes, more may follow.
-        let is_full = found == u64::from(limit) || found > messages.len() as u64;
+        let is_full = found == u64::from(size.messages) || found > messages.len() as u64;
         let end = messages.last().filter(|_| is_full);
         let end = end.map(|row| Position { seq: row.seq, epoch: Some(row.epoch.epoch.clone()) });
         Ok(RoomRead::Page(RoomPage { next: end.unwrap_or(last), rows: messages, first }))

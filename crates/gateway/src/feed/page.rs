@@ -9,7 +9,7 @@ use crate::push::{Entry, keys};
 use chainflume_api::access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
-use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};
+use chainflume_outbox::{OutboxEpoch, OutboxRow, PageSize, Position, RoomRead};
 
 /// Where a client begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +74,8 @@ impl Page {
     }
 }
 
-/// Maximum number of messages of one page.
-const PAGE: u32 = 500;
+/// Size of one page. A client that reads slowly has one in memory, in the form of the database and in that of its protocol.
+const PAGE: PageSize = PageSize { messages: 500, bytes: 1 << 20 };
 
 /// What the database has after a position.
 struct Cold {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::fixture::*;
 use crate::{ChainStore, PublishFrom, Store};
 use chainflume_core::domain::U256;
-use chainflume_outbox::OutboxRow;
+use chainflume_outbox::{OutboxRow, PageSize};
 
 async fn outbox(store: &Store) -> Vec<OutboxRow> {
     store.outbox().read_after(0, 10_000).await.expect("reads").expect("of this history")
@@ -341,6 +341,10 @@ async fn a_few_enormous_messages_are_read_one_by_one() {
         rows.iter().map(|row| row.seq).collect()
     };
     assert_eq!((read(0).await, read(2).await, read(4).await), (vec![1, 2], vec![3, 4], vec![5]));
+    // A smaller page still has a message.
+    let small = PageSize { messages: 500, bytes: 1 << 20 };
+    let rows = store.outbox().read_after(0, small).await.expect("reads").expect("of this history");
+    assert_eq!(rows.len(), 1);
 }
 
 /// A store whose commits wait for the disk, unlike those of the other tests, and `seen`, with what each statement on
