@@ -14,7 +14,7 @@ use super::trigger::reaction;
 use crate::config;
 use chainflume_core::domain::AddressSet;
 use chainflume_deliver::relay::{
-    CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, TrimPage, listen,
+    CommitSignal, DeliveryQueue, DeliverySettings, Relay, RelayParts, Retention, RoomIndex, TrimPage, listen,
 };
 use chainflume_deliver::sink::{Bus, InProcess, RedisSink, Sink, TakeAnswer, WebhookSettings, WebhookSink};
 use chainflume_ops::health::Board;
@@ -76,6 +76,7 @@ pub(crate) fn start_relays(
     let others =
         loaded.config.publish.events.retention.map(|kept| trim_events(store, kept)).into_iter().collect();
     let (outbox, board) = (store.outbox(), loops.board().clone());
+    loops.room_index(tasks, RoomIndex { outbox: outbox.clone() });
     let retention = Retention { outbox, board, age, history, others, sinks };
     loops.retention(tasks, retention);
     Ok(bus)

@@ -12,7 +12,7 @@ use super::parts::{Loaded, lease_settings};
 use crate::config;
 use crate::lease::{LeaseGuard, LeaseHandle, LeaseManager};
 use chainflume_db::{Epoch, LeaseName};
-use chainflume_deliver::relay::{Retention, SinkDelivery};
+use chainflume_deliver::relay::{Retention, RoomIndex, SinkDelivery};
 use chainflume_index::{ChainIndexer, ContractWatch};
 use chainflume_ops::health::{Board, ChainState, Heartbeat};
 use chainflume_ops::supervise::{Loop, Supervisor};
@@ -145,6 +145,14 @@ impl Loops {
                     relay.run_turn(None, stop).await;
                 }
             }
+        });
+    }
+
+    /// Adds new messages to the index of rooms.
+    pub(crate) fn room_index(&self, tasks: &mut JoinSet<()>, index: RoomIndex) {
+        let stop = self.stop.clone();
+        self.spawn(tasks, Loop::new("room index", TRIM_HANG_TIMEOUT), move |heartbeat| {
+            index.clone().run(stop.clone(), heartbeat)
         });
     }
 

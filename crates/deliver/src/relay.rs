@@ -1,6 +1,7 @@
 //! Delivers messages from the outbox to the sinks. A [`Relay`] writes a stream to one sink. A [`DeliveryQueue`] sends
 //! to a sink that answers each message. Each has its own cursor, so an unreachable sink delays no other. [`turn`] is
-//! the loop of both, [`listen`] wakes them at commits, and [`Retention`] deletes messages that all sinks have.
+//! the loop of both, [`listen`] wakes them at commits, [`RoomIndex`] indexes messages by what they name, and [`Retention`] deletes
+//! messages that all sinks have.
 
 mod delivery_queue;
 mod error;
@@ -9,6 +10,7 @@ mod listen;
 mod replay;
 mod report;
 mod retention;
+mod room_index;
 mod stream;
 mod turn;
 
@@ -19,6 +21,7 @@ pub use listen::{CommitSignal, Listener, listen};
 pub use replay::{ReplayEnd, ReplayTarget, Replayed, Replayer, SeparateStreams};
 pub use report::remedy;
 pub use retention::{Retention, TrimPage};
+pub use room_index::RoomIndex;
 pub use stream::{Relay, RelayParts};
 pub use turn::SinkDelivery;
 

@@ -63,11 +63,11 @@ pub const ROOM_PAGE: &str = r"
     order by sized.seq
 ";
 
-/// Indexes at most $1 messages, and returns their number. The row of `outbox_room_index` admits one caller at a time. The commit does
-/// not wait for the disk: if a crash of the server loses it, the messages are indexed again.
+/// Indexes at most $1 messages, and returns their number. The row of `outbox_room_index` admits one caller at a time; another one indexes
+/// none. The commit does not wait for the disk: if a crash of the server loses it, the messages are indexed again.
 const INDEX: &str = r"
     with this as (select i.upto from outbox_room_index i
-            where set_config('synchronous_commit', 'off', true) is not null for update),
+            where set_config('synchronous_commit', 'off', true) is not null for update skip locked),
         page as (select next.seq, next.room_keys from this cross join lateral (select o.seq, o.room_keys from outbox o
             where o.seq > this.upto order by o.seq limit $1) next),
         named as (insert into outbox_rooms (key, seq)

@@ -127,7 +127,7 @@ fn troubles<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
     reasons.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-const BESIDE: [&str; 20] = [
+const BESIDE: [&str; 21] = [
     "access",
     "alerts",
     "audit dev",
@@ -145,6 +145,7 @@ const BESIDE: [&str; 20] = [
     "outbox watch",
     "probe",
     "public server",
+    "room index",
     "schedule",
     "sink redis",
     "systemd",

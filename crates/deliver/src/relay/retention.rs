@@ -16,7 +16,7 @@ use chainflume_store::{HistoryRetention, Store};
 pub type TrimPage =
     Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<bool, StoreError>> + Send>> + Send + Sync>;
 
-/// Keeps the outbox and old records of chains in order. Adds new messages to the index of rooms. Deletes messages that every sink has, and old rows, in small batches,
+/// Limits the outbox and old records of chains. Deletes messages that every sink has, and old rows, in small batches,
 /// so that no statement holds locks or snapshots for long. Reports the size of the outbox.
 #[derive(Clone)]
 pub struct Retention {
@@ -40,8 +40,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const HISTORY_INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum number of rows per delete statement: it takes some milliseconds.
 const BATCH: u32 = 1_000;
-/// Maximum number of messages that one statement adds to the index of rooms: it takes some ten milliseconds, and no writer waits for it.
-const INDEX_BATCH: u32 = 1_000;
 
 impl Retention {
     /// Reports the size of the outbox until `stop`.
@@ -57,19 +55,13 @@ impl Retention {
         }
     }
 
-    /// Indexes and trims until `stop`. One daemon is enough; a second one finds nothing to delete.
+    /// Trims until `stop`. One daemon is enough; a second one finds nothing to delete.
     pub async fn trim(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut tick = tokio::time::interval(CHECK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let lines = LogLimiter::default();
         let mut next_history = Instant::now();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            if let Err(error) = self.index_rooms(&stop, &heartbeat).await
-                && let Some(suppressed) = lines.admit("rooms")
-            {
-                let suppressed = suppressed.field();
-                tracing::warn!(error = %causes(&error), suppressed, "new messages cannot be added to the index of rooms; it is retried");
-            }
             if let Err(error) = self.trim_outbox(&stop, &heartbeat).await
                 && let Some(suppressed) = lines.admit("trim")
             {
@@ -87,21 +79,6 @@ impl Retention {
                 tracing::warn!(error = %causes(&error), suppressed, "old rows cannot be deleted; it is retried");
             }
         }
-    }
-
-    async fn index_rooms(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        while !stop.is_cancelled() {
-            heartbeat.beat();
-            let begun = Instant::now();
-            let indexed = self.outbox.index_rooms(INDEX_BATCH).await?;
-            metrics::outbox_indexed(indexed);
-            if indexed < u64::from(INDEX_BATCH) {
-                break;
-            }
-            // Half of the time belongs to the writers of messages, whose commits would wait for the processor and the disk.
-            stop.run_until_cancelled(tokio::time::sleep(begun.elapsed())).await;
-        }
-        Ok(())
     }
 
     async fn trim_outbox(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), StoreError> {
