@@ -13,6 +13,7 @@ mod header;
 mod log;
 mod logs;
 mod message;
+mod message_type;
 mod off_chain;
 mod projection;
 mod receipt;
@@ -38,6 +39,9 @@ pub use log::{Log, Place, Topics};
 pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{
     Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
+};
+pub use message_type::{
+    CHAIN_TYPE_PREFIXES, CHAIN_TYPES, USER_ACTIVATED, USER_UPDATED, is_chain_prefix, is_chain_type,
 };
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{OwnerRange, ProjectionChange, ProjectionDelta, SignedSum};

@@ -3,6 +3,7 @@
 mod facts;
 mod generic;
 mod problems;
+mod types;
 mod view;
 
 use std::sync::Arc;

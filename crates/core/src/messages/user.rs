@@ -35,7 +35,7 @@ pub struct UserChange<'a> {
     pub id: Option<Uuid>,
     /// The user after the change; `None` without a stake.
     pub user: Option<&'a UserState>,
-    /// `user.activated` or `user.updated`.
+    /// [`USER_ACTIVATED`](crate::domain::USER_ACTIVATED) or [`USER_UPDATED`](crate::domain::USER_UPDATED).
     pub message_type: &'a str,
     /// What the message reports.
     pub state: MessageState,

@@ -1,3 +1,4 @@
+use chainflume_core::domain::{is_chain_prefix, is_chain_type};
 use serde_json::{Map, Value};
 
 use super::template::{PayloadTemplate, RoomTemplate, changed};
@@ -60,10 +61,6 @@ const RESERVED: [&str; 10] = [
     "disconnecting",
 ];
 
-/// How types of messages about a chain begin.
-const OF_CHAIN: [&str; 8] =
-    ["stake.", "erc20.", "erc721.", "erc1155.", "contract.", "entity.", "user.activated", "user.updated"];
-
 impl EventName {
     /// Reads a name.
     ///
@@ -107,10 +104,8 @@ impl TypePattern {
     /// Whether it names a type of messages about a chain. All others are facts of the application.
     pub fn may_be_of_chain(&self) -> bool {
         match self {
-            Self::Type(name) => OF_CHAIN.iter().any(|begin| name.starts_with(begin)),
-            Self::Prefix(prefix) => {
-                OF_CHAIN.iter().any(|begin| begin.starts_with(prefix.as_str()) || prefix.starts_with(begin))
-            }
+            Self::Type(name) => is_chain_type(name),
+            Self::Prefix(prefix) => is_chain_prefix(prefix),
         }
     }
 

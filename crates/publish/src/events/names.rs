@@ -1,5 +1,6 @@
 use chainflume_api::access::Room;
 use chainflume_api::routes::Refusal;
+use chainflume_core::domain::is_chain_type;
 
 /// Maximum length of an event type in bytes: it is part of the room `type-<type>` and of log lines.
 const MAX_TYPE_BYTES: usize = 200;
@@ -8,20 +9,8 @@ const MAX_AGGREGATE_TYPE_BYTES: usize = 64;
 /// Maximum number of characters of an id in the metadata.
 const MAX_ID_CHARS: usize = 255;
 
-/// Prefixes of types that only this program publishes.
-const RESERVED_PREFIXES: [&str; 9] = [
-    "stake.",
-    "erc20.",
-    "erc721.",
-    "erc1155.",
-    "contract.",
-    "activity.",
-    "entity.",
-    "inbound.",
-    "notification.",
-];
-/// Types that only this program publishes.
-const RESERVED_TYPES: [&str; 2] = ["user.activated", "user.updated"];
+/// Prefixes of types that only this program publishes, besides those about a chain ([`is_chain_type`]).
+const OWN_PREFIXES: [&str; 3] = ["activity.", "inbound.", "notification."];
 /// Aggregate types that have another meaning in the names of rooms and streams.
 const RESERVED_AGGREGATES: [&str; 11] = [
     "all",
@@ -54,9 +43,7 @@ pub fn event_type(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(400, "bad_event_type", detail));
     }
     let lower = name.to_ascii_lowercase();
-    if RESERVED_TYPES.contains(&lower.as_str())
-        || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
-    {
+    if is_chain_type(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
         let detail =
             format!("events of the type {name} come from Chainflume alone; choose another first word");
         return Err(Refusal::new(400, "reserved_type", detail));
@@ -106,6 +93,8 @@ pub(super) fn bad_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use chainflume_core::domain::{CHAIN_TYPE_PREFIXES, CHAIN_TYPES};
+
     use super::*;
 
     fn code(checked: Result<(), Refusal>) -> Option<&'static str> {
@@ -140,6 +129,17 @@ mod tests {
         .chain(["activity.created", "entity.a.b", "inbound.unconfirmed", "notification.sent"])
         {
             assert_eq!(code(event_type(name)), Some("reserved_type"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_manual_names_each_type_that_is_refused() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/APPLICATION.md");
+        let manual = std::fs::read_to_string(path).expect("the manual is there");
+        let prefixes = CHAIN_TYPE_PREFIXES.iter().chain(&OWN_PREFIXES).map(|prefix| format!("`{prefix}*`"));
+        let types = CHAIN_TYPES.iter().map(|name| format!("`{name}`"));
+        for name in prefixes.chain(types) {
+            assert!(manual.contains(&name), "docs/APPLICATION.md has no {name}");
         }
     }
 

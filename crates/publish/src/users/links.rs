@@ -8,7 +8,7 @@ use super::ids::PersonIds;
 use super::merge::merge;
 use super::{MAX_OF_PERSON, UserError, revoked};
 use crate::ids;
-use chainflume_core::domain::{Address, OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_core::domain::{Address, OffChainMessage, OffChainMetadata, USER_UPDATED, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::people::ids_of_person;
 use chainflume_db::transaction::Tx;
@@ -90,9 +90,6 @@ async fn count(tx: &mut Tx, own: &str) -> Result<usize, UserError> {
     Ok(usize::try_from(most).unwrap_or(usize::MAX))
 }
 
-/// The type of the message about ids; the chain's messages about users have it too.
-const TYPE: &str = "user.updated";
-
 /// Publishes which ids a person has now, where they are others than before. Must come last in the transaction.
 pub(super) async fn publish(
     tx: &mut Tx,
@@ -114,7 +111,7 @@ pub(super) async fn publish(
             source: source.to_owned(),
             ..OffChainMetadata::default()
         },
-        ..OffChainMessage::new((ids::fresh(), TYPE), ("user", own), rfc3339_millis(SystemTime::now()))
+        ..OffChainMessage::new((ids::fresh(), USER_UPDATED), ("user", own), rfc3339_millis(SystemTime::now()))
     };
     append_off_chain(tx, off_chain_drafts(vec![message])?).await
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::events::Stored;
 use super::super::open::OpenChain;
 use super::event::{EventRef, RemovedUsers};
-use chainflume_core::domain::{Message, MessageState, Projection};
+use chainflume_core::domain::{Message, MessageState, Projection, USER_ACTIVATED, USER_UPDATED};
 use chainflume_core::messages::{UserChange, UserState};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, count};
@@ -71,8 +71,8 @@ impl Stakers {
         for (wallet, (first, last)) in &self.causes {
             let Some(user) = users.get(wallet).filter(|user| user.is_active()) else { continue };
             let (message_type, cause) = match self.active.contains(wallet) {
-                false => ("user.activated", first),
-                true => ("user.updated", last),
+                false => (USER_ACTIVATED, first),
+                true => (USER_UPDATED, last),
             };
             let state = MessageState::Confirmed;
             let change =
@@ -143,9 +143,9 @@ pub(in super::super) async fn taken_back(
         let (message_type, state, cause) = match (user, active) {
             (None, false) => continue,
             (None, true) if first.event.place.block_number <= staked.began => {
-                ("user.activated", MessageState::Retracted, first)
+                (USER_ACTIVATED, MessageState::Retracted, first)
             }
-            _ => ("user.updated", MessageState::Confirmed, last),
+            _ => (USER_UPDATED, MessageState::Confirmed, last),
         };
         let change = UserChange { wallet, id, user, message_type, state };
         messages.push(change.message(&EventRef::of(cause).subject(chain)?));

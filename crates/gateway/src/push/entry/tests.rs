@@ -218,9 +218,15 @@ fn a_pattern_is_of_a_chain_where_one_of_its_types_is() {
     for text in ["erc20.transfer", "erc721.*", "contract.Ping", "user.*", "user.updated", "entity.ticket.*"] {
         assert!(is_of_chain(text), "{text}");
     }
-    for text in
-        ["order.shipped", "order.*", "user.registered", "activity.*", "inbound.unconfirmed", "erc2000.*"]
-    {
+    for text in [
+        "order.shipped",
+        "order.*",
+        "user.registered",
+        "user.updated.*",
+        "activity.*",
+        "inbound.unconfirmed",
+        "erc2000.*",
+    ] {
         assert!(!is_of_chain(text), "{text}");
     }
 }
