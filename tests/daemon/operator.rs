@@ -9,13 +9,14 @@ mod stores;
 mod trust;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainflume_devchain::Server;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Home};
 use crate::receiver::{Receiver, Reply};
+use crate::wait::until_ok_within;
 
 const PLACES: [&str; 5] = ["status", "readyz", "log", "alert", "check"];
 const PAGE: &str = include_str!("../../docs/TROUBLESHOOTING.md");
@@ -48,21 +49,14 @@ impl Desk {
 
     /// Waits until each line that the page quotes in the section of this fault was seen in its place.
     async fn shows(&self, fault: &str) {
-        let deadline = Instant::now() + LIMIT;
         let mut missing = section(fault);
-        loop {
+        let look = async || {
             let places: Vec<&str> = missing.iter().map(|(place, _)| *place).collect();
             let seen = self.look(&places).await;
             missing.retain(|(place, quote)| !seen[place].iter().any(|line| is_said(quote, line)));
-            if missing.is_empty() {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{fault}: quoted and never seen: {missing:#?}, but: {seen:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
+            if missing.is_empty() { Ok(()) } else { Err((missing.clone(), seen)) }
+        };
+        until_ok_within(LIMIT, &format!("the quotes of {fault:?} are seen"), look).await;
     }
 
     /// The lines of each of these places.

@@ -12,8 +12,9 @@ use serde_json::Value;
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Daemon, Home, agrees, chain};
-use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
+use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
+use crate::wait::until_async;
 
 /// What is promised of a leader that is killed or freezes, and of one that is stopped.
 const AFTER_KILL: Duration = Duration::from_secs(15);
@@ -41,16 +42,13 @@ async fn leads(daemon: &Daemon) -> Option<f64> {
 /// When a lease had a holder that is not `before`, by the clock of the test.
 async fn until_taken(pool: &PgPool, lease: &str, before: &str) -> Instant {
     let sql = "select holder from leases where name = $1 and expires_at > clock_timestamp()";
-    let deadline = Instant::now() + WAIT_LIMIT;
-    loop {
+    let is_taken = async || {
         let holder: Option<String> =
             sqlx::query_scalar(sql).bind(lease).fetch_optional(pool).await.expect("reads");
-        if holder.is_some_and(|holder| !holder.starts_with(before)) {
-            return Instant::now();
-        }
-        assert!(Instant::now() < deadline, "no instance takes {lease} from {before}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        holder.is_some_and(|holder| !holder.starts_with(before))
+    };
+    until_async(&format!("an instance takes {lease} from {before}"), is_taken).await;
+    Instant::now()
 }
 
 #[tokio::test(flavor = "multi_thread")]

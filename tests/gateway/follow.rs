@@ -1,7 +1,6 @@
 //! Transactions that the real daemon follows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chainflume_core::domain::U256;
 use chainflume_devchain::{Action, DevChain, Server, SignedTx, wallet};
@@ -11,8 +10,7 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
-
-const LIMITS: Duration = Duration::from_secs(60);
+use crate::wait::until_ok;
 
 /// A chain whose transactions are followed.
 struct Followed {
@@ -82,21 +80,17 @@ impl Followed {
 
     /// Waits until a transaction is in this state, or, with an empty one, is not followed any more.
     async fn until(&self, tx: &SignedTx, state: &str) {
-        let (began, mut last) = (Instant::now(), String::new());
-        while began.elapsed() < LIMITS {
+        let read = async || {
             let found = sqlx::query_scalar(
                 "select state || case when sender is null then '' else ' known' end \
                     from watched_transactions where tx_hash = $1",
             );
             let found: Option<String> =
                 found.bind(tx.hash().as_slice()).fetch_optional(&self.pool).await.expect("a look");
-            last = found.unwrap_or_default();
-            if last == state || last.strip_suffix(" known") == Some(state) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it is {last:?} and not {state:?}");
+            let found = found.unwrap_or_default();
+            if found == state || found.strip_suffix(" known") == Some(state) { Ok(()) } else { Err(found) }
+        };
+        until_ok(&format!("the watched transaction is {state}"), read).await;
     }
 
     /// A transaction that waits, and that the daemon has seen to wait.
@@ -113,18 +107,14 @@ impl Followed {
 
     /// Waits until an activity has this status, and its data this state of the transaction.
     async fn until_status(&self, id: &str, status: &str, state: &str) {
-        let (began, mut last) = (Instant::now(), Value::Null);
-        while began.elapsed() < LIMITS {
+        let read = async || {
             // The server may be about to start.
-            if let Ok(answer) = self.request(reqwest::Method::GET, &format!("/{id}")).send().await {
-                last = parsed(answer).await;
-                if last["status"] == status && last["data"]["transactionState"] == state {
-                    return;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it is {last} and not {status} {state}");
+            let answer = self.request(reqwest::Method::GET, &format!("/{id}")).send().await;
+            let found = parsed(answer.map_err(|error| error.to_string())?).await;
+            let is_so = found["status"] == status && found["data"]["transactionState"] == state;
+            if is_so { Ok(()) } else { Err(found.to_string()) }
+        };
+        until_ok(&format!("the activity {id} is {status} by a transaction that is {state}"), read).await;
     }
 
     /// Mines a block with this transaction.

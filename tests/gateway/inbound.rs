@@ -1,6 +1,6 @@
 //! Webhooks of providers at the real daemon.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chainflume_core::domain::{BlockRange, U256};
 use chainflume_devchain::{Action, DEMO_TOKEN, DevChain, Server, TRANSFER, wallet};
@@ -12,8 +12,7 @@ use sqlx::postgres::PgPool;
 use crate::daemon::{CANARY, Daemon, Home, chain as chain_tables, free_port};
 use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
-
-const LIMITS: Duration = Duration::from_secs(60);
+use crate::wait::until_equal;
 
 /// A daemon whose chain hears of new blocks by deliveries alone.
 struct Hooked {
@@ -74,29 +73,16 @@ impl Hooked {
 
     /// Waits until a sample has this value: it is counted after the commit.
     async fn until_metric(&self, sample: &str, expected: f64) {
-        let (began, mut last) = (Instant::now(), None);
-        while began.elapsed() < LIMITS {
-            last = self.daemon.metric(sample).await;
-            if last == Some(expected) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{sample} is {last:?} and not {expected}");
+        until_equal(sample, Some(expected), async || self.daemon.metric(sample).await).await;
     }
 
     /// Waits until a query gives this.
     async fn until(&self, sql: &'static str, expected: &str) {
-        let (began, mut last) = (Instant::now(), String::new());
-        while began.elapsed() < LIMITS {
+        let read = async || {
             let found: Option<String> = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.expect(sql);
-            last = found.unwrap_or_default();
-            if last == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{sql} is {last:?} and not {expected:?}");
+            found.unwrap_or_default()
+        };
+        until_equal(sql, expected.to_owned(), read).await;
     }
 }
 

@@ -6,6 +6,6 @@ mod push;
 mod trigger;
 
 use chainflume_support::{
-    anvil, certificates, cluster, daemon, flume, random, receiver, redis_server, schema, systemd,
+    anvil, certificates, cluster, daemon, flume, random, receiver, redis_server, schema, systemd, wait,
 };
 use chainflume_testkit::postgres;

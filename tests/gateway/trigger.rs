@@ -1,16 +1,15 @@
 //! What the real daemon publishes by itself.
 
-use std::time::{Duration, Instant};
-
 use chainflume_core::domain::{Address, U256};
 use chainflume_devchain::{Action, DEMO_TOKEN, DevChain, Server, wallet};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Daemon, Home, chain as chain_tables, free_port};
-use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
+use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 use crate::receiver::{Receiver, Reply, webhook};
+use crate::wait::{until_equal, until_ok};
 
 /// A database that several daemons share.
 struct Triggers {
@@ -50,15 +49,9 @@ impl Triggers {
     }
 
     async fn until_published(&self, expected: &[&str]) {
-        let (began, mut last) = (Instant::now(), Vec::new());
-        while began.elapsed() < WAIT_LIMIT {
-            last = self.published().await;
-            if last == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it is {last:#?} and not {expected:#?}");
+        let expected: Vec<String> = expected.iter().map(|&message| message.to_owned()).collect();
+        let what = format!("the messages are {expected:#?}");
+        until_equal(&what, expected, async || self.published().await).await;
     }
 
     /// Runs of the schedule: minutes since the oldest.
@@ -69,15 +62,11 @@ impl Triggers {
     }
 
     async fn until_runs(&self, most: usize) -> Vec<i64> {
-        let began = Instant::now();
-        while began.elapsed() < WAIT_LIMIT {
+        let read = async || {
             let runs = self.runs().await;
-            if runs.len() >= most {
-                return runs;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{:?}", self.runs().await);
+            if runs.len() >= most { Ok(runs) } else { Err(runs) }
+        };
+        until_ok(&format!("the schedule ran {most} times"), read).await
     }
 
     /// As if there had been no leader for so many minutes.
@@ -113,12 +102,11 @@ async fn each_run_is_there_once_through_two_takeovers() {
     // For the next instance the runs that the killed one published are still due: the ids are the same.
     triggers.miss(10).await;
     until_leader(&first, "schedule").await;
-    let (began, mut due) = (Instant::now(), true);
-    while due && began.elapsed() < WAIT_LIMIT {
+    until_equal("a run of the schedule is due", false, async || {
         let sql = "select due_at < now() - interval '2 minutes' from schedules";
-        due = sqlx::query_scalar(sql).fetch_one(&triggers.pool).await.expect("a row");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        sqlx::query_scalar(sql).fetch_one(&triggers.pool).await.expect("a row")
+    })
+    .await;
     let runs = triggers.runs().await;
     let minutes: Vec<i64> = (0..).take(runs.len()).collect();
     assert_eq!(runs, minutes, "each minute once and in order");
@@ -200,14 +188,12 @@ async fn what_a_url_answers_is_published_and_a_loop_ends() {
         assert_eq!(answer.status().as_u16(), 201);
     }
     let cut = "chainflume_reactions_total{reaction=\"ship\",result=\"cut\"}";
-    let (began, dead) = (Instant::now(), "select count(*) from dead_letters where sink = 'webhook:ship'");
-    while began.elapsed() < WAIT_LIMIT {
+    let dead = "select count(*) from dead_letters where sink = 'webhook:ship'";
+    until_equal("dead letters of the reaction, and its sample of cut chains", (1, Some(1.0)), async || {
         let letters: i64 = sqlx::query_scalar(dead).fetch_one(&triggers.pool).await.expect("letters");
-        if letters == 1 && daemon.metric(cut).await == Some(1.0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        (letters, daemon.metric(cut).await)
+    })
+    .await;
     let sql = "select count(*) from domain_events where type = 'order.paid'";
     let events: i64 = sqlx::query_scalar(sql).fetch_one(&triggers.pool).await.expect("events");
     assert_eq!(events, 9, "the first, and those that one to eight others caused");

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use crate::daemon::{Daemon, Home, agrees, red};
 use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
+use crate::wait::until_async;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_and_ctrl_c_end_it_well_wherever_it_is() {
@@ -75,11 +76,8 @@ async fn stuck(home: &Home, pool: &PgPool, chain: &DevChain) -> (Daemon, sqlx::P
 }
 
 async fn wait_for(pool: &PgPool, sql: &'static str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.expect("a count") == 0 {
-        assert!(Instant::now() < deadline, "{sql}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let counts = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.expect("a count") > 0;
+    until_async(sql, counts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainflume::app::{self, Loaded};
 use chainflume::cli::exit::Exit;
@@ -20,6 +20,7 @@ use crate::flume::{all_sources, devchain};
 use crate::receiver::{Receiver, webhook};
 use crate::redis_server::RedisServer;
 use crate::systemd::Systemd;
+use crate::wait::{until_async, until_equal};
 
 /// Names the file with the present trouble.
 const HURTS: &str = "CHAINFLUME_TEST_HURTS";
@@ -302,15 +303,9 @@ async fn a_failed_answer_of_the_admin_address_is_one_requests_failure() {
 
 /// Waits until `/livez` answers so.
 async fn until_alive_is(daemon: &Daemon, (status, text): (u16, &str)) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = daemon.try_get("/livez").await;
-        if answer.as_ref().is_some_and(|(code, said)| (*code, said.as_str()) == (status, text)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "never {status} {text}: {answer:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let expected = Some((status, text.to_owned()));
+    until_equal(&format!("/livez answers {expected:?}"), expected, async || daemon.try_get("/livez").await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,11 +329,7 @@ async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
         systemd.until("a status", |line| line.starts_with("STATUS="));
     }
     assert!(!systemd.notified().iter().any(|line| line == "WATCHDOG=1"), "{:?}", systemd.notified());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while daemon.get("/livez").await != (503, "hung: chain dev\n".to_owned()) {
-        assert!(Instant::now() < deadline, "it never counts as dead");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_alive_is(&daemon, (503, "hung: chain dev\n")).await;
     house.hurt("", &[]);
     systemd.until("a ping", |line| line == "WATCHDOG=1");
     house.goes_on(&daemon).await;
@@ -353,17 +344,14 @@ async fn a_hung_loop_is_red_and_starves_the_watchdog_until_it_turns() {
     // The loop that answers cannot report that it hangs.
     house.hurt("hang", &["admin"]);
     systemd.until("fed no more", |line| line.starts_with("STATUS="));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
+    until_async("the watchdog of systemd gets no ping between two reports", async || {
         systemd.forget();
         for _ in 0..2 {
             systemd.until("a status", |line| line.starts_with("STATUS="));
         }
-        if !systemd.notified().iter().any(|line| line == "WATCHDOG=1") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "it is fed for ever");
-    }
+        !systemd.notified().iter().any(|line| line == "WATCHDOG=1")
+    })
+    .await;
     house.hurt("", &[]);
     house.goes_on(&daemon).await;
     daemon.stop_well().await;

@@ -1,9 +1,10 @@
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chainflume_devchain::{DevChain, Effect, MinerSettings, Rule, Server};
 
 use crate::daemon::{Daemon, Home, agrees, postmaster};
 use crate::flume::{all_sources, connect, devchain};
+use crate::wait::until;
 use crate::{journal, postgres};
 
 /// Kills of each kind.
@@ -149,9 +150,6 @@ fn kill_9(pids: impl IntoIterator<Item = u32>) {
 
 /// Nothing of the server is left.
 async fn gone(home: &Home) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while home.path("data/postgres/postmaster.pid").exists() {
-        assert!(Instant::now() < deadline, "the server outlives its daemon");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let file = home.path("data/postgres/postmaster.pid");
+    until("the server of a daemon that was killed ends", || !file.exists()).await;
 }

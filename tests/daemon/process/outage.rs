@@ -1,13 +1,14 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
 use crate::daemon::{Home, agrees, free_port, red};
-use crate::flume::{WAIT_LIMIT, all_sources, connect, devchain};
+use crate::flume::{all_sources, connect, devchain};
 use crate::postgres;
 use crate::receiver::{Receiver, reaction, webhook};
+use crate::wait::{until_async, until_ok};
 
 fn last_error(report: &Value) -> &str {
     report["chains"]["dev"]["lastError"].as_str().unwrap_or_default()
@@ -75,12 +76,12 @@ async fn a_database_that_goes_away_and_comes_back_costs_nothing() {
     };
     red(&daemon, is_told).await;
     let lag = "chainflume_lag_blocks{chain=\"dev\",source=\"token\"}";
-    let deadline = Instant::now() + Duration::from_secs(20);
     chain.mine(130);
-    while daemon.metric(lag).await < Some(150.0) {
-        assert!(Instant::now() < deadline, "the lag does not grow: {:?}", daemon.report().await);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_ok("the lag grows to 150 blocks", async || match daemon.metric(lag).await {
+        found if found >= Some(150.0) => Ok(()),
+        found => Err((found, daemon.report().await)),
+    })
+    .await;
     assert_eq!(daemon.metric("chainflume_database_writable").await, Some(0.0));
     assert!(daemon.metric("chainflume_database_errors_total{chain=\"dev\"}").await > Some(0.0));
     red(&daemon, |report| report["chains"]["dev"]["notReady"].to_string().contains("is 150 blocks behind"))
@@ -184,11 +185,10 @@ async fn every_metric_is_described() {
     daemon.until_tip(310).await;
     until_streamed(stream.expect("the stream opens")).await;
     let published = "chainflume_messages_published_total{sink=\"in-process\",type=\"erc20.transfer\",state=\"confirmed\"}";
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while daemon.metric(published).await.is_none() || receiver.taken().is_empty() {
-        assert!(Instant::now() < deadline, "nothing is published");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_async("a message is published in the process and to the webhook", async || {
+        daemon.metric(published).await.is_some() && !receiver.taken().is_empty()
+    })
+    .await;
 
     let (_, text) = daemon.get("/metrics").await;
     explained(&text);

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use crate::daemon::{CommandOutput, Home, agrees, chain};
 use crate::flume::{all_sources, connect, devchain, source};
 use crate::postgres;
+use crate::wait::until_async;
 
 /// Tables there are, of anybody.
 pub async fn tables(url: &str) -> i64 {
@@ -128,11 +129,8 @@ async fn stranger(url: &str) -> String {
         sqlx::query(sql).execute(&pool).await.expect("the statement runs");
     }
     let stranger = url.replace("user=postgres", "user=stranger&password=canary-pg");
-    let until = std::time::Instant::now() + Duration::from_secs(10);
-    while sqlx::PgPool::connect(&stranger).await.is_ok() {
-        assert!(std::time::Instant::now() < until, "the server does not read its rules again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let refuses = async || sqlx::PgPool::connect(&stranger).await.is_err();
+    until_async("the server applies its new rules and refuses the password", refuses).await;
     stranger
 }
 

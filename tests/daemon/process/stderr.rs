@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{PipeWriter, Read, Write, pipe};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Server};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, Home, agrees};
 use crate::flume::{all_sources, devchain};
 use crate::postgres;
+use crate::wait::until_ok_within;
 
 /// A chain, a daemon's home on it and its database.
 async fn house(seed: u64, blocks: u64) -> (DevChain, Server, Home, String) {
@@ -110,11 +111,11 @@ async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
     fill(&mut writer);
     // A line for each block, which is soon more than may wait.
     let daemon = home.start_into(&["--log-level", "debug", "run"], writer);
-    let deadline = Instant::now() + Duration::from_secs(300);
-    while daemon.try_get("/livez").await.is_none() || lost(&daemon, "full").await == 0.0 {
-        assert!(Instant::now() < deadline, "nothing is lost");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_ok_within(Duration::from_secs(300), "lines of the log are lost", async || {
+        daemon.try_get("/livez").await.ok_or("no answer")?;
+        if lost(&daemon, "full").await > 0.0 { Ok(()) } else { Err("none is lost") }
+    })
+    .await;
     is_red_for_its_log(&daemon).await;
     // It is read again: what waited comes, and then the loss is reported.
     let (reported, is_told) = tokio::sync::oneshot::channel();

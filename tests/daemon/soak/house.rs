@@ -12,6 +12,7 @@ use crate::daemon::{Daemon, Home, chain};
 use crate::flume::{config, connect, devchain};
 use crate::proxy::Proxy;
 use crate::redis_server::RedisServer;
+use crate::wait::until_ok_within;
 use crate::{postgres, relays};
 
 /// Blocks below the highest head there was that are not touched: what is deeper is final.
@@ -125,19 +126,16 @@ impl House {
     pub async fn rest(&mut self, tip: u64) {
         let above = BlockRange::new(tip + 1, self.chain.head().number).expect("in order");
         let due = (3, self.chain.canonical_logs(above).len().try_into().expect("few"));
-        let deadline = Instant::now() + CATCH_UP_TIMEOUT;
-        loop {
+        let what = format!("{due:?} sources and pending events are stored at {tip}");
+        until_ok_within(CATCH_UP_TIMEOUT, &what, async || {
             self.look_after().await;
             let sql = "select (select count(*) from checkpoints where block_number = $1), \
                 (select count(*) from pending_events)";
             let counts: (i64, i64) =
                 sqlx::query_as(sql).bind(tip.cast_signed()).fetch_one(&self.pool).await.expect("counts");
-            if counts == due {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{counts:?} sources and pending events, due are {due:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            if counts == due { Ok(()) } else { Err(counts) }
+        })
+        .await;
     }
 
     /// Keeps the log of a daemon that is not there any more.

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use sqlx::AssertSqlSafe;
 
 use super::*;
+use crate::wait::until_ok;
 
 /// Writes down who moves checkpoints: each daemon comes as a role of its own.
 const WITNESS: &str = "\
@@ -36,13 +37,11 @@ async fn movers(pool: &PgPool) -> Vec<String> {
 /// Waits until there is a session on this database of which this is true.
 async fn until_sessions(pool: &PgPool, what: &str) {
     let sql = format!("select count(*) from pg_stat_activity where datname = current_database() and {what}");
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql.as_str())).fetch_one(pool).await.expect("a count")
-        == 0
-    {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_async(&format!("there is a session with {what}"), async || {
+        let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql.as_str())).fetch_one(pool).await;
+        count.expect("a count") > 0
+    })
+    .await;
 }
 
 /// Who leads the chain.
@@ -151,11 +150,11 @@ async fn leaders_that_freeze_at_any_moment_take_turns() {
         for lease in ["chain 31337", "audit 31337", "outbox"] {
             until_taken(&pool, lease, &holder).await;
         }
-        let deadline = Instant::now() + WAIT_LIMIT;
-        while movers(&pool).await.len() < turns + 2 {
-            assert!(Instant::now() < deadline, "it leads and moves nothing: {}", standby.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_ok("the new leader moves the checkpoint", async || {
+            let has_moved = movers(&pool).await.len() >= turns + 2;
+            has_moved.then_some(()).ok_or_else(|| standby.log())
+        })
+        .await;
         leader.signal(Signal::CONT);
         until_standby(&leader).await;
         std::mem::swap(&mut leader, &mut standby);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
+use crate::wait::until_ok;
 
 /// Ends with its input, like the other servers of the tests.
 const SUPERVISOR: &str = r#"
@@ -62,16 +63,11 @@ impl Pooler {
             .stdin(Stdio::piped());
         let supervisor = cluster::as_unprivileged(command).spawn().expect("sh is everywhere");
         let pooler = Self { folder, _supervisor: supervisor };
-        let deadline = Instant::now() + WAIT_LIMIT;
-        while !pooler.folder.join(".s.PGSQL.5432").exists() {
+        until_ok("pgbouncer (scripts/need pgbouncer) starts", async || {
             let log = || std::fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
-            assert!(
-                Instant::now() < deadline,
-                "pgbouncer (scripts/need pgbouncer) does not start: {}",
-                log()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            pooler.folder.join(".s.PGSQL.5432").exists().then_some(()).ok_or_else(log)
+        })
+        .await;
         pooler
     }
 

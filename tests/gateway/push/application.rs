@@ -16,6 +16,7 @@ use super::*;
 use crate::receiver::Receiver;
 use crate::receiver::webhook;
 use crate::redis_server::RedisServer;
+use crate::wait::{until, until_equal};
 use document::{Answered, ApiDocument};
 
 /// A back end with its key.
@@ -77,17 +78,11 @@ async fn facts(gate: &Gate) -> Vec<Value> {
 }
 
 async fn until_redis_has(redis: &RedisServer, stream: &str, expected: &[Value]) {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    loop {
+    let read = async || {
         let held = redis.streams().await.remove(stream).unwrap_or_default();
-        let held: Vec<Value> =
-            held.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
-        if held == expected {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{stream} has {held:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        held.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect::<Vec<Value>>()
+    };
+    until_equal(&format!("the stream {stream} has {expected:?}"), expected.to_vec(), read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,11 +165,8 @@ async fn facts_reach_rooms_pages_redis_and_webhooks_in_order() {
 
     until_redis_has(&redis, "events:order", &of("order")).await;
     until_redis_has(&redis, "events:activity", &of("activity")).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while !facts.iter().all(|fact| receiver.taken().iter().any(|got| got.json() == *fact)) {
-        assert!(Instant::now() < deadline, "the webhook lacks facts");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let has = |fact: &Value| receiver.taken().iter().any(|got| got.json() == *fact);
+    until("the webhook has all facts", || facts.iter().all(has)).await;
     // A daemon that starts again finds its own streams, also those the application named.
     daemon.kill_9().await;
     daemon = gate.start().await;
@@ -264,11 +256,10 @@ async fn bad_facts_have_a_code_and_leave_nothing() {
     let away = backend.send("POST /v1/domain-events", &event(1, "9", "u7").to_string()).await;
     assert_eq!((away.status, &away.json["code"]), (503, &json!("unavailable")), "{}", away.json);
     allow_connections(&gate, true).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while backend.send("POST /v1/domain-events", &event(1, "9", "u7").to_string()).await.status != 201 {
-        assert!(Instant::now() < deadline, "the database is back and events are not stored");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_equal("the database is back and an event is stored", 201, async || {
+        backend.send("POST /v1/domain-events", &event(1, "9", "u7").to_string()).await.status
+    })
+    .await;
     assert_eq!(facts(&gate).await.len(), 1);
     daemon.stop_well().await;
 }

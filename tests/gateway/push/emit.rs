@@ -6,6 +6,7 @@ use super::log::new_key;
 use super::refused::{store_large, until_dropped};
 use super::wire::{Frame, Socket};
 use super::*;
+use crate::wait::until_equal;
 
 /// The next frames, as many as this.
 async fn frames(socket: &mut Socket, count: usize) -> Vec<Value> {
@@ -173,10 +174,8 @@ async fn a_stream_that_is_not_read_is_ended_and_no_other() {
     let last = gate.outbox().await.last().expect("messages").0.clone();
     // What the server has not read yet would come to both as news, faster than any client of a debug build reads.
     let path = format!("/v1/messages?limit=1&min_position={last}");
-    let deadline = std::time::Instant::now() + WAIT_LIMIT;
-    while gate.ask(reqwest::Method::GET, &path, &[]).await.status() != 200 {
-        assert!(std::time::Instant::now() < deadline, "the server never reads up to {last}");
-    }
+    let status = async || gate.ask(reqwest::Method::GET, &path, &[]).await.status().as_u16();
+    until_equal(&format!("the server has read up to {last}"), 200, status).await;
     let open = async || {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4_096).expect("it is ours");

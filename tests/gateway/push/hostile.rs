@@ -1,10 +1,12 @@
 //! Clients that mean harm, or that are merely slow at the wrong moment.
 
+use tokio::net::TcpStream;
+
 use super::refused::{store_large, until_dropped};
 use super::serve::gate;
 use super::wire::{Frame, Socket, raw};
 use super::*;
-use tokio::net::TcpStream;
+use crate::wait::until_equal;
 
 /// Large messages that are more than the system keeps for a connection.
 const LARGE: i64 = 450;
@@ -102,14 +104,11 @@ async fn an_address_has_so_many_sessions_however_few_its_connections() {
     until_dropped(&daemon, "address", 1.0).await;
     // A place is given back with its session.
     gate.poll(&format!("&sid={}", sessions[0]), Some("1".to_owned())).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
-    loop {
+    until_equal("the place of a closed session is free", 200, async || {
         let sid = gate.opened().await;
-        if gate.poll(&sid, Some("3".to_owned())).await.0 == 200 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "no place was given back");
-    }
+        gate.poll(&sid, Some("3".to_owned())).await.0
+    })
+    .await;
     // One connection more than an address may have gets a reason like every other request.
     let mut crowd = Vec::new();
     for _ in 0..3 {

@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::wire::{Frame, Socket};
 use super::*;
+use crate::wait::{until_equal, until_ok};
 
 /// Clients of a crowd, beside those in other languages.
 const CROWD: usize = 500;
@@ -45,11 +46,8 @@ impl Nginx {
         let mut command = Command::new(program);
         command.args(["-p", &*place, "-e", "stderr", "-c"]).arg(&file).kill_on_drop(true);
         let child = command.spawn().expect("nginx is installed (apt-get install nginx-light)");
-        let deadline = Instant::now() + WAIT_LIMIT;
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(Instant::now() < deadline, "nginx does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let connect = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        until_ok("nginx listens", connect).await;
         Self { port, _folder: folder, _child: child }
     }
 }
@@ -167,11 +165,7 @@ async fn clients_behind_nginx_follow_although_a_server_is_killed() {
 
 /// Waits until a server has so many clients.
 async fn until_clients(daemon: &Daemon, count: f64) {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while clients(daemon).await != count {
-        assert!(Instant::now() < deadline, "never {count}: {}", clients(daemon).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_equal(&format!("a server has {count} clients"), count, async || clients(daemon).await).await;
 }
 
 /// `make figures-push`: how long 2,000 clients take to have everything that they missed while their server was killed.

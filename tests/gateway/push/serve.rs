@@ -5,6 +5,7 @@ use super::wire::{Frame, Socket};
 use super::*;
 use crate::certificates::Certificates;
 use crate::systemd::Systemd;
+use crate::wait::{until_equal, until_ok};
 
 /// A public server without chains, on the database of a gate.
 struct Served {
@@ -37,15 +38,11 @@ impl Served {
 
     /// Waits until it answers a request with this code.
     async fn until_refused(&self, bearer: &str, code: &str) {
-        let deadline = Instant::now() + WAIT_LIMIT;
-        loop {
+        let read = async || {
             let (status, answer) = self.get("/v1/messages?room=chain-1", bearer).await;
-            if (status, &answer["code"]) == (401, &json!(code)) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "never {code}: {status} {answer}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            if (status, &answer["code"]) == (401, &json!(code)) { Ok(()) } else { Err((status, answer)) }
+        };
+        until_ok(&format!("the server refuses the credential with {code}"), read).await;
     }
 }
 
@@ -386,15 +383,12 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     let headers = [("authorization", bearer.as_str())];
     let judged = async || gate.get("/v1/messages?room=chain-1", &headers).await;
     let until = async |code: &str, status: u16| {
-        let deadline = Instant::now() + WAIT_LIMIT;
-        loop {
+        let read = async || {
             let (found, answer) = judged().await;
-            if found == status && (code.is_empty() || answer["code"] == code) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "never {status} {code}: {found} {answer}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            let is_so = found == status && (code.is_empty() || answer["code"] == code);
+            if is_so { Ok(()) } else { Err((found, answer)) }
+        };
+        until_ok(&format!("the token is answered with {status} {code}"), read).await;
     };
     until("keys_unavailable", 503).await;
     *set.lock().expect("no panic") = Some(json!({ "keys": [edwards] }));
@@ -450,20 +444,17 @@ async fn a_certificate_is_replaced_without_a_restart() {
     assert_eq!(client.next().await["ok"], true);
 
     certificates.replace("IP:127.0.0.1");
-    let (second, deadline) = (certificates.ca(), Instant::now() + WAIT_LIMIT);
-    while !is_trusted(gate.port, &second).await {
-        assert!(Instant::now() < deadline, "the certificate is not replaced");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let second = certificates.ca();
+    until_equal("the certificate is replaced", true, async || is_trusted(gate.port, &second).await).await;
     assert!(!is_trusted(gate.port, &first).await);
     // The connection that was open stays, and files that are no pair change nothing.
     let refusals = || daemon.log().matches("certificate not replaced").count();
-    let (before, deadline) = (refusals(), Instant::now() + WAIT_LIMIT);
+    let before = refusals();
     std::fs::write(path("server.key"), "no key").expect("written");
-    while refusals() == before {
-        assert!(Instant::now() < deadline, "{}", daemon.log());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_ok("a pair that does not fit is logged", async || {
+        if refusals() > before { Ok(()) } else { Err(daemon.log()) }
+    })
+    .await;
     assert!(is_trusted(gate.port, &second).await);
     gate.mine(&daemon, 6).await;
     assert_eq!(client.next().await["room"], ROOM);

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::*;
 use crate::daemon::{agrees, postmaster};
 use crate::random::{Random, seed};
+use crate::wait::until_ok;
 
 const PUBLISHERS: usize = 64;
 /// Events of a publisher at least.
@@ -81,15 +82,9 @@ fn kill_9(pid: u32) {
 
 /// The postmaster, once it runs.
 async fn database_of(home: &Home) -> u32 {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    loop {
-        let found = postmaster(&home.path("data"));
-        if let Some(pid) = found.filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()) {
-            return pid;
-        }
-        assert!(Instant::now() < deadline, "there is no database");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let runs = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    until_ok("a postmaster runs", async || postmaster(&home.path("data")).filter(runs).ok_or("it does not"))
+        .await
 }
 
 /// What a run of publishers has in the database.

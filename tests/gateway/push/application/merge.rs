@@ -4,6 +4,7 @@ use chainflume_core::domain::U256;
 use chainflume_devchain::{Action, wallet};
 
 use super::*;
+use crate::wait::until_ok_within;
 
 /// The types and states of what a socket gets until there are `count`, messages about ids as their joined ids.
 async fn collect(socket: &mut Socket, count: usize) -> Vec<(String, String)> {
@@ -113,15 +114,12 @@ fn issued(sub: &str, at: u64) -> String {
 
 /// Waits until a token is refused because it was revoked, for as long as every server may take.
 async fn until_revoked(gate: &Gate, bearer: &str) {
-    let began = Instant::now();
-    loop {
+    let read = async || {
         let (status, answer) = gate.get("/v1/messages?room=chain-1", &[("authorization", bearer)]).await;
-        if (status, &answer["code"]) == (401, &json!("credential_revoked")) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(2), "{status} {answer}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let is_revoked = (status, &answer["code"]) == (401, &json!("credential_revoked"));
+        if is_revoked { Ok(()) } else { Err((status, answer)) }
+    };
+    until_ok_within(Duration::from_secs(2), "the token is refused as revoked", read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use super::document::{ApiDocument, RouteLine};
 use super::*;
 use crate::push::wire::raw;
+use crate::wait::until_ok;
 use asks::{Ask, INBOUND, new_activity, reads, writes};
 use sha2::Digest as _;
 
@@ -297,11 +298,10 @@ async fn every_route_answers_what_its_document_says_and_all_of_it() {
     refuses_bad_requests(&asker, &routes).await;
     refuses_what_does_not_fit(&asker, &routes).await;
     names_methods(&asker, &routes).await;
-    let deadline = Instant::now() + WAIT_LIMIT;
-    while request(keyless, reqwest::Method::GET, "/docs").send().await.is_err() {
-        assert!(Instant::now() < deadline, "{}", other.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_ok("the server without keys answers", async || {
+        request(keyless, reqwest::Method::GET, "/docs").send().await.map_err(|_| other.log())
+    })
+    .await;
     refuses_at_a_bad_time(&asker, &routes, keyless).await;
     allow_connections(&gate, false).await;
     for (_, ask) in routes.with_status(&asker.document, 500) {
