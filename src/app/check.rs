@@ -274,8 +274,8 @@ async fn stored_facts(loaded: &Loaded, store: &Store) -> Result<chains::StoredFa
     let mut limits = BTreeMap::new();
     for provider in loaded.config.chains.iter().flat_map(|chain| &chain.node.providers) {
         let endpoint = provider.fingerprint();
-        let learnt = store.learnt(&endpoint).await.map_err(store_error)?;
-        limits.extend(learnt.map(|learnt| (endpoint, learnt)));
+        let found = store.endpoint_limits(&endpoint).await.map_err(store_error)?;
+        limits.extend(found.map(|found| (endpoint, found)));
     }
     Ok(chains::StoredFacts { blocks, events, starts, limits })
 }

@@ -98,7 +98,7 @@ impl<'a> Rereading<'a> {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let new = rereader(self.loaded, &self.database.store, chain, chain.node.clone()).await?;
-                new.recall(&self.database.store, None).await;
+                new.use_limits(&self.database.store, None).await;
                 entry.insert(new)
             }
         };

@@ -149,7 +149,7 @@ pub const PACKAGES: &[Package] = &[
 pub const ROOMS: &[Room] = &[
     room("core", "settings", &[], "every room of every package reads its own settings with it"),
     room("core", "domain", &["settings"], "the words that all others use"),
-    room("core", "canon", &["domain", "settings"], "what to believe is decided from facts alone"),
+    room("core", "canon", &["domain", "settings"], "what the chain is, is decided from facts alone"),
     room("core", "decode", &["domain"], "bytes mean the same wherever they come from"),
     room("core", "mapping", &["domain", "decode"], "meaning knows no tables"),
     room("core", "messages", &["domain"], "a message is composed from facts, wherever these are stored"),

@@ -234,7 +234,7 @@ async fn a_provider_on_another_chain_is_never_asked_for_anything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn providers_with_different_block_0_are_named_and_not_believed() {
+async fn providers_with_different_block_0_are_named_and_not_used() {
     let chain = DevChain::new(Settings { history: 100, ..Settings::default() });
     let stranger = DevChain::new(Settings { seed: 9, history: 100, ..Settings::default() });
     let (one, mut other) = (Node::of(&stranger).await, Node::of(&chain).await);
@@ -325,7 +325,7 @@ async fn each_provider_does_the_work_of_its_role() {
             logs.partition(|request| request.params[0]["blockHash"].is_null());
         (!ranges.is_empty(), !blocks.is_empty())
     };
-    // The youngest of its blocks, and the end of a range that is doubtful, the archive is asked for by hash as well.
+    // The youngest of its blocks, and the end of a range that may be wrong, the archive is asked for by hash as well.
     assert!(asked(&archive).0);
     assert_eq!([asked(&live), asked(&audit)], [(false, true), (false, false)]);
 }

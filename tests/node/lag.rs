@@ -186,8 +186,8 @@ async fn a_lagging_node_on_a_dead_branch_does_not_stop_a_chain() {
     let branch = scene.chain.branch();
     // Two blocks short of where block 18 is final to it, it has another one there.
     scene.reorg(3, 2);
-    let doubts = |chain: &ChainHealth| chain.errors.consecutive > 2;
-    flume.until("dev", "doubts the node", doubts).await;
+    let has_failed = |chain: &ChainHealth| chain.errors.consecutive > 2;
+    flume.until("dev", "reads of the node fail", has_failed).await;
     assert_ne!(flume.chain("dev").state, ChainState::Stopped);
     scene.change(|chain| chain.restore(&branch));
     scene.mine(3);

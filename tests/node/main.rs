@@ -1,11 +1,11 @@
 //! What nodes answer, and what they refuse: one or several behind each chain, simulated, recorded and real.
 
 mod balanced;
-mod doubts;
 mod evidence;
 mod failover;
 mod lag;
 mod limits;
+mod mismatches;
 mod providers;
 mod real_data;
 mod real_node;

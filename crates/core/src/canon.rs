@@ -1,4 +1,4 @@
-//! Decides what to believe, without I/O: which blocks are confirmed, which are final, and whether a node's answer
+//! Decides about the chain, without I/O: which blocks are confirmed, which are final, and whether a node's answer
 //! contradicts the stored blocks. Also plans which sources read which blocks next, and which blocks are published as
 //! pending.
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::learnt::recall_limits;
+use super::saved_limits::use_saved_limits;
 use super::translate::TranslatedSource;
 use chainflume_core::decode::{AbiFit, SourceAbi, abi_fit};
 use chainflume_core::domain::{Address, AddressSet, BlockRange, causes};
@@ -176,7 +176,7 @@ impl ContractWatch {
             let node = Node::new(&self.settings, provider)?;
             match node.head().await {
                 Ok(head) => {
-                    recall_limits(&self.store, &node, None).await;
+                    use_saved_limits(&self.store, &node, None).await;
                     return Ok((node, head.number));
                 }
                 Err(error) => last = Some(error),

@@ -1,7 +1,7 @@
 //! Gaps: old blocks of what was added to a source, read beside the live blocks, which go first.
 //!
-//! Blocks that are final and far from the head are read in ranges. What lies above is read by hash, kept until it is linked to
-//! the block that is held at its end, and stored at once: so none of it is of a branch that is not ours.
+//! Blocks that are final and far from the head are read in ranges. Blocks above them are read by hash, kept until they are linked to the
+//! stored block at their end, and stored in one transaction: so none of them is of another branch.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ const MAX_BLOCKS_BY_HASH: u64 = 2_048;
 impl IndexSession<'_> {
     /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.
     pub(super) async fn start_gap(&mut self, syncs: bool) -> Result<(), IndexerError> {
-        // A node learns how wide a range may be from one reader of ranges at a time: sources that sync go first.
+        // The width of ranges is adapted to one reader of ranges at a time: sources that sync go first.
         if syncs && matches!(&self.attempt.gap_read, Some(GapRead { mode: GapMode::ByRange(..), .. })) {
             self.attempt.gap_read = None;
         }
@@ -120,7 +120,7 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Whether that were the last.
+    /// Whether these blocks would be the last.
     async fn fetch_gap_blocks(&mut self) -> Result<bool, IndexerError> {
         let Some(GapRead { gap, next, filter, mode: GapMode::ByHash(known), .. }) =
             &mut self.attempt.gap_read

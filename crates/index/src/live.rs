@@ -15,8 +15,8 @@ use chainflume_node::{BlockWithLogs, HeaderWithLogs, Work};
 use chainflume_ops::metrics;
 use chainflume_store::{Advance, Staged};
 
-/// Blocks read at once and committed together where we are a little behind: enough to hide the node's
-/// latency, few enough to commit in a blink.
+/// Blocks read at once and committed together where the loop is a little behind: enough to hide the node's latency, few enough to
+/// commit within milliseconds.
 const LIVE_BATCH: u64 = 16;
 
 /// A read of new blocks.
@@ -126,7 +126,7 @@ impl IndexSession<'_> {
         let final_number = self.final_number();
         let expected = self.snapshot().expected(sources);
         let head = self.head().max(to.number);
-        // History is read long after it happened: only at the head does it mean anything how long a message took.
+        // The latency of a message is measured at the head only: history is read long after it happened.
         let seen_at = durable.then(|| self.seen_at()).flatten();
         let advance =
             Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
@@ -151,11 +151,11 @@ impl IndexSession<'_> {
 
 /// Blocks to commit together.
 pub(super) struct BlockBatch {
-    /// What we will hold of them, ascending; the last is the new checkpoint.
+    /// The blocks to store, ascending; the last is the new checkpoint.
     pub refs: Vec<BlockId>,
-    /// What their logs mean.
+    /// Their logs, translated.
     pub translated: Translated,
-    /// Its events, where they were written ahead.
+    /// Their events, where they were written ahead.
     pub staged: Option<Staged>,
     /// Whether the commit waits for the disk.
     pub durable: bool,

@@ -1,4 +1,4 @@
-//! The beginning of each turn, and after an error: which chain the node is on, what is registered, and what we hold.
+//! The beginning of each turn, and after an error: which chain the node is on, what is registered, and what is stored.
 
 use super::error::IndexerError;
 use super::session::IndexSession;
@@ -23,7 +23,7 @@ impl IndexSession<'_> {
     /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
     pub(super) async fn open(&mut self) -> Result<(), IndexerError> {
         self.node.check_chain().await?;
-        // Before the database, so that the lag is seen to grow while that is away.
+        // Before the database, so that the lag grows while the database is away.
         let heads = self.fetch_heads().await?;
         self.observed.heads = Some(heads);
         self.report_heads(&heads);
@@ -46,7 +46,7 @@ impl IndexSession<'_> {
         if self.decide_by_first_head().await? {
             return Ok(());
         }
-        self.chain.learnt.load(&[&self.node, &self.past]).await;
+        self.chain.saved_limits.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
         self.apply_comparison(comparison);
         let held = self.store().snapshot().await?;

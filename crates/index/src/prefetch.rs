@@ -1,5 +1,5 @@
 //! When the WebSocket announces a head, the next block and mostly its hash are known. The loop fetches that block together
-//! with the head: one round trip instead of two. It believes nothing else of the announcement.
+//! with the head: one round trip instead of two. It uses nothing else of the announcement.
 
 use super::session::{IndexSession, Prefetched};
 use chainflume_core::canon::{Heads, ReadPlan, SourceGroup};

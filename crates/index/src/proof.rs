@@ -8,7 +8,7 @@ use super::error::IndexerError;
 use super::translate::GroupTranslator;
 use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use chainflume_node::{IdentifiedHeader, Node};
-use chainflume_store::{Backfill, ChainStore, DoubtedEvent, ProvenBlocks};
+use chainflume_store::{Backfill, ChainStore, DisputedEvent, ProvenBlocks};
 
 /// Who may prove something of a source's blocks.
 pub(super) struct Prover {
@@ -30,9 +30,9 @@ pub(super) struct ProofRequest {
 
 /// What counts as proof, and of which blocks it is looked for.
 pub(super) enum ProofNeed {
-    /// Receipts, a bloom or a second provider, of blocks in which something stored is in doubt.
+    /// Receipts, a bloom or a second provider, of blocks with a disputed event.
     Any,
-    /// Receipts with the root of the header alone; of these blocks, too.
+    /// Only receipts with the root of the header; these blocks are proven too.
     Root(BTreeSet<u64>),
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Proof {
 enum BlockProof {
     /// These are all its logs that the source asks for, and its time in seconds.
     Logs(Logs, u64),
-    /// The stored events in doubt are not in it.
+    /// The disputed events are not in it.
     Excluded,
 }
 
@@ -67,7 +67,7 @@ type Unproven = Vec<String>;
 type ShownHeaders<'a> = Vec<(&'a Arc<Node>, IdentifiedHeader)>;
 
 impl Prover {
-    /// Looks for proof in each block in which something is doubted. Where the logs of a block are proven, they replace those
+    /// Looks for proof in each block in which something is disputed. Where the logs of a block are proven, they replace those
     /// that were read.
     ///
     /// # Errors
@@ -75,30 +75,30 @@ impl Prover {
     pub(super) async fn prove(
         &self,
         read: &mut Backfill,
-        doubted: Vec<DoubtedEvent>,
+        disputed: Vec<DisputedEvent>,
         need: &ProofNeed,
     ) -> Result<Proof, IndexerError> {
         let also = match need {
             ProofNeed::Any => self.lettered(read).await?,
             ProofNeed::Root(blocks) => blocks.clone(),
         };
-        let mut blocks: BTreeMap<u64, Vec<DoubtedEvent>> =
+        let mut blocks: BTreeMap<u64, Vec<DisputedEvent>> =
             also.into_iter().map(|number| (number, vec![])).collect();
-        for event in doubted {
+        for event in disputed {
             blocks.entry(event.place.block_number).or_default().push(event);
         }
-        let in_doubt: BTreeSet<u64> = blocks.keys().copied().collect();
+        let disputed_blocks: BTreeSet<u64> = blocks.keys().copied().collect();
         let mut proof = Proof::default();
         let needs_root = matches!(need, ProofNeed::Root(_));
-        for (index, (number, doubted)) in blocks.into_iter().enumerate() {
-            let places = doubted.iter().map(|event| event.place);
+        for (index, (number, disputed)) in blocks.into_iter().enumerate() {
+            let places = disputed.iter().map(|event| event.place);
             if needs_root && index >= MOST_BLOCKS {
                 proof.unproven.extend(places);
                 continue;
             }
             let found = match needs_root {
-                true => self.by_root(number, &doubted).await?.map_err(|(_, reasons)| reasons),
-                false => self.block(read, (number, &in_doubt), &doubted).await?,
+                true => self.by_root(number, &disputed).await?.map_err(|(_, reasons)| reasons),
+                false => self.block(read, (number, &disputed_blocks), &disputed).await?,
             };
             match found {
                 Ok(BlockProof::Logs(logs, time)) => {
@@ -112,7 +112,7 @@ impl Prover {
                     proof.there.extend(kept);
                 }
                 Ok(BlockProof::Excluded) => proof.proven.places.extend(places),
-                Err(_) if doubted.is_empty() && !needs_root => {}
+                Err(_) if disputed.is_empty() && !needs_root => {}
                 Err(reasons) => {
                     proof.unproven.extend(places);
                     proof.reasons.extend(reasons);
@@ -134,24 +134,24 @@ impl Prover {
     async fn block(
         &self,
         read: &Backfill,
-        (number, in_doubt): (u64, &BTreeSet<u64>),
-        doubted: &[DoubtedEvent],
+        (number, disputed_blocks): (u64, &BTreeSet<u64>),
+        disputed: &[DisputedEvent],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
-        let (shown, mut reasons) = match self.by_root(number, doubted).await? {
+        let (shown, mut reasons) = match self.by_root(number, disputed).await? {
             Ok(proof) => return Ok(Ok(proof)),
             Err(unproven) => unproven,
         };
         let excludes = |header: &IdentifiedHeader| {
             let excluded =
-                |event: &DoubtedEvent| header.excludes(&event.address, self.topics.get(&event.signature));
-            !doubted.is_empty() && doubted.iter().all(excluded)
+                |event: &DisputedEvent| header.excludes(&event.address, self.topics.get(&event.signature));
+            !disputed.is_empty() && disputed.iter().all(excluded)
         };
         for (node, header) in &shown {
-            if excludes(header) && self.has_useful_blooms(node, read, (number, in_doubt)).await? {
+            if excludes(header) && self.has_useful_blooms(node, read, (number, disputed_blocks)).await? {
                 return Ok(Ok(BlockProof::Excluded));
             }
         }
-        Ok(match self.by_second_provider(read, doubted, &shown).await {
+        Ok(match self.by_second_provider(read, disputed, &shown).await {
             Ok(found) => Ok(found),
             Err(reason) => {
                 reasons.push(reason);
@@ -164,11 +164,11 @@ impl Prover {
     async fn by_root(
         &self,
         number: u64,
-        doubted: &[DoubtedEvent],
+        disputed: &[DisputedEvent],
     ) -> Result<Result<BlockProof, (ShownHeaders<'_>, Unproven)>, IndexerError> {
         let (mut shown, mut reasons) = (ShownHeaders::new(), Unproven::new());
         for node in &self.nodes {
-            let header = match self.header(node, number, doubted).await? {
+            let header = match self.header(node, number, disputed).await? {
                 Ok(header) => header,
                 Err(reason) => {
                     reasons.push(reason);
@@ -190,7 +190,7 @@ impl Prover {
         &self,
         node: &Arc<Node>,
         number: u64,
-        doubted: &[DoubtedEvent],
+        disputed: &[DisputedEvent],
     ) -> Result<Result<IdentifiedHeader, String>, IndexerError> {
         let held = self.store.held_at_or_above(number).await?;
         let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
@@ -203,7 +203,8 @@ impl Prover {
             return Ok(Err(format!("{host} has not the header of block {number}")));
         };
         let above = headers.get(1).copied().flatten().map(|header| header.block().id());
-        let same = !doubted.is_empty() && doubted.iter().all(|event| event.block_hash == header.block().hash);
+        let same =
+            !disputed.is_empty() && disputed.iter().all(|event| event.block_hash == header.block().hash);
         Ok(match same || (held.is_some() && above == held) {
             true => Ok(header),
             false => Err(format!("{host} has other blocks than are stored, at {number} and above")),
@@ -216,9 +217,10 @@ impl Prover {
         &self,
         node: &Arc<Node>,
         read: &Backfill,
-        (number, in_doubt): (u64, &BTreeSet<u64>),
+        (number, disputed_blocks): (u64, &BTreeSet<u64>),
     ) -> Result<bool, IndexerError> {
-        let Some((block, contract)) = self.store.another_event(&read.source, (number, in_doubt)).await?
+        let Some((block, contract)) =
+            self.store.another_event(&read.source, (number, disputed_blocks)).await?
         else {
             return Ok(false);
         };
@@ -232,7 +234,7 @@ impl Prover {
     async fn by_second_provider(
         &self,
         read: &Backfill,
-        doubted: &[DoubtedEvent],
+        disputed: &[DisputedEvent],
         shown: &[(&Arc<Node>, IdentifiedHeader)],
     ) -> Result<BlockProof, String> {
         let first =
@@ -247,7 +249,7 @@ impl Prover {
                 Ok(answer) => {
                     let times = [(block.number, block.timestamp)].into();
                     let events = self.translator.translate(&answer.logs, &times).events;
-                    if confirms(&events, read, block, doubted) {
+                    if confirms(&events, read, block, disputed) {
                         return Ok(BlockProof::Logs(answer.logs, block.timestamp));
                     }
                     why = format!("{} and {} return different blocks", node.host(), other.host());
@@ -268,14 +270,14 @@ impl Prover {
 }
 
 /// Whether the events of a second provider confirm those that were read of a block: it has all of them, and besides either
-/// nothing or every stored event in doubt. Nodes leave logs out and do not make them up, so an answer in between proves
+/// nothing or every disputed event. Nodes leave logs out and do not make them up, so an answer in between proves
 /// nothing.
-fn confirms(events: &[Event], read: &Backfill, block: BlockRef, doubted: &[DoubtedEvent]) -> bool {
+fn confirms(events: &[Event], read: &Backfill, block: BlockRef, disputed: &[DisputedEvent]) -> bool {
     let second: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();
     let of_block = read.events.iter().filter(|event| event.place.block_number == block.number);
     let first: BTreeMap<Place, &Event> = of_block.map(|event| (event.place, event)).collect();
-    let has = |event: &DoubtedEvent| event.block_hash == block.hash && second.contains_key(&event.place);
+    let has = |event: &DisputedEvent| event.block_hash == block.hash && second.contains_key(&event.place);
     let has_first = first.iter().all(|(place, event)| second.get(place) == Some(event));
-    let has_doubted = !doubted.is_empty() && doubted.iter().all(has);
-    has_first && (second.len() == first.len() || has_doubted)
+    let has_disputed = !disputed.is_empty() && disputed.iter().all(has);
+    has_first && (second.len() == first.len() || has_disputed)
 }

@@ -51,8 +51,8 @@ impl IndexSession<'_> {
     /// Reports an error to the provider's health, unless the database caused it.
     pub(super) fn report_to_provider(&self, work: Work, error: &IndexerError) {
         match error {
-            IndexerError::Chain(error) => self.node.stumbled(work, Some(error)),
-            IndexerError::Moved(_) => self.node.stumbled(work, None),
+            IndexerError::Chain(error) => self.node.work_failed(work, Some(error)),
+            IndexerError::Moved(_) => self.node.work_failed(work, None),
             IndexerError::Store(_) | IndexerError::TooDeep { .. } => {}
         }
     }

@@ -44,7 +44,7 @@ impl IndexSession<'_> {
             return Ok(ReorgCheck::Unchanged);
         };
         if first == ReorgVerdict::Agrees {
-            self.doubted_since = None;
+            self.differs_since = None;
             return Ok(ReorgCheck::Unchanged);
         }
         tokio::time::sleep(SECOND_READ_DELAY).await;
@@ -71,7 +71,7 @@ impl IndexSession<'_> {
         if is_repeated && self.chain.policy.final_number(&heads) >= ours.number {
             return Ok(false);
         }
-        let since = *self.doubted_since.get_or_insert_with(Instant::now);
+        let since = *self.differs_since.get_or_insert_with(Instant::now);
         Ok(since.elapsed() < self.chain.policy.backend_lag)
     }
 

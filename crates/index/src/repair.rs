@@ -8,7 +8,7 @@ use super::proof::{Proof, ProofNeed, ProofRequest, Prover};
 use super::reread::{BatchOutcome, Rereader};
 use chainflume_core::domain::Place;
 use chainflume_node::Node;
-use chainflume_store::{Backfill, DoubtedEvent};
+use chainflume_store::{Backfill, DisputedEvent};
 
 impl Rereader {
     /// Adds what is missing, and takes back and replaces what is proven to be wrong.
@@ -56,8 +56,8 @@ impl Rereader {
         request: ProofRequest,
     ) -> Result<Proof, IndexerError> {
         let ProofRequest { others, need } = request;
-        let doubted = self.store.doubted(read).await?;
-        let (there, doubted) = doubted.into_iter().partition(|event| others.contains(&event.place));
+        let disputed = self.store.disputed(read).await?;
+        let (there, disputed) = disputed.into_iter().partition(|event| others.contains(&event.place));
         let prover = Prover {
             nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
             filter: self.translator.filter(&[source]),
@@ -65,8 +65,8 @@ impl Rereader {
             store: self.store.clone(),
             topics: self.translator.first_topics(source),
         };
-        let mut proof = prover.prove(read, doubted, &need).await?;
-        let there: Vec<DoubtedEvent> = there;
+        let mut proof = prover.prove(read, disputed, &need).await?;
+        let there: Vec<DisputedEvent> = there;
         proof.there.extend(there.iter().map(|event| event.place));
         Ok(proof)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::error::IndexerError;
-use super::learnt::{provider_health, usage};
+use super::saved_limits::{provider_health, usage};
 use super::session::{IndexSession, Observed};
 use super::snapshot::ChainSnapshot;
 use chainflume_core::canon::Heads;

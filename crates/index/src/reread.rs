@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::age::old_enough;
 use super::error::IndexerError;
-use super::learnt::recall_limits;
 use super::pieces::pieces;
 use super::proof::{ProofNeed, ProofRequest};
+use super::saved_limits::use_saved_limits;
 use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
 use chainflume_core::domain::{BlockRange, Event, Place};
@@ -22,7 +22,7 @@ use chainflume_store::{Backfill, ChainStore, Compared, Read, Store, StoreSnapsho
 pub struct Rereader {
     /// How the node is asked.
     pub settings: ChainSettings,
-    /// The providers. They are kept between runs, because they learn which ranges each accepts.
+    /// The providers. They are kept between runs, because each keeps the width of ranges that it accepts.
     pub elsewhere: AlternateProviders,
     /// The provider that gave the first look: another one is asked if there is one.
     pub avoided: Option<String>,
@@ -60,7 +60,7 @@ pub struct RereadReport {
     pub present: u64,
     /// Events that were not stored. They are now, unless this was only a look.
     pub missing: Places,
-    /// Places where something else was stored. Mended only by a repair.
+    /// Places where something else was stored. Only a repair corrects them.
     pub differing: Places,
     /// Stored events that the chain does not have; looked for only by a comparison or repair, and gone after a repair.
     pub surplus: Places,
@@ -68,7 +68,7 @@ pub struct RereadReport {
     pub unproven: Places,
     /// Why nothing was proven, the first few reasons.
     pub reasons: Vec<String>,
-    /// Stored events of contracts or events that the source does not follow any more. They are no difference.
+    /// Stored events that the source does not follow any more. They are no difference.
     pub not_followed: u64,
 }
 
@@ -97,7 +97,7 @@ impl RereadReport {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Default)]
 pub(super) struct BatchOutcome {
     pub(super) compared: Compared,
@@ -142,7 +142,7 @@ pub struct Reread {
 }
 
 impl Rereader {
-    /// Nothing is asked yet.
+    /// A reader that has requested nothing yet.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
@@ -158,10 +158,10 @@ impl Rereader {
         Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
     }
 
-    /// Gives the providers the limits that the daemon has learnt of them, with a width of `widest` blocks at most.
-    pub async fn recall(&self, store: &Store, widest: Option<u64>) {
+    /// Gives the providers the limits that the daemon has saved for them, with a width of `widest` blocks at most.
+    pub async fn use_limits(&self, store: &Store, widest: Option<u64>) {
         for node in self.elsewhere.by_preference() {
-            recall_limits(store, &node, widest).await;
+            use_saved_limits(store, &node, widest).await;
         }
     }
 
@@ -178,7 +178,7 @@ impl Rereader {
     ///
     /// # Errors
     /// When the source has not synced the range by itself yet, or the database fails. What was committed until
-    /// then stays, and running it again goes over it unharmed.
+    /// then stays, and a second run changes nothing there.
     pub async fn run(
         &mut self,
         reread: Reread,

@@ -15,18 +15,18 @@ pub struct Retrier {
     pub store: ChainStore,
 }
 
-/// What became of a dead letter.
+/// The result of a retry of a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retried {
-    /// It is an event now, where it belongs.
+    /// The dead letter became an event.
     Stored,
-    /// It is as dead as before, for this reason.
+    /// The dead letter stays, for this reason.
     Failed(String),
-    /// It was resolved meanwhile, or its block was taken back by a reorg.
+    /// The dead letter was resolved meanwhile, or a reorg took its block back.
     Gone,
 }
 
-/// DeadLetterQuery of one source in one block: what one transaction is about. A node that lied may have left letters of two
+/// Dead letters of one source in one block, which one transaction handles. A node that lied may have left letters of two
 /// blocks at one height.
 type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, StoredDeadLetter)>>;
 

@@ -48,7 +48,7 @@ pub(super) struct IndexSession<'a> {
     /// Why the chain stopped, and when it is tried again.
     pub(super) stopped: Option<StoppedChain>,
     /// Since when a node that lags contradicts a final block.
-    pub(super) doubted_since: Option<Instant>,
+    pub(super) differs_since: Option<Instant>,
     /// Whether every index of the store exists, as far as this turn knows.
     pub(super) indexed: bool,
     pub(super) attempt: Attempt,
@@ -64,14 +64,14 @@ pub(super) struct Observed {
     pub(super) tags_at: Option<Instant>,
     /// The newest block that the node returned.
     pub(super) newest: Option<BlockRef>,
-    /// What is believed of the `safe` tag.
+    /// The state of the `safe` tag.
     pub(super) safe: TagHistory,
-    /// What is believed of the `finalized` tag.
+    /// The state of the `finalized` tag.
     pub(super) finalized: TagHistory,
 }
 
 impl Observed {
-    /// What is believed of a tag.
+    /// The state of a tag.
     pub(super) fn tag(&mut self, tag: BlockTag) -> &mut TagHistory {
         if tag == BlockTag::Safe { &mut self.safe } else { &mut self.finalized }
     }
@@ -110,7 +110,7 @@ pub(super) struct FirstHeadDecision {
 }
 
 impl FirstHeadDecision {
-    /// The chain was registered; what of its sources waits.
+    /// The chain is registered; these parts of its sources wait.
     pub(super) fn begin(&mut self, awaited: AwaitedHead) {
         self.awaited = awaited;
     }
@@ -146,7 +146,7 @@ impl<'a> IndexSession<'a> {
             followed_sources: FollowedSources::default(),
             first_head: FirstHeadDecision::default(),
             stopped: None,
-            doubted_since: None,
+            differs_since: None,
             indexed: false,
             attempt: Attempt::default(),
             views: None,

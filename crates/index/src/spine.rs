@@ -22,7 +22,7 @@ impl ChainIndexer {
     pub async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
         let mut session = IndexSession::new(self, epoch);
         session.run(&stop).await;
-        session.chain.learnt.save(&[&session.node, &session.past]).await;
+        session.chain.saved_limits.save(&[&session.node, &session.past]).await;
     }
 }
 
@@ -32,7 +32,7 @@ impl IndexSession<'_> {
         while !stop.is_cancelled() {
             let stepped = Box::pin(self.step(stop)).await;
             self.beat();
-            self.chain.learnt.save_if_due(&[&self.node, &self.past]).await;
+            self.chain.saved_limits.save_if_due(&[&self.node, &self.past]).await;
             let error = match stepped {
                 Ok(StepProgress::Made) => {
                     if self.report_success() {

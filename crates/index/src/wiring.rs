@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::IndexerError;
-use super::learnt::LearntLimits;
+use super::saved_limits::SavedLimits;
 use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
 use chainflume_node::{ChainSettings, Pool};
@@ -36,7 +36,7 @@ pub struct ChainIndexer {
     pub(super) translator: Translator,
     pub(super) record: ChainRecord,
     pub(super) store: Store,
-    pub(super) learnt: LearntLimits,
+    pub(super) saved_limits: SavedLimits,
     pub(super) board: Board,
     /// Which errors were logged, those of readers in the background included.
     pub(super) troubles: Arc<ErrorStreak>,
@@ -62,7 +62,7 @@ impl ChainIndexer {
             pool,
             translator,
             record,
-            learnt: LearntLimits::new(store.clone()),
+            saved_limits: SavedLimits::new(store.clone()),
             store,
             board,
             troubles: Arc::default(),

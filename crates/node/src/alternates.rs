@@ -68,7 +68,7 @@ impl AlternateProviders {
     /// Records that this provider is used from now on. Forgets its failures, unless it still fails.
     pub fn takes(&self, node: &Node) {
         if !self.is_out(node) {
-            node.rpc.health.forgive();
+            node.rpc.health.reset();
         }
     }
 
@@ -95,7 +95,7 @@ impl AlternateProviders {
             if self.nodes.len() < 2 {
                 std::future::pending::<()>().await;
             }
-            // A node that wants to be left alone for a day is asked nothing, and so it never fails again.
+            // A node that asks for a pause of a day gets no request, so it never fails again.
             let _rung = tokio::time::timeout(AGAIN, self.kin.alarm.notified()).await;
             while self.is_suspected(node).await {
                 if fails(node)
@@ -122,7 +122,7 @@ impl AlternateProviders {
                 true
             }
             Err(error) => {
-                node.rpc.health.stumbled(Work::Probe, None, Some(&error));
+                node.rpc.health.work_failed(Work::Probe, None, Some(&error));
                 true
             }
         }
@@ -133,7 +133,7 @@ impl AlternateProviders {
         for node in self.candidates(avoided) {
             if !Arc::ptr_eq(&node, than) && !self.is_out(&node) && self.brief(self.look(&node)).await.is_ok()
             {
-                node.rpc.health.forgive();
+                node.rpc.health.reset();
                 return Some(node);
             }
         }

@@ -115,7 +115,7 @@ pub enum ChainError {
     /// Providers are on different chains, and the right one is not known.
     #[error(
         "providers disagree on block 0: {answers}; nothing is stored yet that shows which of them is on the right chain, so \
-         none is believed: remove the wrong one, or correct its url"
+         no provider is used: remove the wrong one, or correct its url"
     )]
     GenesisDiffers {
         /// The block 0 of each of them.
@@ -144,7 +144,7 @@ impl ChainError {
 
     /// Whether the node failed without a reason. Some do so if the range is too wide ("no backend is
     /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(super) fn is_unexplained(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 

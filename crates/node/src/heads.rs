@@ -112,7 +112,7 @@ impl HeadNotifier {
         self.listener.iter_mut().for_each(Beside::check);
     }
 
-    /// How heads are learnt of now.
+    /// Where heads come from now.
     pub fn state(&self) -> HeadSource {
         self.shared.state()
     }

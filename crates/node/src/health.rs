@@ -135,7 +135,7 @@ impl HealthTracker {
     }
 
     /// Records contents that a right answer proved wrong: this alone is enough to use another provider.
-    pub(super) fn convicted(&self, what: &'static str, error: &ChainError) {
+    pub(super) fn proven_wrong(&self, what: &'static str, error: &ChainError) {
         let now = Instant::now();
         let mut inner = self.lock();
         inner.failures += 1;
@@ -148,26 +148,26 @@ impl HealthTracker {
     }
 
     /// Records contents that failed a check. A later answer does not make up for them.
-    pub(super) fn disbelieved(&self, what: &'static str, error: &ChainError) {
+    pub(super) fn rejected(&self, what: &'static str, error: &ChainError) {
         self.note(HealthSubject::Contents(what), (weight(error), None), Some(error));
     }
 
     /// Records contents that passed a check.
-    pub(super) fn proven(&self, what: &'static str) {
+    pub(super) fn passed(&self, what: &'static str) {
         self.lock().end(HealthSubject::Contents(what));
     }
 
-    /// Work came to nothing, and this is why: whatever it is called, it counts. `None` where the answers do not fit
-    /// together, which a reorg explains for a moment. `at` is where the work has to go on.
-    pub(super) fn stumbled(&self, work: Work, at: Option<u64>, error: Option<&ChainError>) {
+    /// Counts a failure of work with its reason, also a refusal that a node may give. `None` where the answers do not fit together,
+    /// which a reorg explains for a moment. `at` is where the work has to go on.
+    pub(super) fn work_failed(&self, work: Work, at: Option<u64>, error: Option<&ChainError>) {
         // Another chain is a matter of its own.
         if !error.is_some_and(ChainError::is_wrong_chain) {
             self.note(HealthSubject::Work(work), (Some(error.map_or(THROTTLED, work_weight)), at), error);
         }
     }
 
-    /// Work on these blocks was done; without blocks, all there was to do. Whether that ends what was wrong with it: several
-    /// ranges are read at once, and one that cannot be read is not made good by the others.
+    /// Records that work on these blocks was done; without blocks, all work. Returns whether that ends the failures of the work: several
+    /// ranges are read at once, and the success of others says nothing about a range that cannot be read.
     pub(super) fn worked(&self, work: Work, on: Option<BlockRange>) -> bool {
         let mut inner = self.lock();
         let stuck = inner.streaks.get(&HealthSubject::Work(work)).and_then(|streak| streak.at);
@@ -198,8 +198,8 @@ impl HealthTracker {
         self.lock().wrong = false;
     }
 
-    /// A probe of everything that is asked went well: what failed is forgiven.
-    pub(super) fn forgive(&self) {
+    /// Clears all failures: a probe of everything that is asked went well.
+    pub(super) fn reset(&self) {
         self.lock().streaks.clear();
     }
 
@@ -385,24 +385,24 @@ mod tests {
     fn an_answer_is_no_excuse_for_what_it_holds() {
         let health = HealthTracker::new(Arc::default());
         for _ in 0..3 {
-            health.disbelieved("logs", &refused(RefusalKind::Unknown));
+            health.rejected("logs", &refused(RefusalKind::Unknown));
             health.answered("logs", Duration::from_millis(5));
         }
         age(&health);
         assert!(health.snapshot().failing);
-        health.proven("logs");
+        health.passed("logs");
         assert!(!health.snapshot().failing);
     }
 
     #[test]
     fn one_wrong_answer_is_enough_until_a_right_one_clears_it() {
         let health = HealthTracker::new(Arc::default());
-        health.disbelieved("logs", &refused(RefusalKind::Unknown));
-        assert!(!health.snapshot().failing, "one that is doubted is not");
-        health.convicted("logs", &refused(RefusalKind::Unknown));
+        health.rejected("logs", &refused(RefusalKind::Unknown));
+        assert!(!health.snapshot().failing, "a node with one bad answer is not failing");
+        health.proven_wrong("logs", &refused(RefusalKind::Unknown));
         health.answered("logs", Duration::from_millis(5));
         assert!(health.snapshot().failing);
-        health.proven("logs");
+        health.passed("logs");
         assert!(!health.snapshot().failing);
     }
 
@@ -413,7 +413,7 @@ mod tests {
         {
             let health = HealthTracker::new(Arc::default());
             for at in [20, 10, 30] {
-                health.stumbled(Work::History, Some(at), Some(&refused(refusal)));
+                health.work_failed(Work::History, Some(at), Some(&refused(refusal)));
             }
             age(&health);
             let signs = health.snapshot();

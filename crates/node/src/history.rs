@@ -117,7 +117,7 @@ impl UnexplainedFailures {
     /// A refusal that is understood as something else counts from its first repetition.
     fn count(&mut self, error: &ChainError) {
         let is_repeated = self.last.as_ref().is_some_and(|last| error.is_same_refusal(last));
-        self.count += u32::from(error.is_doubtful() || is_repeated);
+        self.count += u32::from(error.is_unexplained() || is_repeated);
         self.last = Some(error.clone());
     }
 }
@@ -165,7 +165,7 @@ impl RangeFetcher {
                 }
                 Err(error) => {
                     failures.count(&error);
-                    self.node.stumbled_at(Work::History, (&self.filter, question), &error);
+                    self.node.work_failed_on(Work::History, (&self.filter, question), &error);
                     let narrowed = !self.is_young(piece)
                         && piece == question
                         && self.node.width().failed(piece.width(), failures.count);
@@ -219,7 +219,7 @@ impl RangeFetcher {
         // A limit is answered in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
         // is not found out by a dozen more questions.
         if matches!(error, ChainError::Timeout { .. }) {
-            self.node.stumbled_at(Work::History, (&self.filter, question), error);
+            self.node.work_failed_on(Work::History, (&self.filter, question), error);
         }
         if piece == question {
             self.node.width().refused(piece.width(), hint, why);
@@ -250,8 +250,8 @@ impl RangeFetcher {
         Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
     }
 
-    /// Block times from the logs themselves where the node adds them, they are final and can be believed, else from the headers,
-    /// which must then have the hashes the logs have: a branch may come and go between two looks at the range's last block.
+    /// Block times from the logs themselves, where the node adds them, the blocks are final and the times are plausible. Else from the
+    /// headers, which must have the hashes that the logs have: a branch may come and go between two looks at the range's last block.
     async fn times(
         &self,
         logs: &Logs,
@@ -294,7 +294,7 @@ impl RangeFetcher {
     async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
         for _ in 1..HEADER_TRIES {
             match self.node.blocks(numbers).await {
-                Err(error) if error.is_doubtful() => {}
+                Err(error) if error.is_unexplained() => {}
                 answer => return answer,
             }
         }

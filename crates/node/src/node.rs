@@ -109,11 +109,11 @@ pub struct Node {
     /// Whether it has shown that it is on this chain.
     pub(crate) checked: AtomicBool,
     history: HistorySettings,
-    /// The learnt limits for ranges, for all readers of history.
+    /// The limits for ranges so far, for all readers of history.
     width: Mutex<Width>,
-    /// The learnt number of ranges in a batch.
+    /// The number of ranges in a batch so far.
     pub(crate) bundle: BundleSize,
-    /// The learnt limits for filters.
+    /// The limits for filters so far.
     pub(crate) lists: Mutex<FilterLimits>,
     /// Whether it answers questions for logs of all contracts.
     pub(crate) by_topics: ByTopics,
@@ -161,10 +161,10 @@ impl Node {
         })
     }
 
-    /// The learnt limits of the endpoint, for [`Self::recall`] after a restart.
-    pub fn learnt(&self) -> EndpointLimits {
+    /// The limits of the endpoint that its answers have shown, for [`Self::use_limits`] after a restart.
+    pub fn limits(&self) -> EndpointLimits {
         let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let width = self.width().learnt();
+        let width = self.width().limits();
         EndpointLimits {
             width: width.map(|(width, _)| width),
             ceiling: width.and_then(|(_, ceiling)| ceiling),
@@ -175,13 +175,13 @@ impl Node {
         }
     }
 
-    /// Applies limits that an earlier run learnt.
-    pub fn recall(&self, learnt: &EndpointLimits) {
-        let width = learnt.width.map(|width| (width, learnt.ceiling));
+    /// Applies limits that an earlier run found.
+    pub fn use_limits(&self, limits: &EndpointLimits) {
+        let width = limits.width.map(|width| (width, limits.ceiling));
         *self.width() = Width::new(&self.history, width);
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
-            FilterLimits { addresses: learnt.addresses, topics: learnt.topics, values: learnt.values };
-        self.rpc.limit_batch(learnt.batch);
+            FilterLimits { addresses: limits.addresses, topics: limits.topics, values: limits.values };
+        self.rpc.limit_batch(limits.batch);
     }
 
     /// Requests since the start by method.
@@ -232,7 +232,7 @@ impl Node {
         Ok(NodeStatus { head, finalized, block })
     }
 
-    /// Whether it reports that it syncs (`eth_syncing`, an object while it does). A node without the method is believed to have synced.
+    /// Whether it reports that it syncs (`eth_syncing`, an object while it does). A node without the method counts as synced.
     ///
     /// # Errors
     /// Why the node cannot be asked.
@@ -320,7 +320,7 @@ impl Node {
         let Some(header) = header else { return Ok(None) };
         let ((bloom, receipts_root), is_hashed) = (header.seal(), header.has_its_hash());
         let block = BlockRef::from(header);
-        self.noted(block)?;
+        self.remember(block)?;
         Ok(Some(HeaderSeal { block, bloom, receipts_root, is_hashed }))
     }
 

@@ -2,7 +2,7 @@
 //! while it is used; what follows from that is decided in [`choice`] and done here. A caller sees one
 //! [`Node`] at a time, so that what is compared within a step comes from one provider.
 
-mod belief;
+mod agreement;
 mod choice;
 mod look;
 mod probe;
@@ -43,7 +43,7 @@ struct PoolShared {
     members: Vec<PoolMember>,
     in_use: watch::Sender<ActiveProviders>,
     kin: ProviderGroup,
-    /// Rung when what one failed at is forgiven: who is asked may change.
+    /// Notified when the failures of a provider are cleared: another provider may be used then.
     readmitted: Notify,
 }
 
@@ -249,8 +249,8 @@ impl PoolShared {
         let now = Instant::now();
         {
             let mut left = from.seen();
-            // Who was good for long starts anew.
-            let long = self.settings.failover.return_after * FORGIVEN_AFTER;
+            // A provider that was good for a long time starts anew.
+            let long = self.settings.failover.return_after * RESET_AFTER;
             if left.changed.is_some_and(|taken| taken.elapsed() > long) {
                 left.left = 0;
             }
@@ -299,5 +299,5 @@ fn kind(work: ProviderRole) -> Work {
 
 /// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
 const MOST_LEFT: u32 = 5;
-/// One that was used for so many `return_after` at a stretch has made up for what was.
-const FORGIVEN_AFTER: u32 = 10;
+/// A provider that was used for so many `return_after` without a break starts anew.
+const RESET_AFTER: u32 = 10;

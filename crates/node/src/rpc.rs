@@ -198,7 +198,7 @@ impl Rpc {
         answer
     }
 
-    /// The endpoint wants to be left alone, so that nothing was asked, or was left before it answered.
+    /// The endpoint asked for a pause, so that nothing was sent, or it was left before it answered.
     fn not_answered<T: Outcomes>(&self, calls: &[RpcCall], error: ChainError) -> Result<T, ChainError> {
         if let ChainError::Left { after, .. } = error {
             let answer = Err(error);
@@ -361,7 +361,7 @@ impl Rpc {
     }
 }
 
-/// A node that wants to be left alone for longer refuses work. Less is how limits by the second are kept, and is sat
+/// A node that asks for a longer pause refuses work. Less is how limits by the second are kept, and is sat
 /// out.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
 

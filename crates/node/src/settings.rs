@@ -266,7 +266,7 @@ impl ChainSettings {
 }
 
 impl ProviderSettings {
-    /// A name for what was learnt about the endpoint: the host for people, and a digest that differs for two keys or paths
+    /// A name under which the limits of the endpoint are saved: the host for people, and a digest that differs for two keys or paths
     /// on it apart and gives neither away.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.http_url.as_bytes());

@@ -10,12 +10,12 @@ mod tests;
 pub(super) const QUICK: Duration = Duration::from_secs(2);
 /// Answers in a row before a width is tried that may be refused: less than one call in a hundred is.
 const ANSWERS_BEFORE_TRY: u64 = 128;
-/// Most of them. A limit that is lifted one day is noticed, and the tries cost nothing to speak of.
+/// The maximum of these answers: a limit that is lifted is noticed, and the tries cost little.
 const MAX_ANSWERS_BEFORE_TRY: u64 = 16_384;
-/// How often a question without any width proven fails before a narrower one is asked: an outage looks the same.
-const COLD_DOUBTS: u32 = 2;
-/// As before, of a width that was answered before.
-const PROVEN_DOUBTS: u32 = 3;
+/// Failures of a question before a narrower one is asked, where no width was answered yet: an outage looks the same.
+const FIRST_FAILURES: u32 = 2;
+/// The same of a width that was answered before.
+const PROVEN_FAILURES: u32 = 3;
 
 /// How many blocks the next question spans: wider while answers are small and quick, narrower when the
 /// node refuses. A width no answer has proven yet is tried by one question at a time: all of those in flight
@@ -33,12 +33,12 @@ pub(super) struct Width {
     /// Set by an answer that was too large: the densest that was read since, in bytes a block.
     crowded: Option<u64>,
     /// Width wider than any proven whose question failed for no reason given.
-    doubted: Option<u64>,
+    unexplained: Option<u64>,
     /// Refusals since the last answer.
     misses: u32,
     /// The hint that was followed last.
     hinted: Option<u64>,
-    /// Whether one was refused in turn: some nodes count from nought, some only repeat what was asked.
+    /// Whether a hint was refused in turn: some nodes count from zero, some only repeat what was asked.
     misled: bool,
     /// Answers since the last refusal, or since the last try that might have been refused.
     calm: u64,
@@ -50,10 +50,10 @@ pub(super) struct Width {
 }
 
 impl Width {
-    /// Begins with what was learnt in an earlier life, if anything: a width that was answered and one that was not.
-    pub(super) fn new(settings: &HistorySettings, learnt: Option<(u64, Option<u64>)>) -> Self {
+    /// Begins with the limits that an earlier run found, if any: a width that was answered and one that was refused.
+    pub(super) fn new(settings: &HistorySettings, limits: Option<(u64, Option<u64>)>) -> Self {
         let max = settings.max_range.max(1);
-        let (now, ceiling) = match learnt {
+        let (now, ceiling) = match limits {
             Some((proven, Some(ceiling))) => (proven, Some(ceiling)),
             // Nothing was refused: a narrow range that was read proves nothing about a wider one.
             Some((proven, None)) => (proven.max(settings.initial_range), None),
@@ -66,7 +66,7 @@ impl Width {
             probe: None,
             ceiling,
             crowded: None,
-            doubted: None,
+            unexplained: None,
             misses: 0,
             hinted: None,
             misled: false,
@@ -99,17 +99,17 @@ impl Width {
 
     /// What is worth remembering: the widest answered and the narrowest refused for its blocks. `None` before
     /// any answer.
-    pub(super) fn learnt(&self) -> Option<(u64, Option<u64>)> {
+    pub(super) fn limits(&self) -> Option<(u64, Option<u64>)> {
         (self.proven > 0).then_some((self.proven, self.ceiling))
     }
 
-    /// A new reader; what the last one had on its way is gone. What was learnt stays.
+    /// A new reader; what the last one had on its way is gone. The limits stay.
     pub(super) fn begin(&mut self) {
         self.probe = None;
     }
 
     /// Blocks the next question may span where `left` are left to ask for; `None` while the very first
-    /// question is on its way. It is owed an answer or a refusal of the same width.
+    /// question is in flight. The caller must report its answer or refusal with the same width.
     pub(super) fn grant(&mut self, left: u64) -> Option<u64> {
         let wanted = self.now.min(left);
         if wanted <= self.proven {
@@ -127,7 +127,7 @@ impl Width {
     pub(super) fn answered(&mut self, width: u64, bytes: usize, took: Duration) {
         self.proven = self.proven.max(width);
         self.probe = self.probe.filter(|probe| *probe != width);
-        self.doubted = self.doubted.filter(|doubted| *doubted > width);
+        self.unexplained = self.unexplained.filter(|unexplained| *unexplained > width);
         self.misses = 0;
         self.calm += 1;
         if self.ceiling.is_some_and(|ceiling| ceiling <= width) {
@@ -145,7 +145,7 @@ impl Width {
         }
     }
 
-    /// Doubles where nothing speaks against it, and else tries a step when there was calm for long enough. Nowhere above
+    /// Doubles where no refusal forbids it, and else tries a step after enough answers without a refusal. Never above
     /// what is roomy, or the next answer would only narrow it again.
     fn widen(&mut self, sparse: bool, roomy: u64) {
         let wider = self.now.saturating_mul(2).min(self.max).min(roomy.max(self.now));
@@ -165,12 +165,12 @@ impl Width {
         self.misled |= self.hinted == Some(width);
         // From then on a hint has to be worth at least as much as a guess.
         // And what was answered before disproves what is narrower.
-        let believed = |hint: &u64| {
+        let plausible = |hint: &u64| {
             (1..width).contains(hint)
                 && (!self.misled || *hint <= width / 2)
                 && (!tried || *hint >= self.proven)
         };
-        let hint = hint.filter(believed);
+        let hint = hint.filter(plausible);
         self.hinted = hint.or(self.hinted);
         let guess = match (tried, self.proven) {
             (true, proven) => proven,
@@ -196,8 +196,8 @@ impl Width {
         let tried = self.proven > 0 && width > self.proven;
         let answers_before_try = match (tried, self.proven) {
             (true, _) => 1,
-            (false, 0) => COLD_DOUBTS,
-            (false, _) => PROVEN_DOUBTS,
+            (false, 0) => FIRST_FAILURES,
+            (false, _) => PROVEN_FAILURES,
         };
         if width <= 1 || times < answers_before_try {
             return false;
@@ -210,10 +210,10 @@ impl Width {
             (false, _) => width / 2,
         };
         self.narrow(width, narrower.max(1));
-        if tried && self.doubted == Some(width) {
+        if tried && self.unexplained == Some(width) {
             self.ceiling = Some(self.ceiling.map_or(width, |ceiling| ceiling.min(width)));
         }
-        self.doubted = tried.then_some(width);
+        self.unexplained = tried.then_some(width);
         true
     }
 

@@ -1,6 +1,6 @@
 //! Compares stored events with the chain as it is now.
 
-mod doubt;
+mod disputed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use super::{
 use chainflume_db::StoreError;
 use chainflume_db::convert::{int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
-pub use doubt::DoubtedEvent;
+pub use disputed::DisputedEvent;
 
 /// Stored events that are compared at once: some ten megabytes.
 const PAGE: u32 = if cfg!(test) { 4 } else { 20_000 };

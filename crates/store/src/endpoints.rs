@@ -9,7 +9,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn learnt<T: DeserializeOwned>(&self, fingerprint: &str) -> Result<Option<T>, StoreError> {
+    pub async fn endpoint_limits<T: DeserializeOwned>(
+        &self,
+        fingerprint: &str,
+    ) -> Result<Option<T>, StoreError> {
         let learnt: Option<serde_json::Value> =
             sqlx::query_scalar("select learnt from endpoints where fingerprint = $1")
                 .bind(fingerprint)
@@ -22,7 +25,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn learn<T: Serialize>(&self, fingerprint: &str, learnt: &T) -> Result<(), StoreError> {
+    pub async fn save_endpoint_limits<T: Serialize>(
+        &self,
+        fingerprint: &str,
+        learnt: &T,
+    ) -> Result<(), StoreError> {
         let learnt = serde_json::to_value(learnt).map_err(|error| StoreError::invalid(error.to_string()))?;
         sqlx::query(
             r"

@@ -55,7 +55,7 @@ use chainflume_db::{Database, Settings, StoreError};
 use chainflume_outbox::Outbox;
 
 pub use advance::{Advance, Advanced};
-pub use audit::DoubtedEvent;
+pub use audit::DisputedEvent;
 pub use chains::StoredChain;
 pub use checkpoint::{AwaitedHead, Checkpoint};
 pub use dead_letters::{DeadLetterQuery, DeadLetterSubject, FailedRetry, LogRef, StoredDeadLetter};

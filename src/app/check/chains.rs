@@ -23,7 +23,7 @@ pub(super) struct StoredFacts {
     pub events: BTreeMap<String, u64>,
     /// The first block of each source, where it is decided.
     pub starts: BTreeMap<String, u64>,
-    /// What the daemon has learnt of its endpoints.
+    /// The limits of its endpoints that the daemon has saved.
     pub limits: BTreeMap<String, EndpointLimits>,
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn look(
         let provider = settings.providers.iter().find(|candidate| candidate.label == first.provider)?;
         let node = Node::new(&settings, provider).ok()?;
         if let Some(limits) = stored.limits.get(node.fingerprint()) {
-            node.recall(limits);
+            node.use_limits(limits);
         }
         let mut found = look_at(loaded, chain, (&node, head), stored).await;
         if !start && !found.contradicts {

@@ -110,7 +110,7 @@ async fn check_names_the_chain_of_each_provider_where_they_differ() {
     let genesis = |chain: &DevChain| chain.block(0).expect("it is there").hash;
     let line = format!(
         "chain \"dev\": provider: providers disagree on block 0: one has {}, stranger has {}; nothing is stored yet that \
-         shows which of them is on the right chain, so none is believed: remove the wrong one, or correct its url",
+         shows which of them is on the right chain, so no provider is used: remove the wrong one, or correct its url",
         genesis(&chain),
         genesis(&stranger)
     );

@@ -183,7 +183,7 @@ async fn a_lower_head_is_not_a_reorg() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_serves_orphans_by_hash_is_not_believed() {
+async fn a_node_that_serves_orphans_by_hash_causes_no_event() {
     let (scene, flume) = following("").await;
     scene.chain.faults().set(|node| node.serve_orphans = true);
     // Between the header of block 99 and its logs, that block is replaced.

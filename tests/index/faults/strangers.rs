@@ -144,8 +144,8 @@ async fn takes_nothing_back(history: u64, wrong: impl Fn(&Request) -> Option<Eff
         })
     });
     scene.mine(3);
-    let doubts = |chain: &ChainHealth| chain.errors.consecutive > 4;
-    flume.until("dev", "doubts its node", doubts).await;
+    let has_failed = |chain: &ChainHealth| chain.errors.consecutive > 4;
+    flume.until("dev", "reads of the node fail", has_failed).await;
     assert!(asked.load(Ordering::Relaxed) > 8);
     assert_eq!(flume.chain("dev").state, ChainState::Failing, "the trouble is the node's");
     assert_eq!(scene.story().await, before);

@@ -180,7 +180,7 @@ async fn a_provider_that_refuses_logs_alone_is_left_whatever_its_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_whose_logs_cannot_be_believed_is_left() {
+async fn a_provider_with_wrong_logs_is_left() {
     live_is_soon_enough("lies", LIES).await;
 }
 
@@ -297,7 +297,7 @@ async fn two(timeouts: &str) -> (Node, Node, Flume, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disbelieved_provider_returns_when_its_logs_are_right() {
+async fn a_provider_returns_when_its_logs_are_right() {
     let (one, _other, flume, url) = two("").await;
     let lie = one.chain.faults().add(Rule::on(LOGS, Effect::Lie(Lie::Duplicate)));
     one.chain.mine(5);

@@ -171,7 +171,7 @@ async fn blocks_by(
     }
     let numbers = blocks.iter().map(|block| block.map(|block| block.number)).collect();
     let sizes = sizes.lock().expect("unpoisoned").clone();
-    (numbers, sizes, node.learnt().batch)
+    (numbers, sizes, node.limits().batch)
 }
 
 fn all(calls: &[Value]) -> Vec<Value> {

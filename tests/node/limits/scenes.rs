@@ -52,7 +52,7 @@ async fn a_connection_that_is_cut_for_wide_ranges_narrows_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_has_taught_is_known_after_a_restart() {
+async fn limits_of_a_node_are_known_after_a_restart() {
     let scene = Scene::new(216).await;
     let cap = refuse_with(None, -32000, "block range is too large", 30);
     scene.chain.faults().set(|node| {
@@ -75,7 +75,7 @@ async fn what_a_node_has_taught_is_known_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_know_what_a_node_has_taught_the_daemon() {
+async fn commands_know_the_limits_that_the_daemon_found() {
     let scene = Scene::new(216).await;
     let cap = refuse_with(None, -32000, "block range is too large", 30);
     scene.chain.faults().set(|node| node.max_range = Some(cap));

@@ -127,7 +127,7 @@ async fn a_node_without_batches_is_noticed_and_asked_singly() {
     pool.live().check_chain().await.expect("the chain is right");
     head(&pool.live()).await;
     assert_eq!(world.asked().iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1]);
-    assert_eq!(pool.live().learnt().batch, Some(1));
+    assert_eq!(pool.live().limits().batch, Some(1));
     assert_eq!(world.read(&pool, &[7]).await, [(id(7), hash(7))]);
     let mut asked = world.asked();
     asked.sort();

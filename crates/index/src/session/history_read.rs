@@ -28,7 +28,7 @@ pub(crate) struct HistoryRead {
     pub(crate) next: u64,
 }
 
-/// Never aborted, only let go: it ends by itself soon, and what it wrote ahead is taken back. An abandoned
+/// Tasks that are never aborted: each ends by itself soon, and what it wrote ahead is deleted. An abandoned
 /// `COPY` leaves its answer in the connection, and the next user of the connection would take the answer for its own.
 type PreparingBatch = JoinHandle<PreparedBatch>;
 

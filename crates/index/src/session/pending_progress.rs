@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use crate::error::{IndexerError, MAX_RETRY_AFTER};
 use chainflume_ops::metrics;
 
-/// After the node stumbled over its newest blocks. Backends of one node often differ by a block for some hundred
+/// The pause after an error of the node about its newest blocks. Backends of one node often differ by a block for some hundred
 /// milliseconds; more often would only burden a node that is in trouble.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{BlockId, BlockRef, LogBlock, Logs};
 
-/// The times that the logs of a range have, by block, if all of them can be believed: they lie between those of the headers at
-/// its ends and go on with the blocks. A node that writes none, 0, milliseconds or the future somewhere is not believed
-/// elsewhere. Block 0 may have any time, and is no end to measure by.
+/// The times that the logs of a range have, by block, if all of them are plausible: they lie between those of the headers at its
+/// ends and never decrease. Where one time is missing, 0, in milliseconds or in the future, no time of the answer is used. Block 0
+/// may have any time, and is no end to compare with.
 pub(super) fn times_of_logs(
     logs: &Logs,
     (first, last): (&BlockRef, &BlockRef),
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn log_times_are_believed_between_those_of_nearby_headers() {
+    fn log_times_are_used_between_those_of_nearby_headers() {
         let ends = (block(10, 1_000), block(20, 1_010));
         let known_times = |times: &[(u64, Option<u64>)]| times_of_logs(&logs(times), (&ends.0, &ends.1));
         let honest =

@@ -46,7 +46,7 @@ const fn rule(
     PhraseRule { family, subject, or_method: false, verdict, unless: &[] }
 }
 
-/// Words that speak of a bound.
+/// Words that indicate a bound.
 #[rustfmt::skip]
 const BOUND: &[&str] = &[
     "limit", "max", "exceed", "too ", "more than", "greater", "bigger", "larger", "over ", "up to",
@@ -71,7 +71,7 @@ const OFF: &[&str] = &[
     "no longer", "turned off", "switched off", "is off", "unrecognized", "not exist", "requires",
 ];
 
-/// What a clause about a switched-off method does not speak of.
+/// Words that a clause about a switched-off method does not have.
 #[rustfmt::skip]
 const OF_SIZE: &[&str] = &["range", "blocks", "result", "address", "topic", "param", "argument"];
 

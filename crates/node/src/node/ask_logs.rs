@@ -76,7 +76,7 @@ impl Node {
                 let is_ours = |log: &Log| filter.admits(&log.address, log.topics.as_slice().first());
                 Ok(Some(logs.iter().filter(is_ours).collect()))
             }
-            Err(error) if error.narrows().is_some() || error.splits_filter() || error.is_doubtful() => {
+            Err(error) if error.narrows().is_some() || error.splits_filter() || error.is_unexplained() => {
                 self.by_topics.refused();
                 Ok(None)
             }
@@ -112,7 +112,7 @@ impl Node {
             }
         };
         if error.splits_filter() {
-            let Some(parts) = self.learn_lists(filter) else { return Err(error) };
+            let Some(parts) = self.split_lists(filter) else { return Err(error) };
             return self.logs_of_both(parts, blocks).await;
         }
         let too_much = blocks.is_one() && (error.narrows().is_some() || self.count_unexplained(&error));
@@ -141,11 +141,11 @@ impl Node {
         let mut checked = CheckedLogs::new(filter, blocks);
         let question = logs_question(filter, blocks);
         self.rpc.demand_each(&question, |read: ReadLog| checked.push(&read.0)).await?;
-        self.believed(LOGS, checked.finish())
+        self.accepted(LOGS, checked.finish())
     }
 
-    /// What was answered, or that it cannot be believed; that is a failure of the node as much as no answer is.
-    pub(crate) fn believed<T>(
+    /// The answer, where it passed the checks. A wrong answer is a failure of the node as much as no answer is.
+    pub(crate) fn accepted<T>(
         &self,
         method: &'static str,
         answer: Result<T, String>,
@@ -153,12 +153,12 @@ impl Node {
         const WHAT: &str = "logs that pass the checks";
         match answer {
             Ok(answer) => {
-                self.rpc.health.proven(WHAT);
+                self.rpc.health.passed(WHAT);
                 Ok(answer)
             }
             Err(reason) => {
                 let error = self.rpc.bad(method, reason);
-                self.rpc.health.disbelieved(WHAT, &error);
+                self.rpc.health.rejected(WHAT, &error);
                 Err(error)
             }
         }
@@ -174,7 +174,7 @@ impl Node {
         // A node that has thrown a block's receipts away may answer with none, and nothing else is asked after this.
         if receipts.is_empty() && !self.transactions(blocks).await?.may_be_empty() {
             let reason = "no receipts for a block whose header has some";
-            return self.believed(RECEIPTS, Err(reason.to_owned()));
+            return self.accepted(RECEIPTS, Err(reason.to_owned()));
         }
         self.logs_in(receipts, filter, blocks)
     }
@@ -202,7 +202,7 @@ impl Node {
         let ours: Result<Vec<Vec<_>>, String> =
             receipts.into_iter().map(|receipt| receipt.logs_for(filter)).collect();
         let logs = ours.and_then(|ours| checked(ours.into_iter().flatten(), filter, blocks));
-        self.believed(RECEIPTS, logs)
+        self.accepted(RECEIPTS, logs)
     }
 
     /// The transactions of a block.
@@ -239,7 +239,7 @@ impl Node {
 
     /// Counts a failure that the node does not explain. Returns whether there were enough in a row to ask in parts.
     fn count_unexplained(&self, error: &ChainError) -> bool {
-        error.is_doubtful() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
+        error.is_unexplained() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
     }
 
     /// Whether the lists of this filter are longer than the endpoint takes.
@@ -263,7 +263,7 @@ impl Node {
 
     /// The halves of a filter that has just been refused for its lists. Not every node names which of the two is
     /// meant; the longer one is taken, and its half is what is asked for from now on.
-    fn learn_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
+    fn split_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
         let (addresses, topics) = (count(filter.addresses.as_ref()), count(filter.topic0.as_ref()));
         let values = filter.values.iter().map(|values| count(values.as_ref())).max().unwrap_or_default();
         let mut most = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,7 +290,7 @@ async fn patiently<T, F: Future<Output = Result<T, ChainError>>>(
 ) -> Result<T, ChainError> {
     for _ in 1..tries {
         match ask().await {
-            Err(error) if error.is_doubtful() => tokio::time::sleep(PART_PAUSE).await,
+            Err(error) if error.is_unexplained() => tokio::time::sleep(PART_PAUSE).await,
             answer => return answer,
         }
     }

@@ -2,8 +2,8 @@
 //! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
 
 mod bloom;
-mod doubts;
 mod exclusion;
+mod false_positives;
 mod second;
 mod state;
 mod times;
@@ -22,7 +22,7 @@ use crate::rpc::RpcCall;
 use crate::settings::LogVerification;
 use crate::wire::{UnsealedReceipt, WireReceipt};
 pub(crate) use bloom::holds as bloom_holds;
-use bloom::{AnsweredItems, DoubtSubject, holds_log, unanswered};
+use bloom::{AnsweredItems, Mismatch, holds_log, mismatches};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, Receipt, receipts_root};
 pub(crate) use exclusion::ExclusionTrust;
 pub(crate) use state::EvidenceState;
@@ -39,7 +39,7 @@ impl Node {
     ///
     /// # Errors
     /// That it does not. Which of the two is wrong is not known, so that neither is remembered.
-    pub(crate) fn noted(&self, block: BlockRef) -> Result<(), ChainError> {
+    pub(crate) fn remember(&self, block: BlockRef) -> Result<(), ChainError> {
         for (below, above) in self.recent.links(block) {
             if let Err(error) = self.in_sequence(&below, &above) {
                 self.recent.forget(below);
@@ -54,22 +54,22 @@ impl Node {
     /// Whether a chain may have the times of these two, the second above the first.
     ///
     /// # Errors
-    /// That it may not, unless the node has insisted for so long that the chain may.
+    /// That it may not, unless the node has repeated it for so long that the chain may.
     pub(crate) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
         const WHAT: &str = "headers with plausible times";
         let reason = || {
             let [(lower, early), (upper, late)] = [below, above].map(|block| (block.number, block.timestamp));
             format!("block {lower} is of second {early} and block {upper} above it of second {late}")
         };
-        match self.trust.quarrels.judge(below, above) {
+        match self.trust.times.judge(below, above) {
             TimeOrder::Plausible => Ok(()),
             TimeOrder::Absurd => {
                 let error = self.rpc.bad(HEADER, reason());
-                self.rpc.health.disbelieved(WHAT, &error);
+                self.rpc.health.rejected(WHAT, &error);
                 Err(error)
             }
             TimeOrder::Insisted => {
-                self.rpc.health.proven(WHAT);
+                self.rpc.health.passed(WHAT);
                 let (chain, host, reason) = (self.rpc.chain(), self.host(), reason());
                 tracing::warn!(
                     chain,
@@ -82,15 +82,15 @@ impl Node {
         }
     }
 
-    /// The logs of a block that is near the head, as far as its header bears them out.
-    pub(crate) async fn weighed(
+    /// The logs of a block that is near the head, compared with its header.
+    pub(crate) async fn compared(
         &self,
         filter: &LogFilter,
         near: HeaderWithLogs,
     ) -> Result<CheckedBlock, ChainError> {
         let HeaderWithLogs { seal, logs } = near;
         let HeaderSeal { block, bloom, receipts_root, .. } = seal;
-        let sure = |logs| CheckedBlock { block: BlockWithLogs { block, logs }, doubt: None };
+        let sure = |logs| CheckedBlock { block: BlockWithLogs { block, logs }, mismatch: None };
         if self.asks_receipts()
             && let Some(root) = receipts_root
             && let Some(logs) = self.logs_by_root(filter, block, root).await?
@@ -111,35 +111,38 @@ impl Node {
                 format!("a log of {} at {} that the header's bloom excludes", log.address, log.place);
             self.trust.bloom.failed(&reason);
             self.contradicts_bloom(block.number);
-            return Err(self.disbelieved(LOGS, reason));
+            return Err(self.rejected(LOGS, reason));
         }
-        let doubted = unanswered(&bloom, filter, &answered);
-        self.trust.doubts.answered(&answered);
-        if !doubted.is_empty() && self.trust.doubts.count_and_check(&doubted) {
+        let found = mismatches(&bloom, filter, &answered);
+        self.trust.false_positives.answered(&answered);
+        if !found.is_empty() && self.trust.false_positives.are_due(&found) {
             let block = BlockWithLogs { block, logs };
-            return Ok(CheckedBlock { block, doubt: Some(Doubt { doubted, bloom, receipts_root }) });
+            return Ok(CheckedBlock {
+                block,
+                mismatch: Some(BloomMismatch { mismatches: found, bloom, receipts_root }),
+            });
         }
         if !logs.is_empty() {
             self.trust.bloom.passed();
-            self.rpc.health.proven(EVIDENCE);
+            self.rpc.health.passed(EVIDENCE);
         }
         Ok(sure(logs))
     }
 
-    /// Whether logs of blocks up to this one have none of it, although its header speaks of some.
+    /// Whether logs of blocks up to this one have none of it, although its header indicates some.
     pub(crate) fn leaves_out(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
         let bloom = last.bloom.filter(|_| self.verify != LogVerification::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
         let nothing = AnsweredItems::of(&Logs::default());
-        let speaks = |bloom| unanswered(&bloom, filter, &nothing).iter().any(DoubtSubject::has_evidence);
+        let speaks = |bloom| mismatches(&bloom, filter, &nothing).iter().any(Mismatch::has_evidence);
         bloom.is_some_and(speaks) && !there()
     }
 
-    /// The error of a node whose header speaks of logs that its answer lacks and another answer has.
+    /// The error of a node whose header indicates logs that its answer lacks and another answer has.
     pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
         let reason =
             format!("no logs for block {}, although its header announces some and they exist", block.number);
-        self.disbelieved(LOGS, reason)
+        self.rejected(LOGS, reason)
     }
 
     /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
@@ -154,7 +157,7 @@ impl Node {
         let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
             Err(error) if error.has_other_ways() => {
                 self.trust.receipts.failed(&error.to_string());
-                if error.is_method_off() || self.trust.receipts.is_worn() {
+                if error.is_method_off() || self.trust.receipts.keeps_failing() {
                     self.give_up(LogCheck::Receipts, &error.to_string());
                 }
                 return Ok(None);
@@ -172,22 +175,22 @@ impl Node {
             Ok(found) if found != root => {
                 let reason = format!("the receipts of block {} are not those of its header", block.number);
                 self.trust.receipts.failed(&reason);
-                return Err(self.disbelieved(RECEIPTS, reason));
+                return Err(self.rejected(RECEIPTS, reason));
             }
             Ok(_) => {}
         }
         self.trust.receipts.passed();
-        self.rpc.health.proven(EVIDENCE);
+        self.rpc.health.passed(EVIDENCE);
         let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         self.logs_in(wire, filter, blocks).map(Some)
     }
 
-    /// Goes on without the checks this node fails again and again: no other provider would pass them, so the cause
-    /// is in the chain's headers or in the check, and not in the logs.
-    pub(crate) fn give_up_worn_checks(&self) {
+    /// Turns off the checks that this node fails again and again: no other provider would pass them, so the cause is in the chain's
+    /// headers or in the check, and not in the logs.
+    pub(crate) fn give_up_failing_checks(&self) {
         for name in LogCheck::ALL {
             let check = self.trust.check(name);
-            if check.is_on() && check.is_worn() {
+            if check.is_on() && check.keeps_failing() {
                 self.give_up(name, &check.last_reason());
             }
         }
@@ -195,7 +198,7 @@ impl Node {
 
     fn give_up(&self, check: LogCheck, reason: &str) {
         if self.trust.check(check).give_up() {
-            self.rpc.health.proven(EVIDENCE);
+            self.rpc.health.passed(EVIDENCE);
             let (chain, host) = (self.rpc.chain(), self.host());
             tracing::warn!(
                 chain,
@@ -207,32 +210,32 @@ impl Node {
         }
     }
 
-    /// An answer of the right shape that the header contradicts. Only one that a header bears out makes good for it: an
-    /// index that lacks logs answers rightly wherever there are none.
-    fn disbelieved(&self, method: &'static str, reason: String) -> ChainError {
+    /// The error of an answer of the right shape that the header contradicts. Only logs that agree with their header end this failure:
+    /// an index that lacks logs answers rightly wherever there are none.
+    fn rejected(&self, method: &'static str, reason: String) -> ChainError {
         let error = self.rpc.bad(method, reason);
-        self.rpc.health.disbelieved(EVIDENCE, &error);
+        self.rpc.health.rejected(EVIDENCE, &error);
         error
     }
 }
 
-/// Logs, and what of their header they do not answer.
+/// Logs, and what of the bloom of their header they do not account for.
 pub(crate) struct CheckedBlock {
     pub block: BlockWithLogs,
-    pub doubt: Option<Doubt>,
+    pub mismatch: Option<BloomMismatch>,
 }
 
-/// What a header proves and the answer lacks, or that the header proves nothing either way.
-pub(crate) struct Doubt {
-    doubted: BTreeSet<DoubtSubject>,
+/// A bloom that an answer does not account for.
+pub(crate) struct BloomMismatch {
+    mismatches: BTreeSet<Mismatch>,
     bloom: Bloom,
     receipts_root: Option<B256>,
 }
 
-impl Doubt {
-    /// Whether the header gives a reason for it. If not, an answer that cannot be checked is as good as any.
+impl BloomMismatch {
+    /// Whether the bloom gives a reason to expect more logs. If not, an answer that cannot be checked is accepted.
     fn has_evidence(&self) -> bool {
-        self.doubted.iter().any(DoubtSubject::has_evidence)
+        self.mismatches.iter().any(Mismatch::has_evidence)
     }
 }
 
@@ -242,5 +245,5 @@ fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
     Ok(receipts_root(&receipts))
 }
 
-/// What such failures are counted under.
+/// The name of these failures.
 const EVIDENCE: &str = "logs that agree with their header";

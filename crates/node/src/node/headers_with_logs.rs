@@ -117,11 +117,11 @@ impl Node {
         self.sealed(or_missing(header)?)
     }
 
-    /// `None` where the answer is an error or cannot be believed, which counts against the node.
+    /// `None` where the answer is an error or does not pass the checks, which is a failure of the node.
     fn logs_of_answer(&self, answer: RawResult, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
         let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
         let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
-        self.believed(LOGS, checked(wire, filter, blocks)).ok()
+        self.accepted(LOGS, checked(wire, filter, blocks)).ok()
     }
 
     pub(crate) fn parsed<T: DeserializeOwned>(
@@ -132,9 +132,9 @@ impl Node {
         let read =
             |value: Box<RawValue>| serde_json::from_str(value.get()).map_err(|error| error.to_string());
         let parsed = answer?.map(read).transpose();
-        parsed.inspect(|_| self.rpc.health.proven(method)).map_err(|reason| {
+        parsed.inspect(|_| self.rpc.health.passed(method)).map_err(|reason| {
             let error = self.rpc.bad(method, reason);
-            self.rpc.health.disbelieved(method, &error);
+            self.rpc.health.rejected(method, &error);
             error
         })
     }

@@ -18,7 +18,7 @@ impl Node {
     /// A few blocks, each by its hash.
     ///
     /// # Errors
-    /// Why the node cannot be asked or its answer not be believed; that it lacks one of the blocks.
+    /// Why the node cannot be asked, that its answer is wrong, or that it lacks one of the blocks.
     pub(crate) async fn young(&self, filter: &LogFilter, range: BlockRange) -> Result<Batch, ChainError> {
         let numbers: Vec<u64> = (range.from()..=range.to()).collect();
         let near = self.near(filter, &numbers).await?;
@@ -27,7 +27,7 @@ impl Node {
             return Err(lacks(*number));
         }
         let blocks =
-            try_join_all(near.into_iter().map(|near| Box::pin(self.borne_out(filter, near)))).await?;
+            try_join_all(near.into_iter().map(|near| Box::pin(self.checked_logs(filter, near)))).await?;
         let links = |pair: &&[BlockWithLogs]| pair[1].block.parent_hash != pair[0].block.hash;
         if let Some(pair) = blocks.windows(2).find(links) {
             return Err(self.moved(pair[1].block.number));
@@ -39,21 +39,25 @@ impl Node {
         Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
     }
 
-    /// The logs of a block as its header bears them out. Where that leaves a doubt, the block's receipts decide, which are
-    /// another index.
-    async fn borne_out(&self, filter: &LogFilter, near: HeaderWithLogs) -> Result<BlockWithLogs, ChainError> {
-        let weighed = self.weighed(filter, near).await;
-        if self.trust.is_worn_and_on() {
-            self.give_up_worn_checks();
+    /// The logs of a block, compared with its header. Where they do not account for its bloom, the block's receipts decide, which
+    /// are another index.
+    async fn checked_logs(
+        &self,
+        filter: &LogFilter,
+        near: HeaderWithLogs,
+    ) -> Result<BlockWithLogs, ChainError> {
+        let compared = self.compared(filter, near).await;
+        if self.trust.has_failing_check() {
+            self.give_up_failing_checks();
         }
-        let CheckedBlock { block, doubt } = weighed?;
-        match doubt {
-            Some(doubt) => self.settled(filter, block, &doubt).await,
+        let CheckedBlock { block, mismatch } = compared?;
+        match mismatch {
+            Some(mismatch) => self.resolved(filter, block, &mismatch).await,
             None => Ok(block),
         }
     }
 
-    /// The logs of a range whose last header is this one. Where that speaks of logs and the range ends without any, a
+    /// The logs of a range whose last header is this one. Where its bloom indicates logs and the range ends without any, a
     /// backend may have ended before the range did: the last block is asked for by its hash, which a node that lacks it
     /// must refuse.
     ///

@@ -4,7 +4,7 @@
 //! Where a node takes only narrow questions, a request has several of them. What the two headers prove is then the same as of
 //! one question over the whole range: that the backend has its end, that the range links to the one below, and by the bloom
 //! whether logs of the last block are missing. The ends of the questions between are inner blocks, of which a header is
-//! fetched where they have logs without a time to believe.
+//! fetched where they have logs without a plausible time.
 
 use serde_json::json;
 
@@ -86,7 +86,7 @@ impl Node {
     /// header, so that a reorg in between is noticed.
     ///
     /// # Errors
-    /// Why the node cannot be asked or its answer not be believed; that it lacks one of the ends.
+    /// Why the node cannot be asked, that its answer is wrong, or that it lacks one of the ends.
     pub(crate) async fn ranged(&self, ask: &RangeRequest<'_>) -> Result<RangeResponse, ChainError> {
         let (before, seals, logs) = match self.together(ask).await? {
             Some(answers) => answers,
@@ -166,7 +166,7 @@ impl Node {
         }
         let after = ask.after().into_iter().map(|height| self.header_of(answers.next(), height));
         let after = after.collect::<Result<Vec<_>, _>>()?;
-        match self.believed(LOGS, checked.finish()) {
+        match self.accepted(LOGS, checked.finish()) {
             Err(error) if !ask.is_one_question() => Err(error),
             Err(error) => self.apart(ask, Some(error)).await.map(Some),
             logs => Ok(Some((before, after, self.or_otherwise(logs, ask.filter, ask.blocks()).await?))),

@@ -12,21 +12,21 @@ impl Node {
         self.failed.set(work, Some(FailedRead { filter: filter.clone(), range }));
     }
 
-    /// Work came to nothing because of what this node answered, or did not answer, `None` where its answers did not fit
-    /// together. Whatever its word for it, that counts against it.
-    pub fn stumbled(&self, work: Work, error: Option<&ChainError>) {
-        self.rpc.health.stumbled(work, None, error);
+    /// Counts a failure of work that an answer of this node caused, or a missing answer. `None` where its answers did not fit together.
+    /// Also a refusal that a node may give is a failure then.
+    pub fn work_failed(&self, work: Work, error: Option<&ChainError>) {
+        self.rpc.health.work_failed(work, None, error);
     }
 
-    /// As [`Self::stumbled`], of these blocks, which others of the same work cannot make good.
-    pub(crate) fn stumbled_at(
+    /// As [`Self::work_failed`], for these blocks: success with other blocks does not end the failure.
+    pub(crate) fn work_failed_on(
         &self,
         work: Work,
         (filter, range): (&LogFilter, BlockRange),
         error: &ChainError,
     ) {
         self.could_not_read(work, filter, range);
-        self.rpc.health.stumbled(work, Some(range.from()), Some(error));
+        self.rpc.health.work_failed(work, Some(range.from()), Some(error));
     }
 
     /// Work was done with what this node answered: on these blocks, or all there was to do.

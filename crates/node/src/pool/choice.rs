@@ -123,7 +123,7 @@ pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules
 }
 
 /// How many blocks a provider lacks that the others have; 0 while nothing is known. Of two others or more the highest
-/// head is not believed alone: one provider that announces blocks which do not exist causes no switch.
+/// head alone does not count: one provider that announces blocks which do not exist causes no switch.
 pub(super) fn behind(index: usize, facts: &[ProviderFacts]) -> u64 {
     let Some(own) = facts[index].head else { return 0 };
     let others =
@@ -199,7 +199,7 @@ mod tests {
             ("a slow one of equals", 0, &[slow(well(0, 100)), well(0, 100)], Switch(1, Slow)),
             ("a slow one that is preferred", 0, &[slow(first), second], Stay),
             ("two slow ones", 0, &[slow(well(0, 100)), slow(well(0, 100))], Stay),
-            ("one of three speaks of a block there is not", 0, &[first, second, well(2, 9_000)], Stay),
+            ("one of three announces a block that does not exist", 0, &[first, second, well(2, 9_000)], Stay),
         ];
         for (what, in_use, facts, choice) in table {
             assert_eq!(choose(*in_use, facts, &RULES), *choice, "{what}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_measured_against_the_others_that_can_be_believed() {
+    fn lag_is_measured_against_the_others_that_can_be_trusted() {
         let lags =
             |facts: &[ProviderFacts]| (0..facts.len()).map(|index| behind(index, facts)).collect::<Vec<_>>();
         assert_eq!(lags(&[well(0, 7)]), [0]);

@@ -18,16 +18,16 @@ use chainflume_ops::supervise::Turns;
 
 /// Between the first failure and the look at the others: failures come in handfuls.
 const SOON: Duration = Duration::from_millis(200);
-/// While something stays wrong each look comes half as late again after the one before, up to this: there may be no other
-/// for hours, and one that comes back is to be taken within seconds.
+/// While a fault lasts, the pause between two looks grows by half each time, up to this. There may be no other provider for hours, and
+/// a provider that recovers must be used within seconds.
 const AT_LAST: Duration = Duration::from_secs(5);
-/// While the one that is asked fails, the others have so much longer than the first of them to answer a look.
+/// While the provider in use fails, a look at the others waits so much longer than for the first answer.
 const LATE: Duration = Duration::from_millis(500);
 /// A provider that is asked about new blocks and has answered nothing for this long is asked for its head. Between two blocks nothing
-/// else is, so that one that hangs would be found by the next block alone.
+/// else is, so that only the next block would show a provider that hangs.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// What is wrong with those that are asked, and how urgent that is.
+/// What is wrong with the providers in use, and how urgent that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
     Calm,
@@ -162,7 +162,7 @@ impl PoolShared {
             Err(error) => {
                 tracing::debug!(chain = %self.settings.name, %error, "a provider does not answer its probe");
                 member.seen().head = None;
-                health.stumbled(Work::Probe, None, Some(&error));
+                health.work_failed(Work::Probe, None, Some(&error));
             }
         }
     }
@@ -170,21 +170,21 @@ impl PoolShared {
     async fn look(&self, member: &PoolMember) -> Result<u64, ChainError> {
         let (node, health) = (&member.node, member.node.rpc.health.snapshot());
         let failing = health.failing || health.failing_live || health.failing_history;
-        let doubtful = health.wrong || health.suspected || failing || member.is_incapable();
+        let is_suspect = health.wrong || health.suspected || failing || member.is_incapable();
         // One that was away may come back as another chain's, and is asked for nothing else before.
-        if doubtful || !member.seen().admitted {
+        if is_suspect || !member.seen().admitted {
             let checked = node.check_chain().await;
             member.seen().admitted = checked.is_ok();
             checked?;
         }
         let head = node.head().await?;
-        if !doubtful {
+        if !is_suspect {
             return Ok(head.number);
         }
         probe::essential(node, (&self.settings, &self.kin), head).await?;
         let reads = std::ptr::eq(&self.members[self.in_use().history], member);
         if reads && probe::reading(node).await.is_err() {
-            // What has failed just now is nothing to forgive.
+            // Failures that are so new are not cleared.
             return Ok(head.number);
         }
         node.rpc.health.cleared();
@@ -204,7 +204,7 @@ impl PoolShared {
         }
     }
 
-    /// Forgives what failed if all of it can be read by now.
+    /// Clears the failures of a provider if it can read by now all that it failed to read.
     async fn readmit(&self, member: &PoolMember) {
         let node = &member.node;
         for work in [Work::Live, Work::History] {
@@ -217,7 +217,7 @@ impl PoolShared {
                 return;
             }
         }
-        node.rpc.health.forgive();
+        node.rpc.health.reset();
         member.seen().incapable_until = None;
         self.readmitted.notify_one();
     }

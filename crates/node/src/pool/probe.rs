@@ -109,7 +109,7 @@ pub(crate) async fn reading(node: &Node) -> Result<(), ChainError> {
     let read = again(node, Work::History, &unread).await;
     if let Err(error) = &read {
         node.could_not_read(Work::History, &unread.filter, unread.range);
-        node.stumbled(Work::History, Some(error));
+        node.work_failed(Work::History, Some(error));
     }
     read
 }
@@ -118,11 +118,12 @@ pub(crate) async fn reading(node: &Node) -> Result<(), ChainError> {
 async fn near(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
     let numbers: Vec<u64> = (range.from()..=range.to()).collect();
     let blocks = node.near(filter, &numbers).await?;
-    for weighed in try_join_all(blocks.into_iter().map(|block| Box::pin(node.weighed(filter, block)))).await?
+    for compared in
+        try_join_all(blocks.into_iter().map(|block| Box::pin(node.compared(filter, block)))).await?
     {
-        let Some(doubt) = weighed.doubt else { continue };
-        let (block, count) = (weighed.block.block, weighed.block.logs.len());
-        if node.settled(filter, weighed.block, &doubt).await?.logs.len() != count {
+        let Some(mismatch) = compared.mismatch else { continue };
+        let (block, count) = (compared.block.block, compared.block.logs.len());
+        if node.resolved(filter, compared.block, &mismatch).await?.logs.len() != count {
             return Err(node.contradicted(&block));
         }
     }

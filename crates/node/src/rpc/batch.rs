@@ -20,12 +20,12 @@ use crate::wire::{RpcResponse, RpcResponses};
 pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Rpc {
-    /// What was learnt about batches; `None` where nothing was.
+    /// The limit of batches; `None` where none is known.
     pub(crate) fn batch_limit(&self) -> Option<u64> {
         self.batches.cap()
     }
 
-    /// Takes up what was learnt about batches.
+    /// Uses a limit of batches that an earlier run found.
     pub(crate) fn limit_batch(&self, cap: Option<u64>) {
         self.batches.set_cap(cap);
     }
@@ -107,7 +107,7 @@ impl Rpc {
             if let Some(wrong) = listing.wrong() {
                 return Err(self.bad(lead(calls), wrong));
             }
-            // Without the list the rest is of no use, and a refusal for haste has to be heard.
+            // Without the list the rest is of no use, and a refusal because of the rate must be returned.
             let refused =
                 calls.iter().zip(&answers).position(|(call, answer)| call.width.is_some() && answer.is_err());
             match refused.map(|index| answers.swap_remove(index)) {

@@ -34,7 +34,7 @@ struct RateState {
     requests: f64,
     units: f64,
     filled: Instant,
-    /// The node wants to be left alone until then.
+    /// The node asked for a pause until then.
     closed_until: Option<Instant>,
     /// Refusals of calls from before then are the same refusal.
     cut: Instant,
@@ -83,7 +83,7 @@ impl RateLimiter {
     /// Waits for its turn to spend `calls` requests and `units` compute units.
     ///
     /// # Errors
-    /// How long the node still wants to be left alone, if that is more than a moment.
+    /// The rest of the pause that the node asked for, if it is more than a moment.
     pub(super) async fn enter(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
         loop {
             // Before the look, so that nothing that is freed after it is missed.
@@ -101,7 +101,7 @@ impl RateLimiter {
     /// Takes a turn now and pays for it afterwards: a probe looks into what the queue waits for.
     ///
     /// # Errors
-    /// How long the node still wants to be left alone.
+    /// The rest of the pause that the node asked for.
     pub(super) fn enter_now(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
         let mut state = self.lock();
         let closed = state.closed_for(Instant::now());
@@ -112,7 +112,7 @@ impl RateLimiter {
         Ok(Permit { pace: self, began: Instant::now() })
     }
 
-    /// How long the node still wants to be left alone.
+    /// The rest of the pause that the node asked for.
     pub(super) fn closed_for(&self) -> Duration {
         self.lock().closed_for(Instant::now())
     }
@@ -128,7 +128,7 @@ enum Admission {
     Full,
     /// The budget is spent.
     Short(Duration),
-    /// The node wants to be left alone.
+    /// The node asked for a pause.
     Closed(Duration),
 }
 

@@ -57,7 +57,7 @@ fn against(
                 width.answered(asked, usize::try_from(bytes).expect("small"), SOON);
                 0
             };
-            if width.learnt().is_none() {
+            if width.limits().is_none() {
                 before += refused;
             } else {
                 after += refused;
@@ -104,7 +104,7 @@ fn any_cap_is_found_in_a_dozen_refusals_and_then_rarely_met() {
             let case = format!("cap {cap} {answer:?}: {before} before, {after} of {calls} after");
             assert!(before <= 12, "{case}");
             assert!(after * 100 < calls, "{case}");
-            let (found, _) = width.learnt().expect("it answered");
+            let (found, _) = width.limits().expect("it answered");
             assert!(found <= cap && found >= cap / 2, "{case}: settled at {found}");
         }
     }
@@ -133,11 +133,11 @@ fn a_hint_is_taken_at_once() {
     width.refused(10_000, Some(2048), NarrowReason::BlockSelector);
     assert_eq!(width.now(), 2048);
     width.answered(2048, 0, SOON);
-    assert_eq!((width.now(), width.learnt()), (2048, Some((2048, Some(2049)))));
+    assert_eq!((width.now(), width.limits()), (2048, Some((2048, Some(2049)))));
 }
 
 #[test]
-fn a_hint_that_creeps_is_believed_once() {
+fn a_hint_that_creeps_is_followed_once() {
     let mut width = Width::new(&settings(10_000, 10_000), None);
     let asked: Vec<u64> = std::iter::repeat_with(|| {
         let asked = width.now();
@@ -150,12 +150,12 @@ fn a_hint_that_creeps_is_believed_once() {
 }
 
 #[test]
-fn what_was_learnt_is_where_the_next_life_begins() {
+fn saved_limits_are_where_the_next_run_begins() {
     let limits = FakeLimits { cap: 2000, bytes: None, answer: FakeAnswer::No };
     let mut width = Width::new(&settings(1000, 100_000), None);
     against(&mut width, limits, 3000, |_| 0);
-    let mut again = Width::new(&settings(1000, 100_000), width.learnt());
-    assert_eq!(Some(again.now()), width.learnt().map(|(proven, _)| proven));
+    let mut again = Width::new(&settings(1000, 100_000), width.limits());
+    assert_eq!(Some(again.now()), width.limits().map(|(proven, _)| proven));
     assert_eq!(against(&mut again, limits, 20, |_| 0).1, 0);
     assert_eq!(Width::new(&settings(10, 500), Some((2000, None))).now(), 500);
 }
@@ -203,7 +203,7 @@ fn an_outage_of_a_width_that_worked_is_over_when_it_is_over() {
     for _ in 0..13 {
         width.answered(width.now(), 100, SOON);
     }
-    assert_eq!((width.now(), width.learnt()), (8000, Some((4096, None))));
+    assert_eq!((width.now(), width.limits()), (8000, Some((4096, None))));
 }
 
 #[test]

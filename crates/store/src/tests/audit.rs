@@ -9,10 +9,13 @@ pub(super) fn read(source: &str, reorgs: u64, events: Vec<Event>) -> Backfill {
     Backfill { source: source.to_owned(), range, reorgs, events, dead_letters: vec![] }
 }
 
-/// Everything that is doubted is proven to be wrong.
+/// Everything that is disputed is proven to be wrong.
 pub(super) async fn proven(chain: &ChainStore, reread: &Backfill) -> ProvenBlocks {
-    let doubted = chain.doubted(reread).await.unwrap_or_default();
-    ProvenBlocks { places: doubted.into_iter().map(|event| event.place).collect(), blocks: (1..=3).collect() }
+    let disputed = chain.disputed(reread).await.unwrap_or_default();
+    ProvenBlocks {
+        places: disputed.into_iter().map(|event| event.place).collect(),
+        blocks: (1..=3).collect(),
+    }
 }
 
 async fn repair(chain: &ChainStore, reread: &Backfill) -> Result<Compared, StoreError> {
@@ -164,7 +167,7 @@ async fn what_a_source_does_not_follow_any_more_is_no_difference() {
     let found = chain.compare(&nothing).await.expect("compares");
     assert!(found.agrees());
     assert_eq!(found.not_followed, 6);
-    assert_eq!(chain.doubted(&nothing).await.expect("reads"), []);
+    assert_eq!(chain.disputed(&nothing).await.expect("reads"), []);
     let before = dump(&store).await;
     let all = ProvenBlocks { places: [at(1, 0), at(2, 7)].into(), blocks: [1].into() };
     chain.repair(&nothing, &all).await.expect("has nothing to do");

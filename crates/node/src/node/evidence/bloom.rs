@@ -13,21 +13,21 @@ pub(super) struct AddressTopic {
     pub topic0: Option<B256>,
 }
 
-/// What there is to doubt in an answer.
+/// What in a bloom an answer does not account for. It is a sign of logs that the answer lacks, or a false positive of the bloom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum DoubtSubject {
-    /// That it lacks logs of this pair.
+pub(super) enum Mismatch {
+    /// The answer has no logs of this pair, which the bloom holds.
     Pair(AddressTopic),
-    /// That it lacks some, where the bloom holds a few more addresses or topics than chance would have it.
+    /// The bloom holds a few more addresses or topics than chance explains.
     Chance,
-    /// That the bloom has bits which none of its logs has set.
+    /// The bloom has bits that no log in the answer has set.
     More,
-    /// That nothing shows whether it lacks some: the bloom is so full that it would hold them in any case.
+    /// The bloom is so full that it would hold missing logs in any case, so that it proves nothing.
     Blind,
 }
 
-impl DoubtSubject {
-    /// Whether the bloom gives a reason for it. Where it does not, a second look is a random check.
+impl Mismatch {
+    /// Whether the bloom gives a reason to expect more logs. Where it does not, a second look is a random check.
     pub(super) fn has_evidence(&self) -> bool {
         *self != Self::Blind
     }
@@ -86,107 +86,104 @@ pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
         || filter.values.iter().any(|values| none_of(bloom, values.as_ref()))
 }
 
-/// The pairs of address and first topic that lack logs: the pair was asked for, and the bloom gives reason to expect some.
+/// What of the bloom the answer does not account for, among what was asked for.
 ///
 /// An item (an address or a topic) sets three of the bloom's 2048 bits. So an item that is not there seems to be there with
 /// the probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % at 55 %, which is usual on Ethereum. The rule:
 ///
-/// - An address the bloom holds, and no log of which was answered, is doubted together with each topic the bloom holds; but
-///   only if so many such addresses, of all that were asked about, would seldom come by chance. Of one address in a bloom of
-///   55 % that is so, of one hit among ten thousand it is not. What is not as seldom as that is one doubt, of whatever origin:
-///   each of ten thousand would else cause a few needless checks.
-/// - A topic the bloom holds, and no log of which was answered, likewise, of any emitter. It may be a stranger's.
+/// - An address that the bloom holds and that no log in the answer has is a mismatch with each topic that the bloom holds. But
+///   so many such addresses, of all that were asked about, must be unlikely by chance. One address in a bloom of 55 % is
+///   unlikely; one hit among ten thousand is not. Where chance is likelier, all of them together are one mismatch
+///   ([`Mismatch::Chance`]): each of ten thousand addresses would otherwise cause a few needless checks.
+/// - A topic that the bloom holds and that no log in the answer has is a mismatch likewise, with any address. The log may be of a
+///   contract that was not asked for.
 /// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom shows
 ///   nothing more of them. But a sparse bloom may have bits that no log in the answer has set. Then something else is in
 ///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
 /// - Where values of further topics are asked for, address and first topic show nothing: logs that were not asked for have them,
 ///   too. The bloom must hold one of the values at each such position, or there is nothing. A value that the bloom holds, and
-///   that no log in the answer has, is doubted as a topic is.
-/// - Where none of this gives a doubt, the bloom may still have bits that no log in the answer has set. It then neither admits
+///   that no log in the answer has, is a mismatch as a topic is.
+/// - Where none of this is a mismatch, the bloom may still have bits that no log in the answer has set. It then neither admits
 ///   nor excludes what is missing. Such answers are checked at random.
 ///
-/// What the rule often finds without cause is checked less and less ([`super::doubts`]).
-pub(super) fn unanswered(
-    bloom: &Bloom,
-    filter: &LogFilter,
-    answered: &AnsweredItems,
-) -> BTreeSet<DoubtSubject> {
+/// What is often a false positive is checked less and less ([`super::false_positives`]).
+pub(super) fn mismatches(bloom: &Bloom, filter: &LogFilter, answered: &AnsweredItems) -> BTreeSet<Mismatch> {
     let ones: u32 = bloom.as_slice().iter().map(|byte| byte.count_ones()).sum();
     let by_chance = (f64::from(ones) / BITS).powi(3);
     let addresses = filter.addresses.as_ref().map(|all| FilterItems::of(all, &answered.addresses, bloom));
     let topics = filter.topic0.as_ref().map(|all| FilterItems::of(all, &answered.topics, bloom));
-    let mut doubted = BTreeSet::new();
+    let mut found = BTreeSet::new();
     if addresses.as_ref().is_some_and(|items| items.held.is_empty())
         || topics.as_ref().is_some_and(|items| items.held.is_empty())
     {
-        return doubted;
+        return found;
     }
     if filter.has_values() {
-        return unanswered_values(bloom, (filter, by_chance), answered);
+        return value_mismatches(bloom, (filter, by_chance), answered);
     }
     if let Some(items) = &addresses {
         let (each_one, all) = rarity(items.chance(by_chance));
         for address in items.silent.iter().filter(|_| each_one) {
-            let pair = |topic0| DoubtSubject::Pair(AddressTopic { address: Some(*address), topic0 });
-            doubted.extend(each(topics.as_ref()).map(pair));
+            let pair = |topic0| Mismatch::Pair(AddressTopic { address: Some(*address), topic0 });
+            found.extend(each(topics.as_ref()).map(pair));
         }
-        doubted.extend(all);
+        found.extend(all);
     }
     if let Some(items) = &topics {
         let (each_one, all) = rarity(items.chance(by_chance));
-        let pair = |topic: &B256| DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(*topic) });
-        doubted.extend(items.silent.iter().filter(|_| each_one).map(pair));
-        doubted.extend(all);
+        let pair = |topic: &B256| Mismatch::Pair(AddressTopic { address: None, topic0: Some(*topic) });
+        found.extend(items.silent.iter().filter(|_| each_one).map(pair));
+        found.extend(all);
     }
     let more = answered.bloom != *bloom;
     if addresses.is_none() && topics.is_none() {
         // All logs there are were asked for.
-        doubted.extend(more.then_some(DoubtSubject::More));
+        found.extend(more.then_some(Mismatch::More));
     } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
         let with = |address| move |topic0| AddressTopic { address, topic0 };
         let all = each_or_any(addresses.as_ref())
             .flat_map(|address| each_or_any(topics.as_ref()).map(with(address)));
-        doubted.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(DoubtSubject::Pair));
-        doubted.insert(DoubtSubject::More);
+        found.extend(all.filter(|pair| !answered.pairs.contains(pair)).map(Mismatch::Pair));
+        found.insert(Mismatch::More);
     }
-    if more && doubted.is_empty() {
-        doubted.insert(DoubtSubject::Blind);
+    if more && found.is_empty() {
+        found.insert(Mismatch::Blind);
     }
-    doubted
+    found
 }
 
-/// Whether each of the silent items is doubted by itself, or all of them as one, where chance finds so many with this probability.
-fn rarity(chance: Option<f64>) -> (bool, Option<DoubtSubject>) {
+/// Whether each of the silent items is a mismatch by itself, or all of them together are one, where chance finds so many with this probability.
+fn rarity(chance: Option<f64>) -> (bool, Option<Mismatch>) {
     match chance.filter(|chance| *chance < BY_CHANCE) {
         Some(chance) if chance < SELDOM => (true, None),
-        Some(_) => (false, Some(DoubtSubject::Chance)),
+        Some(_) => (false, Some(Mismatch::Chance)),
         None => (false, None),
     }
 }
 
-/// As [`unanswered`], of a question for values of further topics.
-fn unanswered_values(
+/// As [`mismatches`], for a filter with values of further topics.
+fn value_mismatches(
     bloom: &Bloom,
     (filter, by_chance): (&LogFilter, f64),
     answered: &AnsweredItems,
-) -> BTreeSet<DoubtSubject> {
-    let mut doubted = BTreeSet::new();
+) -> BTreeSet<Mismatch> {
+    let mut found = BTreeSet::new();
     let asked = filter.values.iter().flatten();
     let positions: Vec<FilterItems<B256>> =
         asked.map(|values| FilterItems::of(values, &answered.values, bloom)).collect();
     if positions.iter().any(|items| items.held.is_empty()) {
-        return doubted;
+        return found;
     }
     for items in &positions {
         let (each_one, all) = rarity(items.chance(by_chance));
-        let value = |value: &B256| DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(*value) });
-        doubted.extend(items.silent.iter().filter(|_| each_one).map(value));
-        doubted.extend(all);
+        let value = |value: &B256| Mismatch::Pair(AddressTopic { address: None, topic0: Some(*value) });
+        found.extend(items.silent.iter().filter(|_| each_one).map(value));
+        found.extend(all);
     }
-    if doubted.is_empty() && answered.bloom != *bloom {
-        doubted.insert(DoubtSubject::Blind);
+    if found.is_empty() && answered.bloom != *bloom {
+        found.insert(Mismatch::Blind);
     }
-    doubted
+    found
 }
 
 /// Bits of a bloom.
@@ -236,7 +233,7 @@ fn each_or_any<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<I
 
 /// A second question costs as much as the first: it is asked where chance explains the bloom in one of four cases at most.
 const BY_CHANCE: f64 = 0.25;
-/// What chance explains in one of fifty cases at most may be doubted for each address by itself and costs little.
+/// What chance explains in one of fifty cases at most is a mismatch of each address by itself, which costs little.
 const SELDOM: f64 = 0.02;
 
 fn mean(candidates: usize, each: f64) -> f64 {

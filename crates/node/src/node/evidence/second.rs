@@ -1,6 +1,6 @@
-//! The second look at an answer that its header leaves a doubt about. It ends with logs, and not with a refusal for ever.
+//! The second look at an answer that does not account for the bloom of its header. After a few tries it returns logs in any case.
 
-use super::{Doubt, EVIDENCE, root_of};
+use super::{BloomMismatch, EVIDENCE, root_of};
 use crate::error::ChainError;
 use crate::logs::{BlockSelector, LOGS, RECEIPTS};
 use crate::node::evidence::bloom::AnsweredItems;
@@ -15,99 +15,99 @@ struct ReceiptLogs {
 }
 
 impl Node {
-    /// What another provider answered to a doubtful question, if it has all that this one has and more, and the header
-    /// bears it out.
-    pub(crate) fn outdone(
+    /// What another provider answered, if it has all logs of the first answer and more, and the header admits them.
+    pub(crate) fn more_complete(
         &self,
         first: &BlockWithLogs,
-        doubt: &Doubt,
+        mismatch: &BloomMismatch,
         second: BlockWithLogs,
     ) -> Option<BlockWithLogs> {
         let more = has_more(&second.logs, &first.logs) && has_all(&second.logs, &first.logs);
-        let fits = more && AnsweredItems::of(&second.logs).is_within(&doubt.bloom);
-        fits.then(|| self.founded(second))
+        let fits = more && AnsweredItems::of(&second.logs).is_within(&mismatch.bloom);
+        fits.then(|| self.found_missing(second))
     }
 
-    /// The logs of a block after a doubt. The receipts decide, which are another index than that of the logs: if they have the
-    /// root of the header, whatever they contain; if that cannot be checked here, where they have more than was answered, all of
-    /// which the header bears out.
+    /// The logs of a block after a mismatch. The receipts decide, which are another index than that of the logs. If they have the
+    /// root of the header, their logs are returned, whatever they contain. If the root cannot be checked, their logs are
+    /// returned where they are more than was answered and the header admits all of them.
     ///
     /// # Errors
-    /// Why the node cannot be asked, or that its answers contradict each other; given up after a few of those in a row.
-    pub(crate) async fn settled(
+    /// Why the node cannot be asked, or that its answers contradict each other. After a few errors in a row the first answer is
+    /// returned.
+    pub(crate) async fn resolved(
         &self,
         filter: &LogFilter,
         first: BlockWithLogs,
-        doubt: &Doubt,
+        mismatch: &BloomMismatch,
     ) -> Result<BlockWithLogs, ChainError> {
         let block = first.block;
-        let ReceiptLogs { logs, proven } = match self.look_at_receipts(filter, &first, doubt).await {
+        let ReceiptLogs { logs, proven } = match self.look_at_receipts(filter, &first, mismatch).await {
             Ok(second) => second,
-            Err(error) => return self.without_receipts(filter, first, (doubt, error)).await,
+            Err(error) => return self.without_receipts(filter, first, (mismatch, error)).await,
         };
         let second = BlockWithLogs { block, logs };
         if same(&second.logs, &first.logs) || (!proven && !has_more(&second.logs, &first.logs)) {
-            return Ok(self.in_vain(first, doubt));
+            return Ok(self.accept(first, mismatch));
         }
         if proven {
-            return Ok(self.founded(second));
+            return Ok(self.found_missing(second));
         }
-        if let Some(second) = self.outdone(&first, doubt, second) {
+        if let Some(second) = self.more_complete(&first, mismatch, second) {
             return Ok(second);
         }
         let reason = format!("logs and receipts of block {} contradict each other", block.number);
-        let error = self.disbelieved(RECEIPTS, reason);
-        self.unsettled(first, doubt, error)
+        let error = self.rejected(RECEIPTS, reason);
+        self.unresolved(first, mismatch, error)
     }
 
     async fn look_at_receipts(
         &self,
         filter: &LogFilter,
         first: &BlockWithLogs,
-        doubt: &Doubt,
+        mismatch: &BloomMismatch,
     ) -> Result<ReceiptLogs, ChainError> {
         let block = first.block;
         let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         let receipts = self.receipts(blocks).await?;
-        let proven = match (doubt.receipts_root, root_of(&receipts)) {
+        let proven = match (mismatch.receipts_root, root_of(&receipts)) {
             (Some(root), Ok(found)) if found == root => {
                 self.trust.proof.passed();
                 true
             }
             // How this chain encodes them may be another way than ours: found out by asking again.
-            (Some(_), Ok(_)) if !self.trust.proof.is_worn() => {
+            (Some(_), Ok(_)) if !self.trust.proof.keeps_failing() => {
                 let reason = format!("the receipts of block {} are not those of its header", block.number);
                 self.trust.proof.failed(&reason);
-                return Err(self.disbelieved(RECEIPTS, reason));
+                return Err(self.rejected(RECEIPTS, reason));
             }
             _ => false,
         };
         Ok(ReceiptLogs { logs: self.logs_in(receipts, filter, blocks)?, proven })
     }
 
-    /// Where no receipts can be had or believed the same question is asked once more: a gateway has another backend by then.
+    /// Where receipts are missing or wrong, the same question is asked once more: a gateway may ask another backend by then.
     async fn without_receipts(
         &self,
         filter: &LogFilter,
         first: BlockWithLogs,
-        (doubt, error): (&Doubt, ChainError),
+        (mismatch, error): (&BloomMismatch, ChainError),
     ) -> Result<BlockWithLogs, ChainError> {
         let second = self.with_logs(filter, first.block).await?;
-        match self.outdone(&first, doubt, second) {
+        match self.more_complete(&first, mismatch, second) {
             Some(second) => Ok(second),
-            None => self.unsettled(first, doubt, error),
+            None => self.unresolved(first, mismatch, error),
         }
     }
 
-    /// Nothing stronger can be had just now: the read is retried, and accepted after a few tries.
-    fn unsettled(
+    /// No stronger evidence is available now: the read is retried, and the answer is accepted after a few tries.
+    fn unresolved(
         &self,
         first: BlockWithLogs,
-        doubt: &Doubt,
+        mismatch: &BloomMismatch,
         error: ChainError,
     ) -> Result<BlockWithLogs, ChainError> {
-        if !doubt.has_evidence() {
-            return Ok(self.in_vain(first, doubt));
+        if !mismatch.has_evidence() {
+            return Ok(self.accept(first, mismatch));
         }
         if !self.trust.count_try(first.block.hash) {
             return Err(error);
@@ -125,27 +125,28 @@ impl Node {
                  stored: run `chainflume verify` against another provider"
             );
         }
-        Ok(self.in_vain(first, doubt))
+        Ok(self.accept(first, mismatch))
     }
 
-    fn in_vain(&self, first: BlockWithLogs, doubt: &Doubt) -> BlockWithLogs {
-        self.trust.doubts.in_vain(&doubt.doubted);
+    /// Returns the first answer and counts the mismatch as a false positive.
+    fn accept(&self, first: BlockWithLogs, mismatch: &BloomMismatch) -> BlockWithLogs {
+        self.trust.false_positives.refuted(&mismatch.mismatches);
         if !first.logs.is_empty() {
-            self.rpc.health.proven(EVIDENCE);
+            self.rpc.health.passed(EVIDENCE);
         }
         first
     }
 
-    /// This node's index lacks logs. They are had; another provider is better all the same.
-    fn founded(&self, second: BlockWithLogs) -> BlockWithLogs {
-        self.trust.doubts.founded();
+    /// Returns the logs that this node left out, and counts a failure of the node: its index lacks logs.
+    fn found_missing(&self, second: BlockWithLogs) -> BlockWithLogs {
+        self.trust.false_positives.reset();
         metrics::evidence_founded(self.rpc.chain(), self.host());
         let number = second.block.number;
         let reason = format!(
             "logs of block {number} are missing, although its header announces them and another answer contains them"
         );
         let error = self.rpc.bad(LOGS, reason);
-        self.rpc.health.convicted(EVIDENCE, &error);
+        self.rpc.health.proven_wrong(EVIDENCE, &error);
         if let Some(suppressed) = self.trust.lines.admit("founded") {
             let (chain, host, suppressed) = (self.rpc.chain(), self.host(), suppressed.field());
             tracing::warn!(

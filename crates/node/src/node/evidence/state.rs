@@ -4,24 +4,24 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 
-use super::doubts::DoubtHistory;
+use super::false_positives::FalsePositives;
 use super::times::TimeContradictions;
 use chainflume_ops::telemetry::LogLimiter;
 
-/// What one provider has shown of its headers.
+/// What was found out about the headers and logs of one provider.
 #[derive(Default)]
 pub(crate) struct EvidenceState {
     pub(super) bloom: EvidenceCheck,
     pub(super) receipts: EvidenceCheck,
-    /// Receipts as the answer to a doubt, whatever is configured. No operator has configured this check, so no warning is logged
+    /// Receipts as the answer to a mismatch, whatever is configured. No operator has configured this check, so no warning is logged
     /// where it cannot be made.
     pub(super) proof: EvidenceCheck,
-    /// Blocks that nothing stronger could be had of, and how often it was tried.
+    /// Blocks without stronger evidence, and how often each was tried.
     pub(super) tries: Mutex<BTreeMap<B256, u32>>,
-    /// Doubts that proved unfounded.
-    pub(super) doubts: DoubtHistory,
-    pub(super) quarrels: TimeContradictions,
-    /// What a node leaves out has a line a minute.
+    /// Mismatches that were false positives.
+    pub(super) false_positives: FalsePositives,
+    pub(super) times: TimeContradictions,
+    /// Logs that a node leaves out have one log line in a minute.
     pub(super) lines: LogLimiter,
 }
 
@@ -46,7 +46,7 @@ impl LogCheck {
     }
 }
 
-/// One way to hold logs against headers.
+/// One way to compare logs with headers.
 #[derive(Default)]
 pub(super) struct EvidenceCheck(Mutex<CheckState>);
 
@@ -57,9 +57,9 @@ struct CheckState {
     off: bool,
 }
 
-/// Failures without a pass in between after which a check is worn out: it shows a property of the provider, of the chain or
-/// of the check.
-const WORN: u32 = 3;
+/// Failures without a pass in between after which a check is turned off: its cause is a property of the provider, of the chain or of
+/// the check.
+const MAX_FAILURES: u32 = 3;
 /// Blocks that are read together fail together; that is one failure.
 const MOMENT: Duration = Duration::from_millis(200);
 
@@ -75,7 +75,7 @@ impl EvidenceState {
         }
         let tried = tries.entry(block).or_default();
         *tried += 1;
-        let enough = *tried >= WORN;
+        let enough = *tried >= MAX_FAILURES;
         if enough {
             tries.remove(&block);
         }
@@ -94,14 +94,17 @@ impl EvidenceState {
         }
     }
 
-    /// Whether a check has failed again and again, given up or not.
-    pub(crate) fn is_worn(&self) -> bool {
-        LogCheck::ALL.iter().any(|check| self.check(*check).is_worn())
+    /// Whether a check has failed again and again, turned off or not.
+    pub(crate) fn keeps_failing(&self) -> bool {
+        LogCheck::ALL.iter().any(|check| self.check(*check).keeps_failing())
     }
 
-    /// Whether that is so of a check that still counts.
-    pub(crate) fn is_worn_and_on(&self) -> bool {
-        LogCheck::ALL.iter().map(|check| self.check(*check)).any(|check| check.is_on() && check.is_worn())
+    /// Whether a check that is still on has failed again and again.
+    pub(crate) fn has_failing_check(&self) -> bool {
+        LogCheck::ALL
+            .iter()
+            .map(|check| self.check(*check))
+            .any(|check| check.is_on() && check.keeps_failing())
     }
 }
 
@@ -110,8 +113,8 @@ impl EvidenceCheck {
         !self.lock().off
     }
 
-    pub(super) fn is_worn(&self) -> bool {
-        self.lock().failures >= WORN
+    pub(super) fn keeps_failing(&self) -> bool {
+        self.lock().failures >= MAX_FAILURES
     }
 
     pub(super) fn passed(&self) {
@@ -156,7 +159,7 @@ mod tests {
                 // Ten blocks of one step.
                 (0..10).for_each(|_| check.failed_at("no", start + MOMENT * moment));
             }
-            check.is_worn()
+            check.keeps_failing()
         };
         assert!(!fails(0..2));
         check.passed();

@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::BlockRef;
 
-/// Pairs of blocks whose times contradict each other, as long as the node insists.
+/// Pairs of blocks whose times contradict each other, while the node repeats them.
 #[derive(Default)]
 pub(crate) struct TimeContradictions(Mutex<TimeState>);
 
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn what_a_node_insists_on_is_the_chains_own_oddity() {
-        let (quarrels, start) = (TimeContradictions::default(), Instant::now());
+        let (times, start) = (TimeContradictions::default(), Instant::now());
         let (below, above, other) = (block(7, 100), block(8, 90), block(9, 1));
-        let at = |seconds| quarrels.judge_at((&below, &above), start + Duration::from_secs(seconds));
+        let at = |seconds| times.judge_at((&below, &above), start + Duration::from_secs(seconds));
         assert!((0..10).all(|_| at(1) == TimeOrder::Absurd));
-        let of_others = quarrels.judge_at((&above, &other), start + Duration::from_secs(29));
+        let of_others = times.judge_at((&above, &other), start + Duration::from_secs(29));
         assert_eq!(of_others, TimeOrder::Absurd);
         assert_eq!(at(30), TimeOrder::Insisted);
-        assert_eq!(quarrels.judge(&above, &other), TimeOrder::Plausible);
+        assert_eq!(times.judge(&above, &other), TimeOrder::Plausible);
     }
 }

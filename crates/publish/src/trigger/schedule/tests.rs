@@ -147,12 +147,12 @@ async fn each_run_comes_at_its_time_and_none_twice_by_two_leaders() {
             ScheduleLoop::new(schedules, memory, clock).run(stop, heartbeat()).await;
         })
     };
-    // Two that both believe that they lead.
+    // Two instances that both act as leader.
     let leaders = [lead(MissedRuns::Skip), lead(MissedRuns::Skip)];
     tokio::time::sleep(Duration::from_secs(15 * 60)).await;
     let runs = memory.runs.lock().expect("nothing panics").clone();
     assert_eq!(runs, ["2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z", "2026-01-01T00:15:00Z"]);
-    // Nobody leads for an hour.
+    // No instance leads for an hour.
     stop.cancel();
     for leader in leaders {
         leader.await.expect("it ends");
@@ -174,7 +174,7 @@ async fn each_run_comes_at_its_time_and_none_twice_by_two_leaders() {
 }
 
 #[tokio::test]
-async fn a_run_is_one_event_whatever_two_instances_believe() {
+async fn a_run_is_one_event_also_with_two_leaders() {
     let database = database().await;
     let (one, two) = (StoredSchedules::of(&database), StoredSchedules::of(&database));
     let hourly = [schedule("0 * * * *", MissedRuns::All)];

@@ -38,9 +38,9 @@ fn answer(logs: &[Emitted]) -> AnsweredItems {
     AnsweredItems::of(&(0..).zip(logs).map(log).collect())
 }
 
-/// Whether the answer `logs` to this question about `block` is doubted.
-fn doubts(filter: &LogFilter, block: &[Emitted], logs: &[Emitted]) -> bool {
-    !unanswered(&bloom(block), filter, &answer(logs)).is_empty()
+/// Whether the answer `logs` to this question does not account for the bloom of `block`.
+fn has_mismatch(filter: &LogFilter, block: &[Emitted], logs: &[Emitted]) -> bool {
+    !mismatches(&bloom(block), filter, &answer(logs)).is_empty()
 }
 
 /// A bloom with so many of its bits set, spread out.
@@ -52,46 +52,46 @@ fn filled(ones: usize) -> Bloom {
 }
 
 #[test]
-fn an_empty_answer_is_doubted_where_the_bloom_holds_its_pair() {
+fn an_empty_answer_is_a_mismatch_where_the_bloom_holds_its_pair() {
     let both = filter(&[A, B], &[TRANSFER, APPROVAL]);
-    assert!(doubts(&both, &[(A, TRANSFER)], &[]));
-    assert!(!doubts(&both, &[], &[]));
-    assert!(!doubts(&filter(&[B], &[TRANSFER]), &[(A, TRANSFER)], &[]));
-    assert!(!doubts(&filter(&[A], &[APPROVAL]), &[(A, TRANSFER)], &[]));
+    assert!(has_mismatch(&both, &[(A, TRANSFER)], &[]));
+    assert!(!has_mismatch(&both, &[], &[]));
+    assert!(!has_mismatch(&filter(&[B], &[TRANSFER]), &[(A, TRANSFER)], &[]));
+    assert!(!has_mismatch(&filter(&[A], &[APPROVAL]), &[(A, TRANSFER)], &[]));
 }
 
 #[test]
-fn one_of_two_contracts_that_is_left_out_is_doubted() {
+fn one_of_two_contracts_that_is_left_out_is_a_mismatch() {
     let both = filter(&[A, B], &[TRANSFER]);
     let block = [(A, TRANSFER), (B, TRANSFER)];
-    assert!(!doubts(&both, &block, &block));
-    assert!(doubts(&both, &block, &block[..1]));
-    assert!(doubts(&both, &block, &block[1..]));
+    assert!(!has_mismatch(&both, &block, &block));
+    assert!(has_mismatch(&both, &block, &block[..1]));
+    assert!(has_mismatch(&both, &block, &block[1..]));
 }
 
 #[test]
-fn one_of_two_events_of_a_contract_that_is_left_out_is_doubted() {
+fn one_of_two_events_that_is_left_out_is_a_mismatch() {
     let both = filter(&[A], &[TRANSFER, APPROVAL]);
     let block = [(A, TRANSFER), (A, APPROVAL)];
-    assert!(!doubts(&both, &block, &block));
-    assert!(doubts(&both, &block, &block[..1]));
+    assert!(!has_mismatch(&both, &block, &block));
+    assert!(has_mismatch(&both, &block, &block[..1]));
     // And of two contracts that both have other logs, in a block of few.
     let both = filter(&[A, B], &[TRANSFER, APPROVAL]);
     let block = [(A, TRANSFER), (B, APPROVAL), (A, APPROVAL), (STRANGER, WHO)];
-    assert!(doubts(&both, &block, &block[..2]));
+    assert!(has_mismatch(&both, &block, &block[..2]));
 }
 
 #[test]
 fn for_any_contract_the_topics_alone_are_evidence() {
     let any = filter(&[], &[TRANSFER, APPROVAL]);
     let block = [(A, TRANSFER), (B, APPROVAL)];
-    assert!(!doubts(&any, &block, &block));
-    assert!(doubts(&any, &block, &block[..1]));
-    assert!(doubts(&any, &block, &[]));
+    assert!(!has_mismatch(&any, &block, &block));
+    assert!(has_mismatch(&any, &block, &block[..1]));
+    assert!(has_mismatch(&any, &block, &[]));
     // All logs there are: whatever the bloom holds beyond them is left out.
     let all = filter(&[], &[]);
-    assert!(!doubts(&all, &block, &block));
-    assert!(doubts(&all, &block, &block[..1]));
+    assert!(!has_mismatch(&all, &block, &block));
+    assert!(has_mismatch(&all, &block, &block[..1]));
 }
 
 #[test]
@@ -105,12 +105,12 @@ fn one_bloom_hit_in_ten_thousand_addresses_is_chance() {
     let hits = many.iter().filter(|address| holds(&crowded, address.as_slice())).count();
     assert!((1..30).contains(&hits), "{hits}");
     let chance = |bloom: &Bloom| {
-        let doubted = unanswered(bloom, &ours, &answer(&[(many[0], TRANSFER)]));
-        let of_address = |doubtful: &&DoubtSubject| match doubtful {
-            DoubtSubject::Pair(pair) => pair.topic0 == Some(TRANSFER) && pair.address != Some(many[0]),
+        let found = mismatches(bloom, &ours, &answer(&[(many[0], TRANSFER)]));
+        let of_address = |mismatch: &&Mismatch| match mismatch {
+            Mismatch::Pair(pair) => pair.topic0 == Some(TRANSFER) && pair.address != Some(many[0]),
             _ => false,
         };
-        doubted.iter().filter(of_address).count()
+        found.iter().filter(of_address).count()
     };
     let mut sparse = bloom(&[(many[0], TRANSFER), (many[77], TRANSFER)]);
     assert_eq!(chance(&sparse), 1);
@@ -124,12 +124,12 @@ fn one_bloom_hit_in_ten_thousand_addresses_is_chance() {
 
 #[test]
 fn an_answer_under_a_full_bloom_is_checked_at_random() {
-    let (full, blind) = (Bloom::repeat_byte(0xff), [DoubtSubject::Blind].into());
+    let (full, blind) = (Bloom::repeat_byte(0xff), [Mismatch::Blind].into());
     for ours in [filter(&[A], &[TRANSFER]), filter(&[], &[TRANSFER]), filter(&[A, B], &[])] {
-        assert_eq!(unanswered(&full, &ours, &answer(&[])), blind);
-        assert_eq!(unanswered(&full, &ours, &answer(&[(A, TRANSFER)])), blind);
+        assert_eq!(mismatches(&full, &ours, &answer(&[])), blind);
+        assert_eq!(mismatches(&full, &ours, &answer(&[(A, TRANSFER)])), blind);
     }
-    assert!(!DoubtSubject::Blind.has_evidence() && DoubtSubject::Chance.has_evidence());
+    assert!(!Mismatch::Blind.has_evidence() && Mismatch::Chance.has_evidence());
 }
 
 #[test]
@@ -174,29 +174,29 @@ fn transfers_answered(to: &[B256]) -> AnsweredItems {
 #[test]
 fn logs_that_values_leave_out_are_not_missing() {
     let mine = B256::repeat_byte(5);
-    let doubted = |block: &[B256], logs: &[B256]| {
-        unanswered(&transfers(block), &to(&[mine]), &transfers_answered(logs))
+    let found = |block: &[B256], logs: &[B256]| {
+        mismatches(&transfers(block), &to(&[mine]), &transfers_answered(logs))
     };
-    assert_eq!(doubted(&[OTHER], &[]), BTreeSet::new(), "the bloom excludes the value");
-    let missing = DoubtSubject::Pair(AddressTopic { address: None, topic0: Some(mine) });
-    assert_eq!(doubted(&[OTHER, mine], &[]), BTreeSet::from([missing]), "it holds the value");
-    let more = doubted(&[OTHER, mine], &[mine]);
-    assert!(!more.iter().any(DoubtSubject::has_evidence), "{more:?}");
-    assert_eq!(doubted(&[mine], &[mine]), BTreeSet::new());
+    assert_eq!(found(&[OTHER], &[]), BTreeSet::new(), "the bloom excludes the value");
+    let missing = Mismatch::Pair(AddressTopic { address: None, topic0: Some(mine) });
+    assert_eq!(found(&[OTHER, mine], &[]), BTreeSet::from([missing]), "it holds the value");
+    let more = found(&[OTHER, mine], &[mine]);
+    assert!(!more.iter().any(Mismatch::has_evidence), "{more:?}");
+    assert_eq!(found(&[mine], &[mine]), BTreeSet::new());
     // What is without a log of the contract is not there, whatever the value.
     let mut elsewhere = Bloom::ZERO;
     elsewhere.accrue_raw_log(STRANGER, &[TRANSFER, WHO, mine]);
-    assert_eq!(unanswered(&elsewhere, &to(&[mine]), &transfers_answered(&[])), BTreeSet::new());
+    assert_eq!(mismatches(&elsewhere, &to(&[mine]), &transfers_answered(&[])), BTreeSet::new());
 }
 
 #[test]
-fn a_value_is_doubted_where_chance_seldom_explains_it() {
+fn a_value_is_a_mismatch_where_chance_seldom_explains_it() {
     let many: Vec<B256> = (1..=200u8).map(B256::with_last_byte).collect();
     let mut sparse = filled(200);
     sparse.accrue_raw_log(A, &[TRANSFER, WHO, many[7]]);
-    let doubted = unanswered(&sparse, &to(&many), &transfers_answered(&[]));
-    assert!(doubted.iter().any(DoubtSubject::has_evidence), "{doubted:?}");
+    let found = mismatches(&sparse, &to(&many), &transfers_answered(&[]));
+    assert!(found.iter().any(Mismatch::has_evidence), "{found:?}");
     let crowded = filled(1_800);
-    let doubted = unanswered(&crowded, &to(&many), &transfers_answered(&[]));
-    assert!(doubted.iter().all(|subject| *subject == DoubtSubject::Blind), "{doubted:?}");
+    let found = mismatches(&crowded, &to(&many), &transfers_answered(&[]));
+    assert!(found.iter().all(|subject| *subject == Mismatch::Blind), "{found:?}");
 }

@@ -1,66 +1,67 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::bloom::{AddressTopic, AnsweredItems, DoubtSubject};
+use super::bloom::{AddressTopic, AnsweredItems, Mismatch};
 
-/// Doubts that proved unfounded. A contract may emit events that no source follows, a topic may be common on the chain, a bloom may be
-/// crowded: what stronger evidence has refuted again and again is asked for ever more seldom, so that a busy chain costs a
-/// bounded number of questions. One doubt that was right makes all of them good again.
+/// Mismatches that were false positives of a bloom. A contract may emit events that no source follows, a topic may be common on the
+/// chain, a bloom may be crowded. What stronger evidence has refuted again and again is checked less and less often, so that a
+/// busy chain costs a bounded number of requests. One mismatch that was right resets all of them.
 #[derive(Default)]
-pub(crate) struct DoubtHistory(Mutex<BTreeMap<DoubtSubject, RefutedDoubt>>);
+pub(crate) struct FalsePositives(Mutex<BTreeMap<Mismatch, FalsePositiveCount>>);
 
 #[derive(Clone, Copy, Default)]
-struct RefutedDoubt {
+struct FalsePositiveCount {
     times: u32,
-    /// How often it was let pass since.
+    /// How often it was skipped since.
     passed: u32,
 }
 
-/// So many unfounded doubts are checked at once: a new source or a new day has its own habits.
+/// So many false positives are checked at once: a new source or a new day has its own habits.
 const FREE: u32 = 4;
 /// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
 const MOST_SELDOM: u32 = 6;
 /// Where the bloom gives no reason, one of 2^7: on a busy chain that is most blocks.
 const AT_RANDOM: u32 = 7;
-/// Doubts that are remembered, some hundred bytes each. Beyond that all begin anew.
+/// Mismatches that are remembered, about a hundred bytes each. Beyond that all begin anew.
 const KEPT: usize = 4096;
 
-impl DoubtHistory {
+impl FalsePositives {
     /// Returns whether one of these is to be checked now; if so, one question checks all of them. If not, each of them is
     /// counted as passed.
-    pub(super) fn count_and_check(&self, doubted: &BTreeSet<DoubtSubject>) -> bool {
-        let mut vain = self.lock();
-        let is_due = |doubtful: &DoubtSubject| vain.get(doubtful).is_none_or(|vain| vain.is_due(doubtful));
-        if doubted.iter().any(is_due) {
+    pub(super) fn are_due(&self, found: &BTreeSet<Mismatch>) -> bool {
+        let mut known = self.lock();
+        let is_due = |mismatch: &Mismatch| known.get(mismatch).is_none_or(|known| known.is_due(mismatch));
+        if found.iter().any(is_due) {
             return true;
         }
-        for doubtful in doubted {
-            vain.entry(*doubtful).and_modify(|vain| vain.passed += 1);
+        for mismatch in found {
+            known.entry(*mismatch).and_modify(|known| known.passed += 1);
         }
         false
     }
 
-    /// Nothing came of these.
-    pub(super) fn in_vain(&self, doubted: &BTreeSet<DoubtSubject>) {
-        let mut vain = self.lock();
-        if vain.len() + doubted.len() > KEPT {
-            vain.clear();
+    /// Counts each of these as a false positive.
+    pub(super) fn refuted(&self, found: &BTreeSet<Mismatch>) {
+        let mut known = self.lock();
+        if known.len() + found.len() > KEPT {
+            known.clear();
         }
-        for doubtful in doubted.iter().take(KEPT) {
-            let vain = vain.entry(*doubtful).or_default();
-            *vain = RefutedDoubt { times: vain.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
+        for mismatch in found.iter().take(KEPT) {
+            let known = known.entry(*mismatch).or_default();
+            *known =
+                FalsePositiveCount { times: known.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
         }
     }
 
-    /// One was right: what was refuted before may have been refuted by luck.
-    pub(super) fn founded(&self) {
+    /// One mismatch was right: what was refuted before may have been refuted by luck.
+    pub(super) fn reset(&self) {
         self.lock().clear();
     }
 
     /// Logs of these came: a pair that occurs deserves more checks than one that never occurs.
     pub(super) fn answered(&self, answered: &AnsweredItems) {
-        let mut vain = self.lock();
-        if vain.is_empty() {
+        let mut known = self.lock();
+        if known.is_empty() {
             return;
         }
         let topics = answered.pairs.iter().map(|pair| AddressTopic { address: None, ..*pair });
@@ -68,18 +69,18 @@ impl DoubtHistory {
         let topics = topics.filter(|pair| pair.topic0.is_some()).chain(values);
         let topics: BTreeSet<AddressTopic> = topics.collect();
         for pair in answered.pairs.iter().chain(&topics) {
-            vain.entry(DoubtSubject::Pair(*pair)).and_modify(|vain| vain.times /= 2);
+            known.entry(Mismatch::Pair(*pair)).and_modify(|known| known.times /= 2);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DoubtSubject, RefutedDoubt>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Mismatch, FalsePositiveCount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl RefutedDoubt {
-    fn is_due(&self, doubtful: &DoubtSubject) -> bool {
-        let most = if doubtful.has_evidence() { MOST_SELDOM } else { AT_RANDOM };
+impl FalsePositiveCount {
+    fn is_due(&self, mismatch: &Mismatch) -> bool {
+        let most = if mismatch.has_evidence() { MOST_SELDOM } else { AT_RANDOM };
         let seldom = (self.times + 1).saturating_sub(FREE).min(most);
         self.passed + 1 >= 1 << seldom
     }
@@ -90,14 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuted_doubts_are_checked_less_often_until_one_is_right() {
-        let doubts = DoubtHistory::default();
-        let more: BTreeSet<DoubtSubject> = [DoubtSubject::More].into();
+    fn false_positives_are_checked_less_often_until_one_is_right() {
+        let false_positives = FalsePositives::default();
+        let more: BTreeSet<Mismatch> = [Mismatch::More].into();
         let asked = |blocks: u32| {
             let asks = (0..blocks).filter(|_| {
-                let due = doubts.count_and_check(&more);
+                let due = false_positives.are_due(&more);
                 if due {
-                    doubts.in_vain(&more);
+                    false_positives.refuted(&more);
                 }
                 due
             });
@@ -106,25 +107,26 @@ mod tests {
         assert_eq!(asked(3), 3);
         assert_eq!(asked(127), 7);
         assert_eq!(asked(6_400), 100);
-        // A new suspicion takes the old ones along.
-        let with_new: BTreeSet<DoubtSubject> = [DoubtSubject::More, DoubtSubject::Chance].into();
-        assert!(doubts.count_and_check(&with_new));
-        doubts.founded();
+        // A new mismatch has the old ones checked with it.
+        let with_new: BTreeSet<Mismatch> = [Mismatch::More, Mismatch::Chance].into();
+        assert!(false_positives.are_due(&with_new));
+        false_positives.reset();
         assert_eq!(asked(3), 3);
     }
 
     #[test]
     fn answers_without_evidence_are_checked_in_one_block_of_128() {
-        let (doubts, blind) = (DoubtHistory::default(), [DoubtSubject::Blind].into());
+        let (false_positives, blind) = (FalsePositives::default(), [Mismatch::Blind].into());
         let asked = |blocks: u32| {
-            let due =
-                (0..blocks).filter(|_| doubts.count_and_check(&blind)).inspect(|_| doubts.in_vain(&blind));
+            let due = (0..blocks)
+                .filter(|_| false_positives.are_due(&blind))
+                .inspect(|_| false_positives.refuted(&blind));
             due.count()
         };
         assert_eq!(asked(3), 3);
         assert_eq!(asked(255), 8);
         assert_eq!(asked(12_800), 100);
-        doubts.founded();
+        false_positives.reset();
         assert_eq!(asked(3), 3);
     }
 
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn thousands_of_crowded_blocks_are_checked_one_in_thirty() {
-        use crate::node::evidence::bloom::unanswered;
+        use crate::node::evidence::bloom::mismatches;
         use chainflume_core::domain::{Address, B256, LogFilter, Logs, TopicValues};
         let mut seed = 7;
         for (fill, addresses, topics) in
@@ -156,17 +158,17 @@ mod tests {
                 topic0: Some((1..=topics).map(topic).collect()),
                 values: TopicValues::default(),
             };
-            let (doubts, nothing) = (DoubtHistory::default(), AnsweredItems::of(&Logs::default()));
+            let (false_positives, nothing) = (FalsePositives::default(), AnsweredItems::of(&Logs::default()));
             let blocks = 2_000;
             let mut asked = 0;
             for _ in 0..blocks {
                 let mut bloom = random(fill, &mut seed);
                 // What is common on the chain is in each block.
                 (1..=topics).for_each(|n| bloom.accrue_raw_log(Address::ZERO, &[topic(n)]));
-                let pairs = unanswered(&bloom, &filter, &nothing);
-                if !pairs.is_empty() && doubts.count_and_check(&pairs) {
+                let pairs = mismatches(&bloom, &filter, &nothing);
+                if !pairs.is_empty() && false_positives.are_due(&pairs) {
                     asked += 1;
-                    doubts.in_vain(&pairs);
+                    false_positives.refuted(&pairs);
                 }
             }
             println!("fill {fill}, {addresses} addresses: {asked} of {blocks}");

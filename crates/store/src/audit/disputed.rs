@@ -1,4 +1,4 @@
-//! Stored events that a comparison puts in doubt, and what the store knows that may prove them wrong.
+//! Stored events that a second reading lacks or has otherwise, and what the store knows that may prove them wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use chainflume_db::convert::{address, block_id, int8, unsigned};
 
 /// A stored event that is missing from the given events, or differs from the event given for its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoubtedEvent {
+pub struct DisputedEvent {
     /// Where it is stored.
     pub place: Place,
     /// Its block as it is stored.
@@ -58,7 +58,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// As [`ChainStore::compare`].
-    pub async fn doubted(&self, reread: &Backfill) -> Result<Vec<DoubtedEvent>, StoreError> {
+    pub async fn disputed(&self, reread: &Backfill) -> Result<Vec<DisputedEvent>, StoreError> {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
@@ -71,17 +71,17 @@ impl ChainStore {
                 .fetch_all(&mut *tx)
                 .await?;
         let signatures: BTreeMap<i32, String> = signatures.into_iter().collect();
-        let doubted = |place: &Place| {
+        let disputed = |place: &Place| {
             let Stored { kind_id, event, .. } = stored.get(place)?;
             let (block_hash, address) = (event.block_hash, event.address);
-            Some(DoubtedEvent {
+            Some(DisputedEvent {
                 place: *place,
                 block_hash,
                 address,
                 signature: signatures.get(kind_id)?.clone(),
             })
         };
-        Ok(sides.take_back.iter().filter_map(doubted).collect())
+        Ok(sides.take_back.iter().filter_map(disputed).collect())
     }
 
     /// The blocks of a range with open dead letters of a source. Leaves out a block with a letter about a contract that the

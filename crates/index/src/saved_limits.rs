@@ -1,4 +1,4 @@
-//! What providers taught about their limits, kept over restarts.
+//! The limits of providers, which are found by their refusals and saved over restarts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,33 +15,33 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The limits of a chain's endpoints.
-pub(super) struct LearntLimits {
+pub(super) struct SavedLimits {
     store: Store,
     /// By endpoint; absent until it is known.
     known: BTreeMap<String, EndpointLimits>,
     saved_at: Instant,
 }
 
-impl LearntLimits {
+impl SavedLimits {
     pub(super) fn new(store: Store) -> Self {
         Self { store, known: BTreeMap::new(), saved_at: Instant::now() }
     }
 
-    /// Gives each node the limits that an earlier run learnt, once. An error of the database is logged and skipped.
+    /// Gives each node the limits that an earlier run saved, once. An error of the database is logged and skipped.
     pub(super) async fn load(&mut self, nodes: &[&Node]) {
         for node in nodes {
             let fingerprint = node.fingerprint();
             if self.known.contains_key(fingerprint) {
                 continue;
             }
-            match self.store.learnt::<EndpointLimits>(fingerprint).await {
-                Ok(learnt) => {
-                    let learnt = learnt.unwrap_or_default();
-                    node.recall(&learnt);
-                    self.known.insert(fingerprint.to_owned(), learnt);
+            match self.store.endpoint_limits::<EndpointLimits>(fingerprint).await {
+                Ok(limits) => {
+                    let limits = limits.unwrap_or_default();
+                    node.use_limits(&limits);
+                    self.known.insert(fingerprint.to_owned(), limits);
                 }
                 Err(error) => {
-                    tracing::debug!(error = %causes(&error), "learnt limits of the node cannot be read");
+                    tracing::debug!(error = %causes(&error), "saved limits of the node cannot be read");
                 }
             }
         }
@@ -58,34 +58,36 @@ impl LearntLimits {
     pub(super) async fn save(&mut self, nodes: &[&Node]) {
         self.saved_at = Instant::now();
         for node in nodes {
-            let (fingerprint, learnt) = (node.fingerprint(), node.learnt());
-            if learnt.width.is_none() || self.known.get(fingerprint) == Some(&learnt) {
+            let (fingerprint, limits) = (node.fingerprint(), node.limits());
+            if limits.width.is_none() || self.known.get(fingerprint) == Some(&limits) {
                 continue;
             }
-            match tokio::time::timeout(SAVE_TIMEOUT, self.store.learn(fingerprint, &learnt)).await {
-                Ok(Ok(())) => drop(self.known.insert(fingerprint.to_owned(), learnt)),
+            match tokio::time::timeout(SAVE_TIMEOUT, self.store.save_endpoint_limits(fingerprint, &limits))
+                .await
+            {
+                Ok(Ok(())) => drop(self.known.insert(fingerprint.to_owned(), limits)),
                 Ok(Err(error)) => {
-                    tracing::debug!(error = %causes(&error), "learnt limits of the node are not saved");
+                    tracing::debug!(error = %causes(&error), "limits of the node are not saved");
                 }
                 Err(_) => {
-                    tracing::debug!("learnt limits of the node are not saved: the database is slow");
+                    tracing::debug!("limits of the node are not saved: the database is slow");
                 }
             }
         }
     }
 }
 
-/// Gives a node the limits that the loop of its chain has learnt of its endpoint, with a width of `widest` blocks at most. An error
+/// Gives a node the limits that the loop of its chain has saved for its endpoint, with a width of `widest` blocks at most. An error
 /// of the database is logged and skipped.
-pub(super) async fn recall_limits(store: &Store, node: &Node, widest: Option<u64>) {
-    match store.learnt::<EndpointLimits>(node.fingerprint()).await {
-        Ok(learnt) => {
-            let learnt = learnt.unwrap_or_default();
-            let width = learnt.width.map(|width| widest.map_or(width, |widest| width.min(widest)));
-            node.recall(&EndpointLimits { width, ..learnt });
+pub(super) async fn use_saved_limits(store: &Store, node: &Node, widest: Option<u64>) {
+    match store.endpoint_limits::<EndpointLimits>(node.fingerprint()).await {
+        Ok(limits) => {
+            let limits = limits.unwrap_or_default();
+            let width = limits.width.map(|width| widest.map_or(width, |widest| width.min(widest)));
+            node.use_limits(&EndpointLimits { width, ..limits });
         }
         Err(error) => {
-            tracing::debug!(error = %causes(&error), "learnt limits of the node cannot be read");
+            tracing::debug!(error = %causes(&error), "saved limits of the node cannot be read");
         }
     }
 }

@@ -16,16 +16,16 @@ use crate::settings::ProviderRole;
 use chainflume_core::domain::{BlockId, LogFilter};
 use chainflume_ops::metrics;
 
-/// One that contradicts what is final is left alone for so many `return_after`: an hour by default.
+/// A provider that contradicts final blocks is not used for so many `return_after`: an hour by default.
 const DISTRUSTED_FOR: u32 = 60;
 
 impl Pool {
-    /// The logs of a block near the head by its hash, held against its header. Where that speaks of logs that the node does not
-    /// answer, another provider is asked, and the block's receipts: they are another index. Where it proves that the block has
-    /// none, nothing is asked.
+    /// The logs of a block near the head by its hash, compared with its header. Where the header indicates logs that the node does
+    /// not return, another provider is asked, and the block's receipts are read: they are another index. Where the header proves
+    /// that the block has no logs, nothing is asked.
     ///
     /// # Errors
-    /// Why the node cannot be asked or its answer not be believed.
+    /// Why the node cannot be asked, or that its answer is wrong.
     pub async fn with_logs(
         &self,
         node: &Arc<Node>,
@@ -36,34 +36,35 @@ impl Pool {
         if let Some(block) = node.without_ours(filter, &near).await {
             return Ok(block);
         }
-        let weighed = node.weighed(filter, near).await;
-        if node.trust.is_worn_and_on() && !self.another_passes(node) {
-            node.give_up_worn_checks();
+        let compared = node.compared(filter, near).await;
+        if node.trust.has_failing_check() && !self.another_passes(node) {
+            node.give_up_failing_checks();
         }
-        let CheckedBlock { block: answered, doubt } = weighed?;
-        let Some(doubt) = doubt else { return Ok(answered) };
+        let CheckedBlock { block: answered, mismatch } = compared?;
+        let Some(mismatch) = mismatch else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
-        // It may lack the block, or the same logs. One that hangs is no help: the block is waiting.
+        // The other provider may lack the block, or the same logs. The time is limited: the block waits for it.
         let limit = self.shared.settings.failover.probe_timeout;
         if let Some(other) = self.another(node)
             && let Ok(second) = probing(limit, other.with_logs(filter, answered.block)).await
-            && let Some(second) = node.outdone(&answered, &doubt, second)
+            && let Some(second) = node.more_complete(&answered, &mismatch, second)
         {
             return Ok(second);
         }
-        node.settled(filter, answered, &doubt).await
+        node.resolved(filter, answered, &mismatch).await
     }
 
-    /// Whether there is another one that has not failed at holding logs against headers.
+    /// Whether there is another provider whose logs and headers could be compared.
     fn another_passes(&self, than: &Arc<Node>) -> bool {
         let (facts, members) = (self.shared.facts(ProviderRole::Live), &self.shared.members);
         let other = |index: &usize| !Arc::ptr_eq(&members[*index].node, than);
-        let passes =
-            |index: usize| facts[index].fit && !facts[index].failing && !members[index].node.trust.is_worn();
+        let passes = |index: usize| {
+            facts[index].fit && !facts[index].failing && !members[index].node.trust.keeps_failing()
+        };
         (0..facts.len()).filter(other).any(passes)
     }
 
-    /// Settles which block 0 is the chain's: as it was `stored` in an earlier life, or as all available providers answer.
+    /// Settles which block 0 is the chain's: as an earlier run `stored` it, or as all available providers answer.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`] where they disagree and nothing is stored, [`ChainError::WrongGenesis`] where the
@@ -90,7 +91,7 @@ impl Pool {
         wrong.map_or_else(|| Ok(genesis.settled()), Err)
     }
 
-    /// Whether a provider of new blocks has this block by now. One that has it contradicts nothing, and is asked again.
+    /// Whether a provider of new blocks has this block by now. A provider that has it is used again.
     pub async fn agrees_on(&self, ours: BlockId) -> bool {
         let limit = self.shared.settings.request_timeout;
         let live = self.shared.members.iter().filter(|member| member.does(ProviderRole::Live));
@@ -110,7 +111,7 @@ impl Pool {
         agrees
     }
 
-    /// Has another provider asked: this one contradicts what is final. Whether there is one left that has not done so.
+    /// Stops asking this provider, which contradicts final blocks. Returns whether a provider is left that does not.
     pub fn distrust(&self, node: &Arc<Node>) -> bool {
         let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
         let mut left = false;

@@ -115,7 +115,7 @@ fn fuller(scene: &Scene, more: impl Fn(u64) -> Bloom + Send + Sync + 'static) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_doubt_that_nothing_can_settle_holds_up_no_source() {
+async fn a_mismatch_without_stronger_evidence_holds_up_no_source() {
     let (scene, flume) = caught_up("").await;
     scene.chain.faults().add(Rule::on(RECEIPTS, off()));
     scene.chain.faults().add(Rule::on(RECEIPT, off()));
@@ -201,7 +201,7 @@ async fn a_contract_with_other_events_costs_receipts_of_few_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_of_logs_that_no_header_bears_out_are_read_from_headers() {
+async fn implausible_times_of_logs_are_read_from_headers() {
     let (now, year) = (1_700_000_000_u64, 365 * 86_400);
     let odd = [
         json!("0x0"),
