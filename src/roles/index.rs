@@ -120,7 +120,7 @@ async fn audit_rereader(
             Ok(mut rereader) => {
                 rereader.yields_to_live = true;
                 let widest = rereader.settings.history.initial_range;
-                rereader.recall(store, Some(widest)).await;
+                rereader.use_limits(store, Some(widest)).await;
                 return Some(rereader);
             }
             Err(error) => tracing::debug!(chain = %chain.name, %error, "audit cannot begin; it is retried"),
@@ -128,7 +128,7 @@ async fn audit_rereader(
     }
 }
 
-/// How an audit asks: nodes learn from these settings how wide a question may be, so they are made with them.
+/// How an audit asks. Nodes take the width of their requests from these settings, so they are made with them.
 fn beside_live(chain: &config::Chain) -> ChainSettings {
     let settings = chain.node.clone();
     ChainSettings { history: settings.history.beside_live(), ..settings }

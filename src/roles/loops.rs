@@ -34,7 +34,7 @@ const STANDBY_HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 const AUDIT_HANG_TIMEOUT: Duration = Duration::from_mins(15);
 /// A look at the contracts of one source ends by its timeout of a minute, and the database answers before or not at all.
 const CONTRACTS_HANG_TIMEOUT: Duration = Duration::from_mins(5);
-/// A look at followed transactions asks a node four times, each for as long as a request may take, or waits to be let in.
+/// A look at followed transactions asks a node four times, each for as long as a request may take, or waits for a place.
 const FOLLOW_HANG_TIMEOUT: Duration = Duration::from_mins(5);
 /// A turn is a few statements of at most five seconds each, and a wait for a connection.
 const TRIGGER_HANG_TIMEOUT: Duration = Duration::from_mins(2);
@@ -339,7 +339,7 @@ where
     }
 }
 
-/// Shows on the board that the chain's loop lives while another instance holds the lease.
+/// Reports that the chain's loop runs while another instance holds the lease.
 fn chain_standby(board: Board, chain: String, lease: Option<LeaseName>) -> impl Fn() + Send + Sync {
     move || {
         let lease = lease.as_ref().and_then(|lease| board.leases().get(lease.as_str()).cloned());

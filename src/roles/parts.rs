@@ -1,4 +1,4 @@
-//! From the config's plain data to what each room wants.
+//! Turns the plain data of the configuration into the settings of each room.
 
 use std::path::{Path, PathBuf};
 

@@ -191,7 +191,7 @@ fn auth(server: &ServerConfig) -> Result<Auth, String> {
         keys,
         issuer: auth.issuer.clone(),
         audience: auth.audience.clone(),
-        // A token that lives longer than its revocation is kept would be valid again.
+        // A token with a longer lifetime than its revocation is kept would be valid again.
         max_life: Some(auth.revocations_kept.as_secs()),
     };
     let issued = auth.jwks_url.as_ref().map(|url| {

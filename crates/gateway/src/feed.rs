@@ -59,7 +59,7 @@ const READERS: usize = 2;
 #[derive(Clone)]
 pub struct Feed {
     outbox: Outbox,
-    /// For balances and owners, which are read beside messages.
+    /// The database, for balances and owners, which are read beside messages.
     pool: PgPool,
     settings: Arc<Settings>,
     hub: Arc<Hub>,

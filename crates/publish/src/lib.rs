@@ -96,7 +96,7 @@ struct PublisherParts {
     outbox: Outbox,
     settings: Settings,
     queue: CommitQueue,
-    /// Kinds of things that messages are about already.
+    /// Aggregate types that messages have already.
     aggregate_types: Mutex<BTreeSet<String>>,
     lines: LogLimiter,
 }

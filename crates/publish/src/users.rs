@@ -79,9 +79,9 @@ type PersonRow =
     (Option<String>, Option<String>, Option<String>, Option<String>, String, String, String, String, String);
 
 impl Publisher {
-    /// Writes a person, whom it makes where there is none.
+    /// Writes a person, and creates the person where there is none.
     ///
-    /// A wallet is of one person. Where another person has one of the wallets, the two are one: the older one stays and gets what the
+    /// A wallet belongs to one person. If another person has one of the wallets, both are merged: the older person stays and gets what the
     /// younger one has, and the younger one's id becomes another id of the person. A change of the ids is published.
     ///
     /// # Errors
@@ -93,8 +93,8 @@ impl Publisher {
         source: &str,
     ) -> Result<WrittenUser, UserError> {
         let mut tx = begin_bounded(&self.0.pool).await?;
-        // Links are changed by one caller at a time, or two that claim each other's wallets would wait for each other for ever. An id
-        // that is being merged away must not be written under.
+        // Links are changed by one caller at a time: two callers that claim each other's wallets would otherwise deadlock. Nothing may be
+        // written under an id that is being merged away.
         match changes.wallets {
             Some(_) => lock(&mut tx, PEOPLE).await?,
             None => lock_shared(&mut tx, PEOPLE).await?,

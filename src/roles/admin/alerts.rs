@@ -1,4 +1,4 @@
-//! Who is told when something is wrong.
+//! Starts the loop that sends alerts to the configured receivers.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Whether a command looks at the database of the daemon that runs beside it. A command without the variables of the service
-//! reads the same configuration otherwise, and would speak of an empty database as if nothing were stored.
+//! reads the same configuration otherwise, and would report an empty database as if nothing were stored.
 
 use super::{AppError, Loaded, OpenDatabase};
 use crate::admin;

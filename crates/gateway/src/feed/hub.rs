@@ -42,7 +42,7 @@ pub(super) enum Hot {
 /// Maximum number of messages that one read scans: it holds the lock that every client needs.
 const LOOK: usize = 2_000;
 
-/// Names a line while it lives.
+/// The number of a line while it exists.
 fn key(line: &Arc<Line>) -> usize {
     Arc::as_ptr(line).addr()
 }
@@ -135,7 +135,7 @@ impl Hub {
         reached
     }
 
-    /// Goes on after `to`, of the same history: the messages before are deleted, and every client gets a gap. A client that resumes
+    /// Continues after `to`, of the same history: the messages before are deleted, and every client gets a gap. A client that resumes
     /// meets the gap where it reads.
     pub fn skip(&self, to: Position) {
         let mut state = self.state();
@@ -145,7 +145,7 @@ impl Hub {
         (state.hot_bytes, state.floor, state.newest) = (0, to.seq, to);
     }
 
-    /// Goes on after `newest`, when no messages before it are there; every client gets a gap.
+    /// Continues after `newest`, where the messages before it are not known; every client gets a gap.
     pub fn reset(&self, newest: Position, reason: Reason) {
         let mut state = self.state();
         let gap = Gap { from: state.newest.clone(), to: newest.clone(), reason };
@@ -176,7 +176,7 @@ impl Hub {
         Hot::Page(found, next)
     }
 
-    /// Whether `position` is surely one of this history: the newest, or a message in memory.
+    /// Whether `position` is known to be of this history: the newest, or a message in memory.
     pub fn knows(&self, position: &Position) -> bool {
         let state = self.state();
         *position == state.newest || state.message_at(position).is_some()

@@ -57,7 +57,7 @@ pub(super) struct Line {
     wake: Notify,
     /// Cancelled when more messages wait than allowed.
     overflow: CancellationToken,
-    /// The same, for the price of a look.
+    /// The same as a flag, which is cheaper to read.
     is_over: AtomicBool,
     limit: usize,
     sink: OnceLock<Box<dyn DirectSink>>,
@@ -67,7 +67,7 @@ pub(super) struct Line {
 struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    /// Whether a flush is to come for what was added.
+    /// Whether a flush of what was added is due.
     is_announced: bool,
     /// Whether the client's task only waits for messages: others may write to the client meanwhile.
     is_idle: bool,
@@ -90,7 +90,7 @@ enum Waiting {
 }
 
 impl Delivery {
-    /// Since its transaction began, for a client that was there.
+    /// When the transaction of the message began, for a client that was connected.
     pub fn age(&self) -> Option<Duration> {
         self.entry.stored.filter(|_| self.is_live).map(|at| at.elapsed())
     }
@@ -102,7 +102,7 @@ impl Delivery {
 }
 
 impl Line {
-    /// Empty. `overflow` is cancelled when more than `limit` bytes gathered.
+    /// An empty line. `overflow` is cancelled when more than `limit` bytes wait.
     pub fn new(limit: usize, overflow: CancellationToken) -> Self {
         let (queue, wake, is_over) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         Self { queue, wake, overflow, is_over, limit, sink: OnceLock::new() }
@@ -117,7 +117,7 @@ impl Line {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next that waits; `None` where nothing does.
+    /// The next item that waits; `None` where none waits.
     pub fn try_next(&self) -> Option<Arrival> {
         self.take(&mut self.queue())
     }
@@ -138,7 +138,7 @@ impl Line {
         }
     }
 
-    /// The next, waited for. A call that is dropped takes nothing. Meanwhile the sink may write to the client.
+    /// Waits for the next item. A call that is dropped takes nothing. Meanwhile the sink may write to the client.
     pub async fn next(&self) -> Arrival {
         loop {
             let woken = self.wake.notified();
@@ -155,7 +155,7 @@ impl Line {
         }
     }
 
-    /// Adds a message; whether the line is to be flushed for it, and is not to be already.
+    /// Adds a message. Returns whether the line must be flushed for it, and was not to be flushed before.
     pub fn push(&self, delivery: Delivery) -> bool {
         let mut queue = self.queue();
         queue.bytes += delivery.bytes();

@@ -18,37 +18,37 @@ impl Outlet {
         Self { hub, line: Arc::new(Line::new(limit, overflow)) }
     }
 
-    /// Has live messages written by `sink` while [`Self::next`] waits. For a connection whose task writes at no such time.
+    /// Lets `sink` write live messages while [`Self::next`] waits. The task of the connection must not write at that time.
     pub fn write_by(&self, sink: Box<dyn DirectSink>) {
         self.line.write_by(sink);
     }
 
-    /// The next that waits; `None` where nothing does.
+    /// The next item that waits; `None` where none waits.
     pub fn try_next(&self) -> Option<Arrival> {
         self.line.try_next()
     }
 
-    /// The next, waited for. A call that is dropped takes nothing.
+    /// Waits for the next item. A call that is dropped takes nothing.
     pub async fn next(&self) -> Arrival {
         self.line.next().await
     }
 
-    /// From now on in these rooms; the newest message before.
+    /// Joins these rooms from now on. Returns the position of the newest message before.
     pub fn join(&self, rooms: &[Room]) -> Position {
         self.hub.join(&self.line, rooms)
     }
 
-    /// From now on in these rooms, if `position` of history number `history` is that of the newest message; whether it is.
+    /// Joins these rooms from now on, if `position` of history number `history` is that of the newest message. Returns whether it is.
     pub(super) fn join_at(&self, rooms: &[Room], position: &Position, history: u64) -> bool {
         self.hub.join_at(&self.line, rooms, (position, history))
     }
 
-    /// Leaves all rooms. What waits is handed out all the same. Returns the newest message before, and the number of its history.
+    /// Leaves all rooms. Messages that wait are still returned. Returns the newest message before, and the number of its history.
     pub(super) fn pause(&self) -> (Position, u64) {
         self.hub.pause(&self.line)
     }
 
-    /// Not any more in these rooms. What waits is handed out all the same.
+    /// Leaves these rooms. Messages that wait are still returned.
     pub fn leave(&self, rooms: &[Room]) {
         self.hub.leave(&self.line, rooms);
     }

@@ -36,17 +36,17 @@ pub struct Page {
 }
 
 impl Page {
-    /// One before the first, for a client that begins after `position`.
+    /// The page before the first, for a client that begins after `position`.
     pub fn before(feed: &Feed, position: Position) -> Self {
         Self::at((position, feed.hub.now().1))
     }
 
-    /// One before the first, for rooms that begin with the next message.
+    /// The page before the first, for rooms that begin with the next message.
     pub fn now(feed: &Feed) -> Self {
         Self::at(feed.hub.now())
     }
 
-    /// One before the first, after the client of `outlet` left all its rooms. What waits there is everything before it.
+    /// The page before the first, after the client of `outlet` left all its rooms. What waits there is everything before it.
     pub fn pausing(outlet: &Outlet) -> Self {
         Self::at(outlet.pause())
     }
@@ -55,7 +55,7 @@ impl Page {
         Self { deliveries: Vec::new(), gap: None, next, history }
     }
 
-    /// Grows with the place where it goes on. Within a history a number is one message, whatever epoch a client named with it.
+    /// A number that grows with the place where the page goes on. Within a history a number is one message, whatever epoch a client named with it.
     pub fn order(&self) -> (u64, u64) {
         (self.history, self.next.seq)
     }
@@ -182,7 +182,7 @@ impl Feed {
         Ok(Some(Cold { rows, gap, next }))
     }
 
-    /// Whether what is handed out here has not come as far as `page`.
+    /// Whether the messages sent by this process are older than `page`.
     pub fn is_behind(&self, page: &Page) -> bool {
         let (newest, history) = self.hub.now();
         history == page.history && newest.seq < page.next.seq

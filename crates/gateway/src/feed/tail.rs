@@ -28,7 +28,7 @@ fn backoff() -> Backoff {
 }
 
 impl Feed {
-    /// Hands out messages until `stop`. An error of the database is logged, waited out and tried again.
+    /// Reads messages and sends them to clients until `stop`. An error of the database is logged and retried after a pause.
     pub async fn run(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         let (mut wake, mut pause, lines) = (self.wake.subscribe(), backoff(), LogLimiter::default());
         while !stop.is_cancelled() {
@@ -53,7 +53,7 @@ impl Feed {
         }
     }
 
-    /// Reads what follows the newest message; whether there was any.
+    /// Reads what follows the newest message. Returns whether there was any.
     async fn step(&self) -> Result<bool, StoreError> {
         let newest = self.hub.newest();
         let Some(rows) = self.outbox.read_after(newest.clone(), BATCH).await? else {
@@ -71,7 +71,7 @@ impl Feed {
                 "messages were deleted before clients had them; clients are notified of a gap"
             );
             match first.epoch.before(first.seq) {
-                // What is kept is handed out next.
+                // The next read returns the messages that are kept.
                 Some(position) => self.hub.skip(position),
                 None => self.begin_again(Reason::Retention).await?,
             }
@@ -81,7 +81,7 @@ impl Feed {
         Ok(true)
     }
 
-    /// Hands out messages in order. A client gets those that were read together by one write, up to a part of what may wait for it.
+    /// Sends messages in order. A client gets messages that were read together by one write, up to a part of what may wait for it.
     async fn publish(&self, entries: Vec<Arc<Entry>>) {
         let (mut together, mut bytes) = (Vec::new(), 0);
         for entry in entries {
@@ -125,7 +125,7 @@ impl Feed {
     }
 }
 
-/// Has the clients of these lines get what was added. Many lines are shared out among the threads.
+/// Sends to the clients of these lines what was added. Many lines are divided among the threads.
 async fn flush(lines: Vec<Arc<Line>>) {
     if lines.len() <= LINES {
         return lines.iter().for_each(|line| line.flush());

@@ -8,11 +8,11 @@ use chainflume_db::{StoreError, transaction};
 /// A revocation as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRevocation {
-    /// What.
+    /// The user, token or key.
     pub what: Revocation,
-    /// When, in seconds since 1970 by the clock of the database.
+    /// The time of the revocation, in seconds since 1970 by the clock of the database.
     pub at: u64,
-    /// Grows with each change.
+    /// A number that grows with each change.
     pub number: i64,
 }
 

@@ -10,9 +10,9 @@ const MAX_TICKETS: i64 = 32;
 /// Whether a ticket is spent when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketUse {
-    /// It opens what it was given for, and nothing more.
+    /// The ticket is spent.
     Spend,
-    /// It stays.
+    /// The ticket stays valid.
     Look,
 }
 
@@ -33,7 +33,7 @@ impl Grants {
     /// A database error.
     pub async fn issue(&self, issue: &Issue<'_>) -> Result<bool, StoreError> {
         let mut tx = transaction::begin_brief(&self.pool).await?;
-        // One after the other: requests at the same time would not see each other's tickets.
+        // One request after the other: requests at the same time would not see each other's tickets.
         let sql = "select pg_advisory_xact_lock(hashtextextended('tickets of ' || $1, 0))";
         sqlx::query(sql).bind(issue.owner).execute(&mut *tx).await?;
         let sql = "insert into tickets (hash, owner, content, expires_at) \

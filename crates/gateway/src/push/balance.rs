@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use chainflume_api::access::is_address;
 use chainflume_outbox::addresses;
 
-/// Whose balance of which token.
+/// Names a balance: the wallet and the token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BalanceKey {
     /// EIP-155.
@@ -16,18 +16,18 @@ pub struct BalanceKey {
     pub account: String,
 }
 
-/// A balance, and whose wallet it is.
+/// A balance, and the user of its wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownBalance {
     /// Base units, in decimal digits.
     pub amount: String,
-    /// The user's id, where the wallet is a user's.
+    /// Id of the wallet's user, if there is one.
     pub user_id: Option<String>,
-    /// Of the person whose wallet it is, by the application's own id: what all wallets of the person have together.
+    /// The sum over all wallets of the person whose wallet it is, with the application's own id of the person.
     pub total: Option<String>,
 }
 
-/// What the database has beside messages, as it was when they were read.
+/// What is read from the database beside messages, at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
     /// Balances that messages changed.

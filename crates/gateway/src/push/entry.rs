@@ -80,7 +80,7 @@ pub struct Addressed {
     packet: OnceLock<Bytes>,
 }
 
-/// What a client gets of a message in a room, but for the data, which is JSON already.
+/// The JSON that a client gets of a message in a room, without the data, which is JSON already.
 #[derive(Serialize)]
 struct Frame<'a> {
     room: &'a str,
@@ -110,7 +110,7 @@ fn built_in(message: &Value) -> Option<(&'static str, String)> {
 }
 
 impl Entry {
-    /// Of a stored message by these rules, of which in each room the first counts.
+    /// Makes the entry of a stored message. Of the rules the first counts in each room.
     pub fn new(row: Row, rules: &[PushRule]) -> Self {
         Self::with_lookups(row, rules, &Lookups::default(), None)
     }

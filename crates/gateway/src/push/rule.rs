@@ -18,12 +18,12 @@ pub struct PushRule {
     pub payload: Vec<(String, PayloadTemplate)>,
 }
 
-/// A type of messages, or with `.*` at the end all that begin so.
+/// A type of messages, or a prefix of types, which is written with `.*` at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypePattern {
     /// One type.
     Type(String),
-    /// All that begin so; with the point.
+    /// All types with this prefix, which ends with a point.
     Prefix(String),
 }
 
@@ -35,19 +35,21 @@ pub struct EventName(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a type.
-    #[error("is not a type of messages; write one like erc20.transfer, or erc20.* for all that begin so")]
+    #[error(
+        "is not a type of messages; write a type like erc20.transfer, or erc20.* for all types with this prefix"
+    )]
     Type,
     /// Not a name.
     #[error(
         "is not the name of an event; write at most 64 of letters, digits, `-`, `_`, `.` and `:`, a letter first"
     )]
     Event,
-    /// Would be taken for something else.
+    /// Clients know the name in another meaning.
     #[error("is a name that clients know in another meaning; choose another")]
     Reserved,
 }
 
-/// What the gateway itself, `EventSource` and Socket.IO name so.
+/// Names that the gateway itself, `EventSource` and Socket.IO use.
 const RESERVED: [&str; 10] = [
     "message",
     "gap",
@@ -101,7 +103,7 @@ impl TypePattern {
         }
     }
 
-    /// Whether it names a type of messages about a chain. All others are facts of the application.
+    /// Whether the pattern names a type of messages about a chain. All others are facts of the application.
     pub fn may_be_of_chain(&self) -> bool {
         match self {
             Self::Type(name) => is_chain_type(name),
@@ -109,7 +111,7 @@ impl TypePattern {
         }
     }
 
-    /// Whether it names this type.
+    /// Whether the pattern names this type.
     pub fn names(&self, message_type: &str) -> bool {
         match self {
             Self::Type(name) => name == message_type,
@@ -119,7 +121,7 @@ impl TypePattern {
 }
 
 impl PushRule {
-    /// Whether it has a room for the user of a message, which the person's other ids get too.
+    /// Whether the rule has a room for the user of a message: the rooms of the person's other ids get the message too.
     pub fn is_for_persons(&self) -> bool {
         self.rooms.iter().any(RoomTemplate::is_of_person)
     }

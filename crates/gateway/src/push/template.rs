@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use chainflume_api::access::{Room, is_public_kind};
 use chainflume_core::domain::{Template, TemplateError, TemplatePart};
 
-/// The template of a value in a payload: `{payload.amount}`, `{user.id}`, `{changed}`. One that is a place alone gives the JSON value; all
+/// The template of a value in a payload: `{payload.amount}`, `{user.id}`, `{changed}`. A template that is one place alone gives the JSON value; all
 /// others give text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadTemplate(Template<MessagePlace>);
@@ -77,13 +77,13 @@ impl RoomTemplate {
         Ok(template)
     }
 
-    /// The word before the dash, which no message chooses; empty where there is none.
+    /// The word before the dash, which is the same for all messages; empty where there is none.
     pub(super) fn kind(&self) -> &str {
         let Some(TemplatePart::Text(first)) = self.0.parts().first() else { return "" };
         first.split_once('-').map_or("", |(kind, _)| kind)
     }
 
-    /// Whether the room is about facts of a chain, and reached by them alone.
+    /// Whether only facts of a chain reach the room.
     pub fn is_public(&self) -> bool {
         is_public_kind(self.kind())
     }

@@ -10,7 +10,7 @@ use super::packet::ClientPacket;
 use super::session::{EngineSession, NOOP, NotPushed};
 use crate::tcp::STALL_TIMEOUT;
 
-/// One client, over whatever transport it has just now. It is disconnected when this is dropped.
+/// One client, over its present transport. It is disconnected when this is dropped.
 pub struct EngineClient {
     session: Arc<EngineSession>,
     packets: mpsc::Receiver<String>,
@@ -61,7 +61,7 @@ impl EngineClient {
         &self.session.head.headers
     }
 
-    /// The next packet, waited for. A call that is dropped takes nothing.
+    /// Waits for the next packet. A call that is dropped takes nothing.
     pub async fn receive(&mut self) -> Received {
         tokio::select! {
             biased;
@@ -123,8 +123,8 @@ impl EngineClient {
 
 impl Drop for EngineClient {
     fn drop(&mut self) {
-        // A client that polls takes the end of the engine for its own wish in one library, and never comes again. With nothing to do it
-        // polls, learns that the session is gone, and connects anew.
+        // One library takes the end of the engine, in an answer to a poll, for a disconnect by its own client and never reconnects. Without it
+        // the client polls, gets an error because the session is gone, and connects anew.
         self.session.close(NOOP);
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn keep_alive(session: &EngineSession, (interval, limit): (Dura
     let asking = async {
         loop {
             tokio::time::sleep(interval).await;
-            // An answer to no question counts for none.
+            // A pong without a ping is ignored.
             let _stale = timeout(Duration::ZERO, session.pong.notified()).await;
             session.push_own(PING);
             if timeout(limit, session.pong.notified()).await.is_err() {
@@ -68,7 +68,7 @@ pub(super) async fn keep_alive(session: &EngineSession, (interval, limit): (Dura
     session.closed.run_until_cancelled(asking).await;
 }
 
-/// Moves a session to a WebSocket, if the client goes through with it. Otherwise it goes on polling, as if nothing had been.
+/// Moves a session to a WebSocket, if the client completes the upgrade. Otherwise the session goes on polling.
 pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSocket) {
     let mut is_moving = false;
     let moving = async {
@@ -141,7 +141,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
     }
 }
 
-/// A write, which is given up some time after the session has ended: a client may take it slowly, for as long as it likes.
+/// A write with a limit of time once the session has ended: a client may read it as slowly as it likes.
 async fn in_time(
     session: &EngineSession,
     write: impl Future<Output = Result<(), WebSocketError>>,

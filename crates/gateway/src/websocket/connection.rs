@@ -11,7 +11,7 @@ use crate::tcp::is_stall;
 pub enum WebSocketMessage {
     /// Text, whole.
     Text(String),
-    /// Bytes that are no text, as many.
+    /// The number of bytes of a binary message.
     Binary(usize),
     /// To be answered by [`WebSocketConnection::pong`] with the same bytes.
     Ping(Bytes),
@@ -28,11 +28,11 @@ pub enum WebSocketError {
     Gone,
     /// The client reads nothing while something waits for it.
     Stalled,
-    /// A message has more bytes than it may.
+    /// A message is larger than allowed.
     TooLong,
     /// A text is not UTF-8.
     NotText,
-    /// Against the protocol.
+    /// The client broke the protocol.
     Wrong,
 }
 
@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         self.send(frame::PONG, bytes).await
     }
 
-    /// Says that the connection ends, and why: a code and at most 123 bytes.
+    /// Sends a close frame with a code and a reason of at most 123 bytes.
     ///
     /// # Errors
     /// [`WebSocketError::Gone`] or [`WebSocketError::Stalled`]

@@ -139,7 +139,7 @@ pub struct ActivityChange {
 /// The kind of a change: the last word of the type of its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It began.
+    /// The activity began.
     Created,
     /// Something changed, and it is open.
     Updated,
@@ -239,7 +239,7 @@ impl Activity {
     /// Whether the change is made already: what a repeat of its request finds.
     pub(crate) fn has(&self, change: &ActivityChange) -> bool {
         let is_there = change.status.is_none_or(|status| status == self.now.status);
-        // The follower is refused nothing.
+        // A change by the follower is never refused.
         is_there && self.apply(change, &ChangedBy::Follower, &|_, _| (None, None)) == Ok(None)
     }
 

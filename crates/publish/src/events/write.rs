@@ -14,7 +14,7 @@ use chainflume_outbox::{Position, append_off_chain, off_chain_drafts};
 const RACES: usize = 3;
 
 impl Publisher {
-    /// Lets events be about new kinds of things as long as there are not too many: each has a stream in Redis, which is looked at
+    /// Allows new aggregate types while there are not too many: each has a stream in Redis, which is looked at
     /// every few seconds.
     pub(super) async fn admit_aggregate_types(
         &self,

@@ -37,7 +37,7 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
         },
         route(
             ApiMethod::Get,
-            "Read a person, with what the chain says of the wallets",
+            "Read a person, with the chain's record of each wallet",
             handler(publisher, get),
         ),
         OfferedRoute {

@@ -13,7 +13,7 @@ use chainflume_db::{Database, StoreError, transaction};
 use chainflume_ops::metrics;
 
 /// Causes above a message at most about which a URL is called. Chains of reactions that an application means are three or four long;
-/// two that answer each other would go on for ever.
+/// two reactions that answer each other would never end.
 pub const MAX_DEPTH: u32 = 8;
 /// Events of one answer at most, as in a request to publish.
 const MAX_EVENTS: usize = 500;
@@ -31,9 +31,9 @@ pub struct Reaction {
 /// Why an answer is not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReactionError {
-    /// What is wrong with it.
+    /// The answer is wrong.
     Unusable(String),
-    /// Why it cannot be stored now.
+    /// The events cannot be stored now.
     Unavailable(String),
 }
 

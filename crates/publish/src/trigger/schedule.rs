@@ -1,6 +1,6 @@
 //! Events by the clock. A schedule has times ([`CronTimes`]). One instance leads; at each time it stores the event and how far the
-//! schedule has run in one transaction. The id of a run is made of the name and the time, so that no run is there twice, whatever
-//! two instances believe of their leases.
+//! schedule has run in one transaction. The id of a run is made of the name and the time, so that no run is published twice, also
+//! where two instances act as leader for a moment.
 
 mod cron;
 mod plan;
@@ -22,17 +22,17 @@ use crate::{ApplicationEvent, EventSchemas, derived_id};
 pub struct ScheduledEvent {
     /// Its name, part of the ids of its events.
     pub name: String,
-    /// When.
+    /// Its times.
     pub times: CronTimes,
-    /// What becomes of runs that no instance was there for.
+    /// What happens to runs that were missed because no instance ran.
     pub missed: MissedRuns,
     /// Type of the events.
     pub event_type: String,
-    /// What kind of thing they are about.
+    /// Their aggregate type.
     pub aggregate_type: String,
-    /// Which one.
+    /// Their aggregate id.
     pub aggregate_id: String,
-    /// What each has besides the time that it was due.
+    /// Their payload, to which the time of the run is added.
     pub payload: Map<String, Value>,
 }
 

@@ -1,4 +1,4 @@
-//! By which ids a person is known.
+//! The ids of a person.
 
 use crate::Publisher;
 use chainflume_db::StoreError;

@@ -1,4 +1,4 @@
-//! Whose a wallet is.
+//! Links wallets to people.
 
 use std::time::SystemTime;
 

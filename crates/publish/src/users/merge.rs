@@ -1,4 +1,4 @@
-//! Two people who turn out to be one.
+//! Merges two records of one person.
 
 use super::UserError;
 use chainflume_db::transaction::Tx;

@@ -1,4 +1,4 @@
-//! Tokens of an id that turns out to be of a person.
+//! Applies revocations of one id to all ids of a person.
 
 use chainflume_db::StoreError;
 use chainflume_db::transaction::{REVOCATIONS, Tx, lock};

@@ -11,7 +11,7 @@ fn delivery(seq: u64) -> Delivery {
     Delivery { entry, rooms: vec![0], is_live: true }
 }
 
-/// Keeps what it is sent, and answers as it was told to.
+/// Keeps what it is sent, and returns the configured results.
 #[derive(Clone)]
 struct Sink {
     sent: Arc<StdMutex<Vec<u64>>>,

@@ -17,7 +17,7 @@ pub struct UserAlerts {
 pub type AlertLimit = BalanceLimit;
 
 impl UserAlerts {
-    /// Of this database, about these chains (EIP-155).
+    /// Limits in this database, about these chains (EIP-155).
     pub fn of(database: &Database, chains: Vec<u64>) -> Self {
         Self { pool: database.pool().clone(), chains }
     }
@@ -32,7 +32,7 @@ impl UserAlerts {
         self.chains.contains(&chain_id)
     }
 
-    /// Replaces the limits of a person. Those that stay go on where they are. `false` where there is no such person.
+    /// Replaces the limits of a person. Limits that stay keep their state. `false` where there is no such person.
     ///
     /// # Errors
     /// A database error.

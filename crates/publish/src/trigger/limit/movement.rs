@@ -32,10 +32,9 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Reads a message about a token; `None` for one that repeats history, one that retracts what no balance had, and one that is about
-    /// something else. The ABI names the
-    /// arguments, so they are known by what they are: the sender from beside the message, the receiver as the other address,
-    /// the amount as the other number.
+    /// Reads a message about a token. `None` for a replay, for the retraction of an event that no balance had, and for other messages.
+    /// The ABI names the arguments, so they are recognized by their form: the sender is the account of the message, the receiver
+    /// the other address, the amount the other number.
     pub fn read(seq: u64, message: &str, sender: &[u8]) -> Option<Self> {
         let message: Value = serde_json::from_str(message).ok()?;
         let (payload, metadata) = (message["payload"].as_object()?, &message["metadata"]);

@@ -22,9 +22,9 @@ const IDLE: u64 = 10_000;
 /// What one look found.
 #[derive(Debug, Default)]
 pub(super) struct LimitLook {
-    /// The number that was judged up to before.
+    /// The number that was judged up to before this look.
     pub since: u64,
-    /// And is now.
+    /// The number that is judged up to now.
     pub upto: u64,
     /// Messages that are left out, since too many waited.
     pub left_out: bool,

@@ -34,7 +34,7 @@ pub struct BalanceWatch {
 }
 
 impl BalanceWatch {
-    /// Of the balances in this database.
+    /// A watch over the balances in this database.
     pub fn new(database: &Database, settings: WatchSettings) -> Self {
         Self { pool: database.pool().clone(), settings, lines: LogLimiter::default() }
     }
@@ -61,7 +61,7 @@ impl BalanceWatch {
         self.round().await.map(|_| ())
     }
 
-    /// Notes from which message on thresholds count that are new, and forgets those that are not configured any more.
+    /// Stores the message after which new thresholds count, and deletes thresholds that are no longer configured.
     ///
     /// # Errors
     /// A database error.
@@ -97,7 +97,7 @@ impl BalanceWatch {
         let window = |chain_id: u64| self.settings.windows.get(&chain_id).copied().unwrap_or(u64::MAX);
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         if !write(&mut tx, &found, &window).await? {
-            // Another instance was quicker.
+            // Another instance has done it already.
             return Ok(0);
         }
         tx.commit().await?;

@@ -11,7 +11,7 @@ const MOST: usize = 1_000;
 /// Times looked at in one step, two weeks of a run each minute: milliseconds. A longer downtime takes several steps.
 const STEP: usize = 20_000;
 
-/// What becomes of runs that no instance was there for.
+/// What happens to runs that were missed because no instance ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedRuns {
     /// The newest of them is published.

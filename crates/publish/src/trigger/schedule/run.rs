@@ -24,7 +24,7 @@ pub struct ScheduleLoop<S, C> {
 }
 
 impl<S: ScheduleStore, C: Fn() -> Timestamp + Send + Sync> ScheduleLoop<S, C> {
-    /// These schedules by this clock.
+    /// A loop for these schedules with this clock.
     pub fn new(schedules: Vec<ScheduledEvent>, store: S, now: C) -> Self {
         Self { schedules, store, now, lines: LogLimiter::default() }
     }

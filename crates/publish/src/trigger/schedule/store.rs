@@ -14,7 +14,7 @@ pub trait ScheduleStore: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Timestamp>, StoreError>> + Send;
 
-    /// Publishes what is due, if it has run up to `since` and no further; whether so.
+    /// Publishes what is due, if the schedule has run up to `since` and no further. Returns whether it was so.
     fn run(
         &self,
         schedule: &ScheduledEvent,
@@ -30,7 +30,7 @@ pub struct StoredSchedules {
 }
 
 impl StoredSchedules {
-    /// Of this database.
+    /// The schedules of this database.
     pub fn of(database: &Database) -> Self {
         Self { pool: database.pool().clone() }
     }
