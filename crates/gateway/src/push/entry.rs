@@ -71,12 +71,12 @@ pub struct Entry {
 pub struct Addressed {
     /// The room.
     pub room: Room,
-    /// Which of the entry's events it is there; `None` for the whole message.
+    /// Index of the entry's event that the message is in this room; `None` for the whole message.
     event: Option<usize>,
     frame: OnceLock<Bytes>,
-    /// What clients of a WebSocket get, and what those get that take compressed messages.
+    /// The frame for clients of a WebSocket, and the frame for those that take compressed messages.
     sent: [OnceLock<Bytes>; 2],
-    /// For a client of Socket.IO that is in no other room of the event.
+    /// The packet for a client of Socket.IO that is in no other room of the event.
     packet: OnceLock<Bytes>,
 }
 
