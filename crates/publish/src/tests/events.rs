@@ -184,12 +184,21 @@ async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
     let refusal =
         ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
     assert_eq!((refusal.status, refusal.code), (404, "not_found"));
+    // Nothing is stored yet, and one request names one kind too many.
+    let seven: Vec<Value> = (1..=7).map(|n| kind(&"k".repeat(n))).collect();
+    let refusal = ask(&publisher, "POST /v1/domain-events", seven.into()).await.expect_err("seven kinds");
+    assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
 }
 
 #[tokio::test]
 async fn events_whose_time_is_over_are_deleted_by_page() {
     let (publisher, database) = publisher().await;
     for n in 0..5 {
+    // Another server knows the stored kinds, and takes no more than they leave.
+    let other = publisher_with(&database, Vec::new());
+    let refusal = ask(&other, "POST /v1/domain-events", kind("ggggggg")).await.expect_err("one more");
+    assert_eq!(refusal.code, "too_many_aggregate_types");
+    ask(&other, "POST /v1/domain-events", kind("ffffff")).await.expect("a stored kind");
         let event =
             json!({ "type": "order.shipped", "aggregateType": "order", "aggregateId": n.to_string() });
         ask(&publisher, "POST /v1/domain-events", event).await.expect("stored");

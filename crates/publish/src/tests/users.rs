@@ -190,6 +190,44 @@ async fn a_merged_person_is_the_same_caller_by_each_id() {
 }
 
 #[tokio::test]
+async fn two_people_with_records_are_strangers_to_each_other() {
+    let (publisher, _database) = publisher().await;
+    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("written");
+    ask(&publisher, "PUT /v1/users/9", json!({ "wallets": [TWO] })).await.expect("written");
+    // A person without a record makes it with the own token.
+    let (status, _) =
+        ask_as(&publisher, "PUT /v1/users/10", (json!({ "locale": "de" }), None, user("10", "")))
+            .await
+            .expect("made");
+    assert_eq!(status, 201);
+    for (line, body) in [("PUT /v1/users/7", json!({ "locale": "fr" })), ("GET /v1/users/7", Value::Null)] {
+        for other in ["9", TWO] {
+            let asked = ask_as(&publisher, line, (body.clone(), None, user(other, ""))).await;
+            assert_eq!(asked.expect_err(line).code, "forbidden", "{other} {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_user_links_no_wallet() {
+    let (publisher, _database) = publisher().await;
+    ask(&publisher, "PUT /v1/users/7", json!({ "wallets": [ONE] })).await.expect("written");
+    for wallets in [json!([TWO]), json!([]), json!([ONE]), Value::Null] {
+        let sent = (json!({ "wallets": wallets, "locale": "de" }), None, user("7", ""));
+        let refusal = ask_as(&publisher, "PUT /v1/users/7", sent).await.expect_err("a wallet opens rooms");
+        assert_eq!(
+            (refusal.status, refusal.code, refusal.pointer.as_deref()),
+            (403, "forbidden", Some("/wallets"))
+        );
+    }
+    let (_, kept) = ask(&publisher, "GET /v1/users/7", Value::Null).await.expect("read");
+    assert_eq!((&kept["wallets"][0]["address"], &kept["locale"]), (&json!(ONE), &Value::Null));
+    // A token with the scope is a back end's.
+    let sent = (json!({ "wallets": [ONE, TWO] }), None, user("7", "publish"));
+    ask_as(&publisher, "PUT /v1/users/7", sent).await.expect("linked");
+}
+
+#[tokio::test]
 async fn a_record_of_the_chain_and_a_wallet_as_id_are_adopted() {
     let (publisher, database) = publisher().await;
     let sql = "insert into users (wallet, stake_amount, status) values (decode(substr($1, 3), 'hex'), 25, 'active') returning id::text";

@@ -1,4 +1,5 @@
 mod edges;
+mod judged;
 
 use alloy_primitives::{B256, address};
 
