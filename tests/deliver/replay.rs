@@ -289,7 +289,7 @@ async fn application_facts(house: &House) -> Vec<Value> {
         activity_types: vec!["send".to_owned()],
         activity_texts: Vec::new(),
         chains: Vec::new(),
-        limits: chainflume_publish::FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
+        limits: chainflume_publish::FactLimits::default(),
     };
     let publisher = Publisher::new(&database, settings);
     for n in 0..60u128 {

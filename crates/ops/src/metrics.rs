@@ -21,7 +21,8 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 pub use application::{
-    activity_changed, application_committed, application_events, application_starts, application_waiting,
+    activity_changed, application_committed, application_events, application_paused, application_starts,
+    application_waiting,
 };
 pub use error_kind::{SinkErrorKind, StepErrorKind};
 pub use follow::{follow_change, follow_starts, followed};
@@ -127,6 +128,7 @@ const PUSH_REFUSED: &str = "chainflume_push_refused_total";
 const PUSH_KEYS: &str = "chainflume_push_key_fetches_total";
 const APPLICATION_EVENTS: &str = "chainflume_application_events_total";
 const APPLICATION_COMMITS: &str = "chainflume_application_commits_total";
+const APPLICATION_PAUSES: &str = "chainflume_application_pauses_total";
 const APPLICATION_WAITING: &str = "chainflume_application_events_waiting";
 const ACTIVITY_CHANGES: &str = "chainflume_activity_changes_total";
 const FOLLOWED: &str = "chainflume_follow_transactions";

@@ -23,6 +23,7 @@ mod users;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Deserialize;
 use sqlx::postgres::PgPool;
@@ -61,11 +62,11 @@ pub struct Settings {
     pub activity_texts: Vec<ActivityText>,
     /// Ids (EIP-155) of the chains on which activities may follow transactions.
     pub chains: Vec<u64>,
-    /// How large and of how many kinds facts are.
+    /// How large and of how many kinds facts are, and how they share commits.
     pub limits: FactLimits,
 }
 
-/// How large and of how many kinds facts are.
+/// How large and of how many kinds facts are, and how they share commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct FactLimits {
@@ -75,11 +76,19 @@ pub struct FactLimits {
     /// Kinds of things that events may be about: each has a stream in Redis.
     #[serde(deserialize_with = "chainflume_core::settings::number::<5, 10_000, _, _>")]
     pub max_aggregate_types: usize,
+    /// How long publishers that share commits pause after each at most.
+    #[serde(deserialize_with = "chainflume_core::settings::duration::<0, 1_000, _>")]
+    pub max_commit_pause: Duration,
 }
 
 impl Default for FactLimits {
     fn default() -> Self {
-        Self { payload_bytes: 256 << 10, max_aggregate_types: 100 }
+        Self {
+            payload_bytes: 256 << 10,
+            max_aggregate_types: 100,
+            // Larger commits are worth a delay that a caller does not notice; a pause after a slow commit would be one.
+            max_commit_pause: Duration::from_millis(20),
+        }
     }
 }
 

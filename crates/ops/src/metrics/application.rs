@@ -1,6 +1,8 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use super::{ACTIVITY_CHANGES, APPLICATION_COMMITS, APPLICATION_EVENTS, APPLICATION_WAITING};
+use super::{
+    ACTIVITY_CHANGES, APPLICATION_COMMITS, APPLICATION_EVENTS, APPLICATION_PAUSES, APPLICATION_WAITING,
+};
 
 pub(super) fn describe() {
     describe_counter!(
@@ -8,6 +10,10 @@ pub(super) fn describe() {
         "events that the application published, by result (duplicate, failed, stored)"
     );
     describe_counter!(APPLICATION_COMMITS, "transactions that stored events of the application");
+    describe_counter!(
+        APPLICATION_PAUSES,
+        "pauses after commits that publishers shared, by length (commit: as long as the commit, limit: cut at publish.max_commit_pause)"
+    );
     describe_gauge!(APPLICATION_WAITING, "events of the application that wait for a commit");
     describe_counter!(
         ACTIVITY_CHANGES,
@@ -24,6 +30,9 @@ pub fn application_starts() {
         counter!(ACTIVITY_CHANGES, "kind" => kind).increment(0);
     }
     counter!(APPLICATION_COMMITS).increment(0);
+    for length in ["commit", "limit"] {
+        counter!(APPLICATION_PAUSES, "length" => length).increment(0);
+    }
     application_waiting(0);
 }
 
@@ -35,6 +44,11 @@ pub fn application_events(result: &'static str, events: usize) {
 /// Counts a transaction that stored events.
 pub fn application_committed() {
     counter!(APPLICATION_COMMITS).increment(1);
+}
+
+/// Counts a pause after a shared commit; `is_cut`: the commit took longer than a pause may.
+pub fn application_paused(is_cut: bool) {
+    counter!(APPLICATION_PAUSES, "length" => if is_cut { "limit" } else { "commit" }).increment(1);
 }
 
 /// Sets the number of events that wait for a commit.

@@ -15,9 +15,6 @@ use chainflume_ops::metrics;
 const MAX_COMMIT: usize = 1_000;
 /// Maximum number of events that wait for a commit: some seconds of work, about as long as callers wait.
 const MAX_WAITING: usize = 10_000;
-/// How long publishers that share commits pause after each at most. They pause as long as the commit took, so that other writers with
-/// messages, the chains first, get half of the time. Meanwhile events gather, and larger commits are fewer.
-const MAX_PAUSE: Duration = Duration::from_millis(20);
 /// Timeout of a commit, including the wait for a connection. A caller gets an error within twice this time if the database is away.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -96,11 +93,13 @@ impl Publisher {
             if calls.is_empty() {
                 return std::mem::forget(running);
             }
-            let (is_shared, began) = (calls.len() > 1, Instant::now());
+            let (shared_by, began) = (calls.len(), Instant::now());
             self.commit(calls).await;
-            // A publisher that waits for each answer never waits for this.
-            if is_shared {
-                tokio::time::sleep(began.elapsed().min(MAX_PAUSE)).await;
+            let pause =
+                CommitPause::after(shared_by, began.elapsed(), self.0.settings.limits.max_commit_pause);
+            if let Some(CommitPause { length, is_cut }) = pause {
+                metrics::application_paused(is_cut);
+                tokio::time::sleep(length).await;
             }
         }
     }
@@ -151,6 +150,23 @@ impl Publisher {
             tracing::warn!(error = %causes(error), suppressed, "application events are not stored; publishers are asked to send them again");
         }
         PublishError::Unavailable
+    }
+}
+
+/// How long publishers that share commits wait before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CommitPause {
+    length: Duration,
+    /// Whether the commit took longer.
+    is_cut: bool,
+}
+
+impl CommitPause {
+    /// As long as the commit took, so that other writers with messages, the chains first, get half of the time. Meanwhile events
+    /// gather, and larger commits are fewer. A publisher that waits for each answer shares no commit, and never waits for this.
+    fn after(shared_by: usize, took: Duration, most: Duration) -> Option<Self> {
+        let length = took.min(most);
+        (shared_by > 1 && !length.is_zero()).then_some(Self { length, is_cut: took > most })
     }
 }
 
@@ -210,5 +226,24 @@ impl CommitQueue {
         waiting.is_running = !taken.is_empty();
         metrics::application_waiting(waiting.events);
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_the_shared_commit_within_its_limit() {
+        let after = |shared_by, took, most| {
+            let pause =
+                CommitPause::after(shared_by, Duration::from_millis(took), Duration::from_millis(most));
+            pause.map(|pause| (pause.length.as_millis(), pause.is_cut))
+        };
+        assert_eq!(after(2, 5, 20), Some((5, false)));
+        assert_eq!(after(64, 20, 20), Some((20, false)));
+        assert_eq!(after(2, 21, 20), Some((20, true)));
+        // One publisher alone, and no pause at all.
+        assert_eq!([after(1, 5, 20), after(0, 5, 20), after(2, 5, 0)], [None; 3]);
     }
 }

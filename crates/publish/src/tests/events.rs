@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::fixture::*;
@@ -117,6 +119,40 @@ async fn concurrent_publishers_share_commits_without_a_gap() {
 }
 
 #[tokio::test]
+async fn publishers_that_share_a_commit_pause_within_the_limit() {
+    const PAUSE: Duration = Duration::from_millis(300);
+    const SLOW: Duration = Duration::from_millis(500);
+    let database = database().await;
+    let publisher = publisher_that_pauses(&database, PAUSE);
+    // With a kind that is known, a call waits for its commit alone.
+    ask(&publisher, "POST /v1/domain-events", event(1, "a")).await.expect("stored");
+    let mut writer = database.pool().begin().await.expect("begins");
+    sqlx::query("update outbox_head set seq = seq").execute(&mut *writer).await.expect("locks the head");
+    let publish = async |n| {
+        ask(&publisher, "POST /v1/domain-events", event(n, "a")).await.expect("stored");
+        Instant::now()
+    };
+    let release = async {
+        tokio::time::sleep(SLOW).await;
+        writer.commit().await.expect("commits");
+    };
+    let (shared, _, ()) = tokio::join!(publish(2), publish(3), release);
+    let paused = publish(4).await - shared;
+    assert!(paused >= PAUSE - Duration::from_millis(20), "{paused:?}");
+    // One that waits for each answer never pauses.
+    let began = Instant::now();
+    for n in 5..9 {
+        publish(n).await;
+    }
+    assert!(began.elapsed() < 4 * PAUSE, "{:?}", began.elapsed());
+    let commits: i64 = sqlx::query_scalar("select count(distinct xmin::text) from domain_events")
+        .fetch_one(database.pool())
+        .await
+        .expect("counts");
+    assert_eq!(commits, 7, "two of the eight events share one");
+}
+
+#[tokio::test]
 async fn a_repeat_with_its_key_stores_nothing_more() {
     let (publisher, database) = publisher().await;
     let mut sent = event(1, "a");
@@ -148,12 +184,21 @@ async fn kinds_of_things_are_bounded() {
         event["aggregateType"] = json!(name);
         event
     };
+    // Nothing is stored yet, and one request names one kind too many.
+    let seven: Vec<Value> = (1..=7).map(|n| kind(&"k".repeat(n))).collect();
+    let refusal = ask(&publisher, "POST /v1/domain-events", seven.into()).await.expect_err("seven kinds");
+    assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
     for name in ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"] {
         ask(&publisher, "POST /v1/domain-events", kind(name)).await.expect("stored");
     }
     let refusal = ask(&publisher, "POST /v1/domain-events", kind("ggggggg")).await.expect_err("one more");
     assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
     assert_eq!(messages(&database).await.len(), 6);
+    // Another server knows the stored kinds, and takes no more than they leave.
+    let other = publisher_with(&database, Vec::new());
+    let refusal = ask(&other, "POST /v1/domain-events", kind("ggggggg")).await.expect_err("one more");
+    assert_eq!(refusal.code, "too_many_aggregate_types");
+    ask(&other, "POST /v1/domain-events", kind("ffffff")).await.expect("a stored kind");
 }
 
 #[tokio::test]
@@ -184,21 +229,12 @@ async fn a_trace_has_what_caused_a_message_and_what_it_caused() {
     let refusal =
         ask(&publisher, &format!("GET /v1/messages/{}/trace", id(9)), Value::Null).await.expect_err("none");
     assert_eq!((refusal.status, refusal.code), (404, "not_found"));
-    // Nothing is stored yet, and one request names one kind too many.
-    let seven: Vec<Value> = (1..=7).map(|n| kind(&"k".repeat(n))).collect();
-    let refusal = ask(&publisher, "POST /v1/domain-events", seven.into()).await.expect_err("seven kinds");
-    assert_eq!((refusal.status, refusal.code), (422, "too_many_aggregate_types"));
 }
 
 #[tokio::test]
 async fn events_whose_time_is_over_are_deleted_by_page() {
     let (publisher, database) = publisher().await;
     for n in 0..5 {
-    // Another server knows the stored kinds, and takes no more than they leave.
-    let other = publisher_with(&database, Vec::new());
-    let refusal = ask(&other, "POST /v1/domain-events", kind("ggggggg")).await.expect_err("one more");
-    assert_eq!(refusal.code, "too_many_aggregate_types");
-    ask(&other, "POST /v1/domain-events", kind("ffffff")).await.expect("a stored kind");
         let event =
             json!({ "type": "order.shipped", "aggregateType": "order", "aggregateId": n.to_string() });
         ask(&publisher, "POST /v1/domain-events", event).await.expect("stored");

@@ -36,14 +36,23 @@ pub async fn publisher_on_one_connection() -> (Publisher, Database) {
 
 /// A publisher of this database with texts for activities.
 pub fn publisher_with(database: &Database, activity_texts: Vec<ActivityText>) -> Publisher {
-    let settings = Settings {
+    Publisher::new(database, Settings { activity_texts, ..settings() })
+}
+
+/// A publisher of this database that pauses so long after a shared commit at most.
+pub fn publisher_that_pauses(database: &Database, max_commit_pause: Duration) -> Publisher {
+    let limits = FactLimits { max_commit_pause, ..settings().limits };
+    Publisher::new(database, Settings { limits, ..settings() })
+}
+
+fn settings() -> Settings {
+    Settings {
         schemas: EventSchemas::default(),
         activity_types: ["send", "deposit"].map(str::to_owned).to_vec(),
-        activity_texts,
+        activity_texts: Vec::new(),
         chains: vec![1337],
-        limits: FactLimits { payload_bytes: 4096, max_aggregate_types: 6 },
-    };
-    Publisher::new(database, settings)
+        limits: FactLimits { payload_bytes: 4096, max_aggregate_types: 6, ..FactLimits::default() },
+    }
 }
 
 /// Asks a route as the server does, with everything allowed.

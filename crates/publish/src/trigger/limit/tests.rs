@@ -288,7 +288,7 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
         activity_types: Vec::new(),
         activity_texts: Vec::new(),
         chains: Vec::new(),
-        limits: crate::FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
+        limits: crate::FactLimits { payload_bytes: 4096, ..crate::FactLimits::default() },
     };
     let publisher = crate::Publisher::new(&chain.database, settings);
     let wallet = crate::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };

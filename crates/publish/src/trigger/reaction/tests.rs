@@ -9,7 +9,7 @@ async fn reaction(event_type: Option<&str>) -> (Reaction, Database) {
         activity_types: Vec::new(),
         activity_texts: Vec::new(),
         chains: Vec::new(),
-        limits: FactLimits { payload_bytes: 4096, max_aggregate_types: 8 },
+        limits: FactLimits { payload_bytes: 4096, ..FactLimits::default() },
     };
     let publisher = Publisher::new(&database, settings);
     (Reaction::new(&database, publisher, "ship".to_owned(), event_type.map(str::to_owned)), database)
