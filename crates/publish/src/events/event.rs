@@ -1,5 +1,8 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+use jiff::fmt::temporal::Pieces;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -167,41 +170,50 @@ fn message_id(text: String) -> String {
 }
 
 fn timestamp(given: Option<String>, now: SystemTime) -> Result<String, Refusal> {
-    let at = match given {
-        None => now,
-        Some(text) => instant(&text).ok_or_else(|| {
-            let detail = "a timestamp is RFC 3339 from 1970 on, like 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00";
-            Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
-        })?,
-    };
-    Ok(rfc3339_millis(at))
+    let Some(text) = given else { return Ok(rfc3339_millis(now)) };
+    instant(&text).map(|at| at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()).ok_or_else(|| {
+        let detail =
+            "a timestamp is RFC 3339 from 1970 on, like 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00";
+        Refusal::new(400, "bad_timestamp", detail).at("/timestamp")
+    })
 }
 
-/// Seconds from 1970 to the year 10000, which RFC 3339 does not write.
-const YEAR_10000: u64 = 253_402_300_800;
+/// Bytes of a fraction that are read: the point and nanoseconds.
+const NANOSECONDS: usize = 10;
 
-/// A time of RFC 3339, in UTC or beside it.
-fn instant(text: &str) -> Option<SystemTime> {
-    let (local, east) = match text.split_at_checked(text.len().saturating_sub(6)) {
-        Some((local, zone)) if zone.starts_with(['+', '-']) && !local.ends_with('Z') => {
-            (format!("{local}Z"), seconds_east(zone)?)
-        }
-        _ => (text.to_owned(), 0),
+/// A time of RFC 3339 from 1970 on, in UTC.
+///
+/// The form is checked first, because jiff reads more than RFC 3339 has: a time without seconds, `+01`, a zone in brackets. It is read as a
+/// civil time, because an instant of jiff ends some hours before the year 10000.
+fn instant(text: &str) -> Option<DateTime> {
+    let (seconds, rest) = text.split_at_checked("2026-01-31T12:00:00".len())?;
+    let (fraction, zone) = rest.split_at(rest.find(|c: char| c != '.' && !c.is_ascii_digit())?);
+    let is_fraction = match fraction.strip_prefix('.') {
+        Some(digits) => !digits.is_empty() && !digits.contains('.'),
+        None => fraction.is_empty(),
     };
-    let local = humantime::parse_rfc3339(&local).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let seconds = local.as_secs().checked_add_signed(-east).filter(|seconds| *seconds < YEAR_10000)?;
-    Some(UNIX_EPOCH + Duration::new(seconds, local.subsec_nanos()))
+    let is_zone = ["Z", "+00:00", "-00:00"].iter().any(|form| has_form(zone, form));
+    if !has_form(seconds, "0000-00-00T00:00:00") || !is_fraction || !is_zone {
+        return None;
+    }
+    let fraction = fraction.get(..NANOSECONDS).unwrap_or(fraction);
+    let read = format!("{seconds}{fraction}{zone}");
+    let pieces = Pieces::parse(&read).ok()?;
+    let ahead = pieces.to_numeric_offset()?.seconds();
+    let local = pieces.date().to_datetime(pieces.time()?);
+    let utc = local.checked_sub(SignedDuration::from_secs(ahead.into())).ok()?;
+    (ahead.abs() < DAY_SECONDS && utc >= date(1970, 1, 1).at(0, 0, 0, 0)).then_some(utc)
 }
 
-/// `+01:00`: how far a zone is ahead of UTC.
-fn seconds_east(zone: &str) -> Option<i64> {
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    let part = |text: &str, below: i64| -> Option<i64> {
-        let number = text.parse().ok().filter(|number| *number < below)?;
-        (text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
+/// RFC 3339 has no zone that is a day from UTC.
+const DAY_SECONDS: i32 = 24 * 60 * 60;
+
+/// Whether a text has a digit where the form has `0`, and the same letters, large or small, elsewhere.
+fn has_form(text: &str, form: &str) -> bool {
+    let same = |(byte, of): (u8, u8)| {
+        if of == b'0' { byte.is_ascii_digit() } else { byte.eq_ignore_ascii_case(&of) }
     };
-    let ahead: i64 = 3_600 * part(hours, 24)? + 60 * part(minutes, 60)?;
-    Some(if zone.starts_with('-') { -ahead } else { ahead })
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(same)
 }
 
 #[cfg(test)]
@@ -217,7 +229,7 @@ mod tests {
             activity_types: Vec::new(),
             activity_texts: Vec::new(),
             chains: Vec::new(),
-            limits: FactLimits { payload_bytes: 64, max_aggregate_types: 8 },
+            limits: FactLimits { payload_bytes: 64, ..FactLimits::default() },
         };
         let defaults =
             Defaults { id: Uuid::nil(), source: "backend".to_owned(), now: SystemTime::UNIX_EPOCH };
@@ -237,6 +249,42 @@ mod tests {
         assert_eq!((&json["type"], &json["metadata"]["chainId"]), (&json!("order.shipped"), &Value::Null));
     }
 
+    const NO_TIMES: &[&str] = &[
+        "9999-12-31T23:59:59-00:01",
+        "1970-01-01T00:59:59+01:00",
+        "2026-01-31T12:00:00",
+        "2026-01-31T12:00:00Z+01:00",
+        "2026-01-31T12:00:00+24:00",
+        "2026-01-31T12:00:00+01:60",
+        "2026-01-31T12:00:00+0100",
+        "2026-01-31T12:00:00+1:000",
+        "2026-01-31T12:00:00++1:00",
+        "2026-02-30T12:00:00+01:00",
+        "2026-02-29T12:00:00Z",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T12:60:00Z",
+        "2026-01-31T12:00:61Z",
+        "2026-01-31T12:00:00.Z",
+        "2026-01-31T12:00:00.1.2Z",
+        "2026-01-31T12:00:00,5Z",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00Z",
+        "2026-01-31T12Z",
+        "20260131T120000Z",
+        "+002026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00+01",
+        "2026-01-31T12:00:00+01:00:00",
+        "2026-01-31T12:00:00+01:00[Europe/Berlin]",
+        "2026-01-31T12:00:00Z[UTC]",
+        "2026-01-31T12:00:00UTC",
+        " 2026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00Z ",
+        "0000-00-00T00:00:00Z",
+        "2026-01-31",
+        "+01:00",
+        "a\u{e4}\u{e4}\u{e4}",
+    ];
+
     #[test]
     fn a_time_is_taken_in_any_zone_and_kept_in_utc() {
         let kept = |sent: &str| {
@@ -250,25 +298,21 @@ mod tests {
             ("2026-01-31T00:30:00+05:45", "2026-01-30T18:45:00.000Z"),
             ("2026-01-31T23:30:00-09:30", "2026-02-01T09:00:00.000Z"),
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
+            ("2026-01-31T12:00:00-00:00", "2026-01-31T12:00:00.000Z"),
+            ("2026-01-31T12:00:00+23:59", "2026-01-30T12:01:00.000Z"),
+            // Small letters, and digits as many as a sender has.
+            ("2026-01-31t12:00:00z", "2026-01-31T12:00:00.000Z"),
+            ("2026-01-31T12:00:00.5Z", "2026-01-31T12:00:00.500Z"),
+            ("2026-01-31T12:00:00.9999999999999999Z", "2026-01-31T12:00:00.999Z"),
+            // A leap second is kept as the second before it.
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000Z"),
+            ("2017-01-01T00:59:60.7+01:00", "2016-12-31T23:59:59.700Z"),
+            ("2028-02-29T00:00:00Z", "2028-02-29T00:00:00.000Z"),
             ("1970-01-01T01:00:00+01:00", "1970-01-01T00:00:00.000Z"),
         ] {
             assert_eq!(kept(sent), Ok(utc.to_owned()), "{sent}");
         }
-        for wrong in [
-            "9999-12-31T23:59:59-00:01",
-            "1970-01-01T00:59:59+01:00",
-            "2026-01-31T12:00:00",
-            "2026-01-31T12:00:00Z+01:00",
-            "2026-01-31T12:00:00+24:00",
-            "2026-01-31T12:00:00+01:60",
-            "2026-01-31T12:00:00+0100",
-            "2026-01-31T12:00:00+1:000",
-            "2026-01-31T12:00:00++1:00",
-            "2026-02-30T12:00:00+01:00",
-            "2026-01-31",
-            "+01:00",
-            "a\u{e4}\u{e4}\u{e4}",
-        ] {
+        for wrong in NO_TIMES {
             assert_eq!(kept(wrong), Err("bad_timestamp"), "{wrong}");
         }
     }
