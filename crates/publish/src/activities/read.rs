@@ -77,16 +77,21 @@ impl Publisher {
         rows.into_iter().map(Activity::try_from).collect()
     }
 
-    /// The changes of an activity, the oldest first.
-    pub(crate) async fn activity_changes(&self, id: Uuid, limit: i64) -> Result<Vec<Value>, StoreError> {
+    /// The changes of an activity that follow the change of this number, the oldest first.
+    pub(crate) async fn activity_changes(
+        &self,
+        id: Uuid,
+        (after, limit): (i64, i64),
+    ) -> Result<Vec<Value>, StoreError> {
         let rows: Vec<(i64, Uuid, String, String, String, String)> = sqlx::query_as(
             r#"
             select number, message_id, kind, made_by, changed::text,
                 to_char(made_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-            from activity_changes where activity_id = $1 order by number limit $2
+            from activity_changes where activity_id = $1 and number > $2 order by number limit $3
             "#,
         )
         .bind(id)
+        .bind(after)
         .bind(limit)
         .fetch_all(&self.0.pool)
         .await?;

@@ -1,3 +1,4 @@
+mod page;
 mod schemas;
 
 use serde_json::{Map, Value, json};
@@ -13,16 +14,11 @@ use crate::users::may_read_user;
 use crate::{Changed, Publisher, Settings};
 use chainflume_api::access::{Principal, Scope};
 use chainflume_api::routes::{
-    ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, ParameterValues, QueryParameter, Refusal, RouteAccess,
-    handler, object,
+    ApiAnswer, ApiMethod, ApiRequest, OfferedRoute, Refusal, RouteAccess, handler, object,
 };
 use chainflume_core::domain::B256;
+use page::{CHANGES, LIST, is_full, limit};
 pub(super) use schemas::schemas;
-
-/// Activities of a page at most.
-const MAX_LIMIT: i64 = 200;
-/// Changes of one answer at most: a flow has a few.
-const MAX_CHANGES: i64 = 1_000;
 
 const ALL: &str = "/v1/activities";
 const ONE: &str = "/v1/activities/{eventId}";
@@ -54,7 +50,7 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
     let changes = route(
         get,
         "/v1/activities/{eventId}/changes",
-        "Read every change of an activity in order",
+        "Read the changes of an activity, the oldest first",
         None,
         handler(publisher, changes),
     );
@@ -84,28 +80,9 @@ pub(super) fn routes(publisher: &Publisher) -> Vec<OfferedRoute> {
             Some("ActivityEnd"),
             handler(publisher, fail),
         ),
-        OfferedRoute { answers: &[(200, "ActivityChanges")], ..changes },
+        OfferedRoute { query: CHANGES, answers: &[(200, "ActivityChanges")], ..changes },
     ]
 }
-
-const LIST: &[QueryParameter] = &[
-    QueryParameter::text(
-        "userId",
-        "only those of this user; callers without the scope read have to name themselves",
-    ),
-    QueryParameter::text("type", "only those of this type"),
-    QueryParameter::new("status", "only those with this status", ParameterValues::Words(STATUSES)),
-    QueryParameter::new(
-        "before",
-        "only those older than the activity of this eventId",
-        ParameterValues::Uuid,
-    ),
-    QueryParameter::new(
-        "limit",
-        "activities of a page; 50 by default",
-        ParameterValues::UpTo(MAX_LIMIT.unsigned_abs()),
-    ),
-];
 
 const STATUSES: &[&str] = &[
     ActivityStatus::Pending.as_str(),
@@ -219,9 +196,17 @@ async fn read(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
 }
 
 async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Refusal> {
-    let id = readable(&publisher, &request).await?.now.id;
-    let changes = publisher.activity_changes(id, MAX_CHANGES).await.map_err(unavailable)?;
-    Ok(ApiAnswer::new(200, &json!({ "changes": changes })))
+    let activity = readable(&publisher, &request).await?;
+    // A number beyond the last change would look like the end of the list.
+    let after = request.query("after").map_or(Some(0), |text| {
+        text.parse().ok().filter(|after| (1..=activity.changes).contains(&u64::try_from(*after).unwrap_or(0)))
+    });
+    let after =
+        after.ok_or_else(|| Refusal::bad_query("after is the number of a change of this activity"))?;
+    let limit = limit(&request)?;
+    let changes = publisher.activity_changes(activity.now.id, (after, limit)).await.map_err(unavailable)?;
+    let next = changes.last().filter(|_| is_full(&changes, limit)).map(|last| last["number"].clone());
+    Ok(ApiAnswer::new(200, &json!({ "changes": changes, "next": next })))
 }
 
 /// The activity of a request. Whose it is decides who may read it; to others there is none.
@@ -251,8 +236,6 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         return Err(Refusal::forbidden());
     }
     let status = request.query("status").map(|word| ActivityStatus::from_word(word).ok_or_else(bad_status));
-    let limit = request.query("limit").map_or(Some(50), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     // A person with several ids has activities under each.
     let ids = match user_id {
         Some(user) => {
@@ -266,11 +249,10 @@ async fn list(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer, Re
         activity_type: request.query("type"),
         status: status.transpose()?,
         before,
-        limit: limit.ok_or_else(|| Refusal::bad_query(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
+        limit: limit(&request)?,
     };
     let found = publisher.activities(&filter).await.map_err(unavailable)?;
-    let is_full = i64::try_from(found.len()).is_ok_and(|count| count == filter.limit);
-    let next = found.last().filter(|_| is_full).map(|last| last.now.id.to_string());
+    let next = found.last().filter(|_| is_full(&found, filter.limit)).map(|last| last.now.id.to_string());
     let found: Vec<Value> = found.iter().map(crate::Activity::to_json).collect();
     Ok(ApiAnswer::new(200, &json!({ "activities": found, "next": next })))
 }

@@ -154,6 +154,36 @@ async fn activities_are_read_by_page_the_newest_first() {
 }
 
 #[tokio::test]
+async fn changes_are_read_by_page_the_oldest_first() {
+    let (publisher, _database) = publisher().await;
+    let id = begin(&publisher).await;
+    for n in 2..=5 {
+        let patch = json!({ "data": { "n": n } });
+        ask(&publisher, &format!("PATCH /v1/activities/{id}"), patch).await.expect("changed");
+    }
+    let page = async |query: &str| {
+        let line = format!("GET /v1/activities/{id}/changes{query}");
+        let (_, page) = ask(&publisher, &line, Value::Null).await.expect("a page");
+        let numbers = page["changes"].as_array().expect("changes").iter();
+        (numbers.filter_map(|change| change["number"].as_u64()).collect::<Vec<_>>(), page["next"].as_u64())
+    };
+    assert_eq!(page("?limit=2").await, (vec![1, 2], Some(2)));
+    assert_eq!(page("?limit=2&after=2").await, (vec![3, 4], Some(4)));
+    assert_eq!(page("?limit=2&after=4").await, (vec![5], None));
+    assert_eq!(page("?limit=5").await, (vec![1, 2, 3, 4, 5], Some(5)));
+    assert_eq!(page("?after=5").await, (Vec::new(), None));
+    assert_eq!(page("").await, (vec![1, 2, 3, 4, 5], None));
+    for query in ["after=6", "after=0", "after=-1", "after=x", "limit=0", "limit=201", "limit=x"] {
+        let line = format!("GET /v1/activities/{id}/changes?{query}");
+        assert_eq!(
+            ask(&publisher, &line, Value::Null).await.expect_err("no page").code,
+            "bad_query",
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_repeated_begin_and_a_follower_leave_one_activity() {
     let (publisher, database) = publisher().await;
     let sent = json!({ "userId": "7", "type": "deposit", "title": "Deposit" });

@@ -43,6 +43,8 @@ pub fn schemas(settings: &Settings) -> Map<String, Value> {
             "number": { "type": "integer" }, "messageId": id, "kind": { "type": "string" }, "by": { "type": "string" },
             "changed": { "type": "object" }, "timestamp": time },
     });
+    let steps =
+        json!({ "changes": { "type": "array", "items": step }, "next": { "type": ["integer", "null"] } });
     let sent = |properties: &Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
     let read = |properties: &Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
     let list = json!({ "activities": { "type": "array", "items": { "$ref": "#/components/schemas/Activity" } },
@@ -57,7 +59,7 @@ pub fn schemas(settings: &Settings) -> Map<String, Value> {
             read(&whole, &["eventId", "userId", "type", "status", "title", "data", "transaction", "changes"]),
         ),
         ("Activities", read(&list, &["activities", "next"])),
-        ("ActivityChanges", read(&json!({ "changes": { "type": "array", "items": step } }), &["changes"])),
+        ("ActivityChanges", read(&steps, &["changes", "next"])),
     ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
