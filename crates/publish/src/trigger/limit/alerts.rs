@@ -77,22 +77,22 @@ impl UserAlerts {
         Ok(true)
     }
 
-    /// The limits of a person.
+    /// The limits of a person; `None` where there is no such person.
     ///
     /// # Errors
     /// A database error.
-    pub async fn get(&self, user: &str) -> Result<Vec<AlertLimit>, StoreError> {
+    pub async fn get(&self, user: &str) -> Result<Option<Vec<AlertLimit>>, StoreError> {
         let mut tx = transaction::begin_look(&self.pool).await?;
-        let Some(user) = person_of(&mut tx, user).await? else { return Ok(Vec::new()) };
+        let Some(user) = person_of(&mut tx, user).await? else { return Ok(None) };
         let rows: Vec<(i64, Vec<u8>, String, String)> = sqlx::query_as(
             "select chain_id, token, side, amount::text from user_alerts where user_id = $1 order by chain_id, token, side, amount",
         )
         .bind(user)
         .fetch_all(&mut *tx)
         .await?;
-        rows.into_iter()
-            .map(|(chain, token, side, amount)| alert_row(chain, &token, &side, &amount))
-            .collect()
+        let limits =
+            rows.into_iter().map(|(chain, token, side, amount)| alert_row(chain, &token, &side, &amount));
+        limits.collect::<Result<_, _>>().map(Some)
     }
 }
 

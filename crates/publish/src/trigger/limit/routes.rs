@@ -20,7 +20,7 @@ pub fn alert_routes(alerts: &UserAlerts) -> Api {
         query: &[],
         answers: &[(200, "UserAlerts")],
         body: None,
-        errors: &[],
+        errors: &[404],
         access: RouteAccess::Caller,
         handler,
     };
@@ -28,11 +28,7 @@ pub fn alert_routes(alerts: &UserAlerts) -> Api {
         "Replace the limits at which a person hears of the balance of a token; scope publish, or the person";
     let get_summary = "Read a person's limits; scope publish or read, or the person";
     let routes = vec![
-        OfferedRoute {
-            body: Some("UserAlerts"),
-            errors: &[404],
-            ..route(ApiMethod::Put, put_summary, handler(alerts, put))
-        },
+        OfferedRoute { body: Some("UserAlerts"), ..route(ApiMethod::Put, put_summary, handler(alerts, put)) },
         route(ApiMethod::Get, get_summary, handler(alerts, get)),
     ];
     Api { routes, schemas: schemas(alerts.chains()), codes: &["bad_alert"], ..Api::default() }
@@ -61,7 +57,7 @@ async fn get(alerts: UserAlerts, request: ApiRequest) -> Result<ApiAnswer, Refus
 }
 
 async fn answer(alerts: &UserAlerts, id: &str) -> Result<ApiAnswer, Refusal> {
-    let limits = alerts.get(id).await.map_err(unavailable)?;
+    let limits = alerts.get(id).await.map_err(unavailable)?.ok_or_else(|| Refusal::not_found("user"))?;
     let limits: Vec<Value> = limits.iter().map(shown).collect();
     Ok(ApiAnswer::new(200, &Value::Array(limits)))
 }

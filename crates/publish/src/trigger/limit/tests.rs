@@ -223,7 +223,7 @@ async fn limits_that_people_set_begin_when_they_are_set() {
     assert_eq!(chain.published().await, published);
     // A limit that stays goes on, one that is removed is silent.
     assert!(alerts.put("7", &limits[..1]).await.expect("writes"));
-    assert_eq!(alerts.get("7").await.expect("reads"), limits[..1]);
+    assert_eq!(alerts.get("7").await.expect("reads"), Some(limits[..1].to_vec()));
     chain.confirm(&[gains((5, 0), 300), loses((6, 0), 280)]).await;
     assert_eq!(watch.round().await.expect("judges"), 1);
     assert_eq!(chain.published().await.last().expect("one"), "alert.triggered confirmed 7 40");
@@ -293,17 +293,16 @@ async fn limits_of_merged_people_are_those_of_the_one_who_stays() {
     let publisher = crate::Publisher::new(&chain.database, settings);
     let wallet = crate::UserChanges { wallets: Some(vec![OWN]), ..Default::default() };
     publisher.put_user("8", &wallet, "test").await.expect("merges");
-    assert_eq!(alerts.get("7").await.expect("reads"), std::slice::from_ref(&limit), "they are 7's now");
-    assert_eq!(alerts.get("8").await.expect("reads"), [limit], "8 is another id of 7");
-    let by_wallet = alerts.get(&format!("{OWN:#x}")).await.expect("reads");
-    assert_eq!(by_wallet.len(), 1, "so is the wallet");
+    for id in ["7", "8", &format!("{OWN:#x}")] {
+        assert_eq!(alerts.get(id).await.expect("reads"), Some(vec![limit.clone()]), "{id} is an id of 7");
+    }
     let crossings: Vec<String> = sqlx::query_scalar("select user_id from limit_crossings")
         .fetch_all(chain.database.pool())
         .await
         .expect("reads");
     assert_eq!(crossings, ["7"]);
     assert!(alerts.put("8", &[]).await.expect("writes"));
-    assert_eq!(alerts.get("7").await.expect("reads"), []);
+    assert_eq!(alerts.get("7").await.expect("reads"), Some(Vec::new()));
 }
 
 /// Asks the routes of alerts as the server does.
@@ -353,6 +352,20 @@ async fn alerts_are_of_the_person_by_each_id_and_of_no_other() {
         let put = ask(&alerts, (ApiMethod::Put, id), (user("8", "publish"), limits.clone())).await;
         assert_eq!(put.expect("written"), limits, "a token with publish is the back end's");
     }
+}
+
+#[tokio::test]
+async fn alerts_of_an_unknown_person_are_not_found() {
+    let chain = Chain::new().await;
+    let alerts = UserAlerts::of(&chain.database, vec![1337]);
+    for caller in [Principal::Local, user("9", "")] {
+        for (method, body) in [(ApiMethod::Get, Value::Null), (ApiMethod::Put, json!([]))] {
+            let refusal = ask(&alerts, (method, "9"), (caller.clone(), body)).await.expect_err("no person");
+            assert_eq!((refusal.status, refusal.code), (404, "not_found"), "{method:?}");
+        }
+    }
+    let none = ask(&alerts, (ApiMethod::Get, "8"), (Principal::Local, Value::Null)).await;
+    assert_eq!(none.expect("a person without alerts"), json!([]));
 }
 
 #[tokio::test]
