@@ -62,13 +62,16 @@ const PAGE: u32 = 500;
 /// The dead letters there are.
 ///
 /// # Errors
-/// When the database cannot be read.
+/// When the source is unknown, or the database cannot be read.
 pub async fn dead_letters(
     loaded: &Loaded,
     which: &DeadLetterQuery,
 ) -> Result<Vec<StoredDeadLetter>, AppError> {
-    with_database(loaded, async |database| database.store.dead_letters(which).await.map_err(store_error))
-        .await
+    with_database(loaded, async |database| {
+        is_known(loaded, database, which.source.as_deref()).await?;
+        database.store.dead_letters(which).await.map_err(store_error)
+    })
+    .await
 }
 
 /// One dead letter, open or not.
@@ -97,13 +100,14 @@ pub async fn drop_dead_letter(loaded: &Loaded, id: u64, note: &str) -> Result<()
 /// Marks the open dead letters of a source, or to a sink, as resolved, of one kind where it is given; returns how many.
 ///
 /// # Errors
-/// When the database fails.
+/// When the source is unknown, or the database fails.
 pub async fn drop_dead_letters(
     loaded: &Loaded,
     which: (&str, Option<DeadLetterKind>),
     note: &str,
 ) -> Result<u64, AppError> {
     with_database(loaded, async |database| {
+        is_known(loaded, database, Some(which.0)).await?;
         database.store.drop_dead_letters(which, note).await.map_err(store_error)
     })
     .await
@@ -112,7 +116,7 @@ pub async fn drop_dead_letters(
 /// Tries dead letters again with the configuration as it is now. `report` gets each.
 ///
 /// # Errors
-/// When the database or the configuration fails. What was stored until then stays.
+/// When the source is unknown, or the database or the configuration fails. What was stored until then stays.
 pub async fn retry_dead_letters(
     loaded: &Loaded,
     which: &Retry,
@@ -130,6 +134,7 @@ pub async fn retry_dead_letters(
                 Ok(())
             }
             Retry::All { source } => {
+                is_known(loaded, database, source.as_deref()).await?;
                 let mut page =
                     DeadLetterQuery { source: source.clone(), resolved: false, after: 0, limit: PAGE };
                 loop {
@@ -213,6 +218,24 @@ fn unconfigured(letter: &StoredDeadLetter) -> String {
         DeadLetterSubject::Log(log) => format!("chain {} is not in the configuration", log.chain_id),
         DeadLetterSubject::Delivery { sink, .. } => format!("sink {sink} is not in the configuration"),
     }
+}
+
+/// Checks that a name is that of a source or sink which is configured, or of which there is a dead letter: a name that is neither would
+/// select none without a word.
+async fn is_known(loaded: &Loaded, database: &OpenDatabase, name: Option<&str>) -> Result<(), AppError> {
+    let Some(name) = name else { return Ok(()) };
+    let sources = loaded.config.sources.iter().map(|source| source.name.clone());
+    let sinks = loaded.config.webhooks.iter().map(|webhook| sink_name(&webhook.endpoint.name));
+    let configured: Vec<String> = sources.chain(sinks).collect();
+    if configured.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let any = DeadLetterQuery { source: Some(name.to_owned()), resolved: true, after: 0, limit: 1 };
+    if !database.store.dead_letters(&any).await.map_err(store_error)?.is_empty() {
+        return Ok(());
+    }
+    let known = configured.join(", ");
+    Err(AppError::Failed(format!("there is no source or sink {name}; there are: {known}")))
 }
 
 async fn find(database: &OpenDatabase, id: u64) -> Result<StoredDeadLetter, AppError> {

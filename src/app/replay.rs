@@ -13,7 +13,7 @@ use chainflume_deliver::relay::{ReplayTarget, Replayed, Replayer, SeparateStream
 use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_ops::shutdown;
 use chainflume_outbox::{Outbox, ReplaySource};
-use chainflume_publish::{FactQuery, FactReplay};
+use chainflume_publish::{FactQuery, FactQueryError, FactReplay};
 use chainflume_store::{ChainReplay, ChainStore, ReplayQuery};
 
 /// What is to be published again, and where.
@@ -131,6 +131,10 @@ async fn replay_application(
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let facts = FactReplay::new(&database.store, query.clone());
+    facts.check().await.map_err(|error| match error {
+        FactQueryError::Store(error) => store_error(error),
+        unknown => AppError::Failed(unknown.to_string()),
+    })?;
     let size = facts.size().await.map_err(store_error)?;
     job.run(&database.store.outbox(), (facts, size), report).await
 }

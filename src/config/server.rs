@@ -10,9 +10,10 @@ use super::settings::DAY;
 use super::url::{Scheme, url as read_url};
 use super::words::{name, word};
 use chainflume_api::access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
+use chainflume_core::domain::TypePattern;
 use chainflume_core::settings::Secret;
 use chainflume_gateway::feed;
-use chainflume_gateway::push::{EventName, PayloadTemplate, PushRule, RoomTemplate, TypePattern};
+use chainflume_gateway::push::{EventName, PayloadTemplate, PushRule, RoomTemplate};
 use chainflume_gateway::server::{CallerLimits, Key, ListenerSettings, PUBLIC_ROOMS, TlsFiles};
 
 /// Bytes read of a file with a public key.

@@ -270,7 +270,14 @@ async fn what_may_still_be_undone_and_what_is_unknown_is_not_replayed() {
         code == 1 && errors.starts_with("error: no event is of type `user.activated`; there are: erc20."),
         "{errors}"
     );
-    assert_eq!(house.replay(&["--stream", "a:b"]).await.0, 64);
+    let (code, _, errors) = house.replay(&["--type", "order.*"]).await;
+    assert!(
+        code == 1 && errors.starts_with("error: no event is of type `order.*`; there are: erc20."),
+        "{errors}"
+    );
+    for wrong in [["--stream", "a:b"], ["--type", "erc20*"], ["--type", "erc20"]] {
+        assert_eq!(house.replay(&wrong).await.0, 64, "{wrong:?}");
+    }
     assert_eq!(house.replay(&["--after", "1/2"]).await.0, 64);
     assert_eq!(house.replay(&["--sink", "kafka"]).await.0, 78);
     assert_eq!(house.redis.streams().await, BTreeMap::new());
@@ -387,9 +394,30 @@ async fn facts_of_the_application_are_published_again_through_a_kill() {
     let last: Value = serde_json::from_str(&last).expect("json");
     assert_eq!(last["replay"], true);
     assert_eq!(Some(&without_number(last)), published.last());
-    for wrong in
-        [&["--after", "1/2/3"][..], &["--from", "0", "--to", "1"], &["--since", "yesterday"], &["--id", "7"]]
-    {
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_facts_takes_patterns_and_no_unknown_name() {
+    let house = House::new().await;
+    application_facts(&house).await;
+    let replay = async |args: &[&str]| read(replay_facts(&house, args).output().await.expect("it runs"));
+    let (code, size, _) = replay(&["--dry-run", "--type", "activity.*"]).await;
+    let types = json!({ "activity.completed": 1, "activity.created": 1 });
+    assert_eq!((code, size), (0, json!({ "messages": 2, "types": types })));
+    let unknown = ["--id", "00000000-0000-0000-0000-00000000ffff"];
+    for wrong in [["--type", "ordre.*"], ["--type", "order.paid"], ["--aggregate", "ordre"], unknown] {
+        let (code, _, errors) = replay(&wrong).await;
+        assert!(code == 1 && errors.starts_with("error: no fact of the application "), "{wrong:?}: {errors}");
+    }
+    let times = ["--since", "2026-02-01T00:00:00Z", "--until", "2026-02-01T00:00:00Z"];
+    for wrong in [
+        &["--after", "1/2/3"][..],
+        &["--from", "0", "--to", "1"],
+        &["--since", "yesterday"],
+        &["--id", "7"],
+        &["--type", "order*"],
+        &times,
+    ] {
         assert_eq!(replay(wrong).await.0, 64, "{wrong:?}");
     }
 }

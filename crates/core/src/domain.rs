@@ -21,6 +21,7 @@ mod template;
 mod token_range;
 mod topic_filter;
 mod trie;
+mod type_pattern;
 
 pub use block::{BlockId, BlockRange, BlockRef};
 pub use causes::causes;
@@ -40,14 +41,13 @@ pub use logs::{LogBlock, Logs, LogsIter};
 pub use message::{
     Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
 };
-pub use message_type::{
-    CHAIN_TYPE_PREFIXES, CHAIN_TYPES, USER_ACTIVATED, USER_UPDATED, is_chain_prefix, is_chain_type,
-};
+pub use message_type::{CHAIN_TYPE_PREFIXES, CHAIN_TYPES, USER_ACTIVATED, USER_UPDATED, is_chain_type};
 pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{OwnerRange, ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 pub use template::{Template, TemplateError, TemplatePart};
 pub use token_range::TokenRange;
 pub use topic_filter::{TopicFilter, TopicValues};
+pub use type_pattern::{TypePattern, TypePatternError};
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};

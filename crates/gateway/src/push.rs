@@ -11,5 +11,5 @@ mod template;
 pub use balance::{BalanceKey, KnownBalance, Lookups, changed_balances};
 pub use entry::{Addressed, Entry, Row};
 pub use rooms::{is_off_chain, keys};
-pub use rule::{EventName, NameError, PushRule, TypePattern};
+pub use rule::{EventName, NameError, PushRule};
 pub use template::{PayloadTemplate, RoomTemplate, RoomTemplateError};

@@ -41,7 +41,7 @@ pub use events::{
 pub(crate) use events::{OwnFact, record};
 pub use events::{aggregate as check_aggregate, event_type as check_event_type};
 pub(crate) use ids::derived as derived_id;
-pub use replay::{FactQuery, FactReplay};
+pub use replay::{FactQuery, FactQueryError, FactReplay};
 pub use retention::trim_events;
 pub use users::{UserChanges, UserDevice, UserError, WrittenUser};
 pub(crate) use users::{may_read_record, may_write_record};

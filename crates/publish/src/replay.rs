@@ -1,5 +1,7 @@
 //! Facts that are published again: events, and the changes of activities.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -11,16 +13,17 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres};
 use uuid::Uuid;
 
 use crate::retention::UNDECIDED;
-use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_core::domain::{OffChainMessage, OffChainMetadata, TypePattern, rfc3339_millis};
 use chainflume_db::convert::{count, int8};
 use chainflume_db::{Database, StoreError, transaction};
 use chainflume_outbox::{Draft, ReplaySource, off_chain_drafts};
+pub use check::FactQueryError;
 
 /// Which facts are to be published again. Empty lists and `None` select all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FactQuery {
     /// Types of messages.
-    pub types: Vec<String>,
+    pub types: Vec<TypePattern>,
     /// What they are about: a kind of things, or with its id one thing.
     pub aggregate: Option<(String, Option<String>)>,
     /// From this time on.
@@ -54,23 +57,36 @@ struct FoldedActivities {
 /// Bytes of payloads read at once, so that a few enormous ones cannot fill the memory.
 const PAGE_BYTES: usize = 8 << 20;
 
+/// Whether this column has one of the types `$2`. The beginning of types ends with a point.
+fn is_of_types(column: &str) -> String {
+    format!(
+        "($2::text[] = '{{}}' or exists (select from unnest($2::text[]) t (name) \
+         where {column} = t.name or (right(t.name, 1) = '.' and starts_with({column}, t.name))))"
+    )
+}
+
 /// The events of a query, `$1` to `$7`. What a reorg took away is left out. So is what a reorg may still take
 /// away: on streams of a replay's own it would not be retracted.
 fn events() -> String {
     format!(
-        "domain_events e where e.seq > $1 and ($2::text[] = '{{}}' or e.type = any($2)) \
+        "domain_events e where e.seq > $1 and {} \
          and ($3::text is null or e.aggregate_type = $3) and ($4::text is null or e.aggregate_id = $4) \
          and ($5::text is null or e.happened_at >= $5::timestamptz) and ($6::text is null or e.happened_at < $6::timestamptz) \
-         and ($7::uuid[] = '{{}}' or e.id = any($7)) and e.withdrawn_at is null and not {UNDECIDED}"
+         and ($7::uuid[] = '{{}}' or e.id = any($7)) and e.withdrawn_at is null and not {UNDECIDED}",
+        is_of_types("e.type")
     )
 }
 
 /// The changes of activities of a query.
-const CHANGES: &str = "activity_changes c join activities a on a.id = c.activity_id \
-     where c.seq > $1 and ($2::text[] = '{}' or 'activity.' || c.kind = any($2)) \
-     and ($3::text is null or $3 = 'activity') and ($4::text is null or c.activity_id::text = $4) \
-     and ($5::text is null or c.made_at >= $5::timestamptz) and ($6::text is null or c.made_at < $6::timestamptz) \
-     and ($7::uuid[] = '{}' or c.message_id = any($7))";
+fn changes() -> String {
+    format!(
+        "activity_changes c join activities a on a.id = c.activity_id where c.seq > $1 and {} \
+         and ($3::text is null or $3 = 'activity') and ($4::text is null or c.activity_id::text = $4) \
+         and ($5::text is null or c.made_at >= $5::timestamptz) and ($6::text is null or c.made_at < $6::timestamptz) \
+         and ($7::uuid[] = '{{}}' or c.message_id = any($7))",
+        is_of_types("'activity.' || c.kind")
+    )
+}
 
 #[derive(FromRow)]
 struct FactRow {
@@ -101,9 +117,10 @@ impl FactReplay {
     /// A database error.
     pub async fn size(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = format!(
-            "select type, count(*) from (select e.type from {} union all select 'activity.' || c.kind from {CHANGES}) as f (type) \
+            "select type, count(*) from (select e.type from {} union all select 'activity.' || c.kind from {}) as f (type) \
              group by type",
-            events()
+            events(),
+            changes()
         );
         let rows: Vec<(String, i64)> = self.bound(sql, None).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(name, facts)| (name, count(facts))).collect())
@@ -115,7 +132,7 @@ impl FactReplay {
         if kept.upto == place { std::mem::take(&mut kept) } else { FoldedActivities::default() }
     }
 
-    /// A statement with [`events`] and [`CHANGES`] in it, whose parameters are bound.
+    /// A statement with [`events`] and [`changes`] in it, whose parameters are bound.
     fn bound<O>(&self, sql: String, after: Option<i64>) -> QueryAs<'_, Postgres, O, PgArguments>
     where
         O: for<'r> FromRow<'r, sqlx::postgres::PgRow>,
@@ -123,7 +140,7 @@ impl FactReplay {
         let (kind, of) = self.query.aggregate.clone().unzip();
         sqlx::query_as(AssertSqlSafe(sql))
             .bind(after.or(self.query.after).unwrap_or(i64::MIN))
-            .bind(&self.query.types)
+            .bind(self.query.types.iter().map(TypePattern::begin).collect::<Vec<_>>())
             .bind(kind)
             .bind(of.flatten())
             .bind(self.query.since.map(rfc3339_millis))
@@ -151,7 +168,7 @@ impl ReplaySource for FactReplay {
                 union all
                 (select c.seq, c.message_id, 'activity.' || c.kind, 'activity', c.activity_id::text, null, a.user_id,
                     c.activity_id::text, null, c.made_by, c.made_at, c.number
-                from {CHANGES} order by c.seq limit $8)
+                from {} order by c.seq limit $8)
             ), next as (
                 select f.*, lag(f.number) over (partition by f.aggregate_type, f.aggregate_id order by f.seq) as last
                 from (select * from facts order by seq limit $8) f
@@ -172,7 +189,8 @@ impl ReplaySource for FactReplay {
                 to_char(happened_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as timestamp, number
             from sized where before < $9 order by seq
             "#,
-            events()
+            events(),
+            changes()
         );
         let folded = self.folded_upto(after);
         let (known, numbers): (Vec<&str>, Vec<i64>) =

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::QueryAs;
 
 use chainflume_core::domain::{
-    BlockRange, Event, Fact, KindIndex, Place, Projection, ProjectionChange, ProjectionDelta,
+    BlockRange, Event, Fact, KindIndex, Place, Projection, ProjectionChange, ProjectionDelta, TypePattern,
 };
 
 use super::open::OpenChain;
@@ -219,7 +219,7 @@ pub struct ReplayQuery {
     /// The blocks, all of them final: a replayed message is never retracted.
     pub range: BlockRange,
     /// Types of events; empty for all.
-    pub types: Vec<String>,
+    pub types: Vec<TypePattern>,
     /// Where an earlier part ended: nothing up to this place is published again.
     pub after: Option<Place>,
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::exit::{Exit, Failure};
 use super::range;
 use crate::app::ReplayWhat;
-use chainflume_core::domain::Place;
+use chainflume_core::domain::{Place, TypePattern};
 use chainflume_publish::FactQuery;
 use chainflume_store::ReplayQuery;
 
@@ -37,9 +37,9 @@ pub struct ReplayArgs {
     /// Only the fact of the application with this id; repeat for several
     #[arg(long = "id", value_name = "UUID", requires = "application")]
     pub ids: Vec<Uuid>,
-    /// Only facts of this type, for example erc20.mint; repeat for several
-    #[arg(long = "type", value_name = "TYPE")]
-    pub types: Vec<String>,
+    /// Only facts of this type, for example erc20.mint, or erc20.* for all types with this prefix; repeat for several
+    #[arg(long = "type", value_name = "TYPE", value_parser = TypePattern::parse)]
+    pub types: Vec<TypePattern>,
     /// Continue after this place, which an interrupted replay prints: BLOCK/TRANSACTION/LOG, of the application a number
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub after: Option<String>,
@@ -67,7 +67,7 @@ impl ReplayArgs {
     /// Which facts.
     ///
     /// # Errors
-    /// `--from` above `--to`; an `--after` that is no place of such facts.
+    /// `--from` above `--to`; `--since` that is not before `--until`; an `--after` that is no place of such facts.
     pub fn what(&self) -> Result<ReplayWhat, Failure> {
         let types = self.types.clone();
         if self.application {
@@ -78,6 +78,9 @@ impl ReplayArgs {
             let number = |text: &str| text.parse().ok();
             let after = self.after(number, "of the application a place is a number, 123")?;
             let (since, until, ids) = (self.since, self.until, self.ids.clone());
+            if since.zip(until).is_some_and(|(since, until)| since >= until) {
+                return Err(Failure::new(Exit::Usage, "--since must be before --until"));
+            }
             return Ok(ReplayWhat::Application(FactQuery { types, aggregate, since, until, ids, after }));
         }
         let range = range(self.from.unwrap_or_default(), self.to.unwrap_or_default())?;

@@ -53,6 +53,15 @@ async fn a_dead_delivery_is_listed_shown_and_delivered_under_its_id() {
         json!([letter["kind"], letter["sink"], letter["seq"], letter["state"], letter["raw"]["seq"]]);
     assert_eq!(published, json!(["delivery", "webhook:crm", 1, "open", 1]));
     assert_eq!(desk.json(&["dead-letters", "list", "--source", "token", "--json"]).await, json!([]));
+    for command in [&["list"][..], &["retry", "--all"], &["drop"]] {
+        let args = [&["dead-letters"], command, &["--source", "webhook:cmr"]].concat();
+        let (code, _, errors) = desk.run(&args).await;
+        let unknown = "there is no source or sink webhook:cmr; there are: ";
+        assert!(
+            code == 1 && errors.contains(unknown) && errors.contains("webhook:crm"),
+            "{args:?}: {errors}"
+        );
+    }
     let (code, shown, _) = desk.run(&["dead-letters", "show", &id]).await;
     assert!(code == 0 && shown.contains("sink: webhook:crm") && shown.contains("answered 400"), "{shown}");
 

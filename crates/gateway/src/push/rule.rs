@@ -1,7 +1,7 @@
-use chainflume_core::domain::{is_chain_prefix, is_chain_type};
 use serde_json::{Map, Value};
 
 use super::template::{PayloadTemplate, RoomTemplate, changed};
+use chainflume_core::domain::TypePattern;
 
 /// From messages of some types to an event of the application's own vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,27 +18,13 @@ pub struct PushRule {
     pub payload: Vec<(String, PayloadTemplate)>,
 }
 
-/// A type of messages, or a prefix of types, which is written with `.*` at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TypePattern {
-    /// One type.
-    Type(String),
-    /// All types with this prefix, which ends with a point.
-    Prefix(String),
-}
-
 /// Name of an event: what clients listen for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName(String);
 
-/// Why a text is no type of messages or no name of an event.
+/// Why a text is no name of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Not a type.
-    #[error(
-        "is not a type of messages; write a type like erc20.transfer, or erc20.* for all types with this prefix"
-    )]
-    Type,
     /// Not a name.
     #[error(
         "is not the name of an event; write at most 64 of letters, digits, `-`, `_`, `.` and `:`, a letter first"
@@ -80,43 +66,6 @@ impl EventName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl TypePattern {
-    /// Reads a type or a prefix.
-    ///
-    /// # Errors
-    /// [`NameError::Type`]
-    pub fn parse(text: &str) -> Result<Self, NameError> {
-        let fits = |name: &str| {
-            let word = |word: &str| {
-                !word.is_empty()
-                    && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'))
-            };
-            name.len() <= 200 && name.split('.').all(word)
-        };
-        match text.strip_suffix(".*") {
-            Some(prefix) if fits(prefix) => Ok(Self::Prefix(format!("{prefix}."))),
-            None if fits(text) && text.contains('.') => Ok(Self::Type(text.to_owned())),
-            _ => Err(NameError::Type),
-        }
-    }
-
-    /// Whether the pattern names a type of messages about a chain. All others are facts of the application.
-    pub fn may_be_of_chain(&self) -> bool {
-        match self {
-            Self::Type(name) => is_chain_type(name),
-            Self::Prefix(prefix) => is_chain_prefix(prefix),
-        }
-    }
-
-    /// Whether the pattern names this type.
-    pub fn names(&self, message_type: &str) -> bool {
-        match self {
-            Self::Type(name) => name == message_type,
-            Self::Prefix(prefix) => message_type.starts_with(prefix.as_str()),
-        }
     }
 }
 

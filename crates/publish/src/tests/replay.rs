@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::fixture::*;
 use crate::{ApplicationEvent, FactQuery, FactReplay, OwnFact, record};
+use chainflume_core::domain::TypePattern;
 use chainflume_db::Database;
 use chainflume_outbox::ReplaySource as _;
 
@@ -41,6 +42,10 @@ async fn published(database: &Database) -> Vec<Value> {
         (message["seq"], message["replay"]) = ((index + 1).into(), true.into());
     }
     kept
+}
+
+fn types(names: &[&str]) -> Vec<TypePattern> {
+    names.iter().map(|name| TypePattern::parse(name).expect("a pattern")).collect()
 }
 
 async fn post(publisher: &crate::Publisher, line: &str, body: Value) -> Value {
@@ -86,7 +91,7 @@ async fn a_replay_has_each_message_as_it_was_published() {
     let outbox = chainflume_outbox::Outbox::of(&database);
     let replay = FactReplay::new(
         &database,
-        FactQuery { types: vec!["activity.completed".to_owned()], ..FactQuery::default() },
+        FactQuery { types: types(&["activity.completed"]), ..FactQuery::default() },
     );
     let (drafts, _) = replay.page(None, 9).await.expect("reads").expect("one");
     outbox.publish_again(None, drafts).await.expect("appends");
@@ -166,10 +171,12 @@ async fn a_replay_selects_by_type_aggregate_time_id_and_place() {
     let activity = made["eventId"].as_str().expect("an id").to_owned();
     let whole = ["9", "9", "8", &activity].map(str::to_owned);
     assert_eq!(ids(all()).await, whole);
-    let types =
-        |names: &[&str]| FactQuery { types: names.iter().map(|name| (*name).to_owned()).collect(), ..all() };
-    assert_eq!(ids(types(&["order.made"])).await, ["9", "8"]);
-    assert_eq!(ids(types(&["activity.created", "order.paid"])).await, ["9", activity.as_str()]);
+    let of = |names: &[&str]| FactQuery { types: types(names), ..all() };
+    assert_eq!(ids(of(&["order.made"])).await, ["9", "8"]);
+    assert_eq!(ids(of(&["activity.created", "order.paid"])).await, ["9", activity.as_str()]);
+    assert_eq!(ids(of(&["order.*"])).await, ["9", "9", "8"]);
+    assert_eq!(ids(of(&["activity.*", "order.paid"])).await, ["9", activity.as_str()]);
+    assert_eq!(ids(of(&["order.m.*", "orde.*"])).await, [""; 0], "words are whole");
     let about = |kind: &str, of: Option<&str>| FactQuery {
         aggregate: Some((kind.to_owned(), of.map(str::to_owned))),
         ..all()
@@ -191,6 +198,56 @@ async fn a_replay_selects_by_type_aggregate_time_id_and_place() {
     let replay = FactReplay::new(&database, all());
     let (_, place) = replay.page(None, 3).await.expect("reads").expect("a page");
     assert_eq!(ids(FactQuery { after: Some(place), ..all() }).await, [activity.as_str()]);
+}
+
+#[tokio::test]
+async fn a_query_with_a_name_that_no_fact_has_is_refused() {
+    let (publisher, database) = publisher().await;
+    let check = async |query: FactQuery| {
+        let checked = FactReplay::new(&database, query).check().await;
+        checked.map_err(|error| error.to_string()).err().unwrap_or_default()
+    };
+    let of = |names: &[&str]| FactQuery { types: types(names), ..FactQuery::default() };
+    let about = |kind: &str, of: Option<&str>| FactQuery {
+        aggregate: Some((kind.to_owned(), of.map(str::to_owned))),
+        ..FactQuery::default()
+    };
+    assert_eq!(
+        check(of(&["order.*"])).await,
+        "no fact of the application is of type `order.*`; there are: none"
+    );
+    let event = json!({ "id": id(1), "type": "order.paid", "aggregateType": "order", "aggregateId": "9" });
+    post(&publisher, "POST /v1/domain-events", event).await;
+    let new = json!({ "userId": "7", "type": "send", "title": "S" });
+    let made = post(&publisher, "POST /v1/activities", new).await;
+    let activity = made["eventId"].as_str().expect("an id");
+    for query in [
+        FactQuery::default(),
+        of(&["order.*", "activity.created", "order.paid"]),
+        about("order", None),
+        about("order", Some("9")),
+        about("activity", None),
+        about("activity", Some(activity)),
+        FactQuery { ids: vec![id(1)], ..FactQuery::default() },
+    ] {
+        assert_eq!(check(query.clone()).await, "", "{query:?}");
+    }
+    let known = "there are: activity.created, order.paid";
+    for name in ["order.shipped", "orde.*", "activity.failed"] {
+        let expected = format!("no fact of the application is of type `{name}`; {known}");
+        assert_eq!(check(of(&["order.*", name])).await, expected);
+    }
+    for (query, given) in [
+        (about("ordre", None), "ordre"),
+        (about("order", Some("8")), "order-8"),
+        (about("activity", Some("9")), "activity-9"),
+    ] {
+        let found = check(query).await;
+        assert!(found.starts_with(&format!("no fact of the application is about `{given}`; ")), "{found}");
+        assert!(found.ends_with(": activity, order"), "{found}");
+    }
+    let ids = FactQuery { ids: vec![id(1), id(2)], ..FactQuery::default() };
+    assert!(check(ids).await.starts_with(&format!("no fact of the application has the id {}; ", id(2))));
 }
 
 fn crossing(n: u64) -> ApplicationEvent {

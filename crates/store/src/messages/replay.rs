@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::open::OpenChain;
 use super::super::{ChainStore, ReplayQuery, events};
 use super::event::{self, EventRef, UserIds};
-use chainflume_core::domain::{Message, Place};
+use chainflume_core::domain::{Message, Place, TypePattern};
 use chainflume_db::convert::{count, unsigned};
 use chainflume_db::{StoreError, transaction};
 use chainflume_outbox::{Draft, ReplaySource, drafts};
@@ -93,10 +93,13 @@ impl ReplaySource for ChainReplay {
 /// is not stored.
 fn kinds(chain: &OpenChain, query: &ReplayQuery) -> Result<Vec<i32>, StoreError> {
     let known: BTreeSet<&str> = chain.all_described().map(|(_, kind)| kind.event_type.as_str()).collect();
-    if let Some(given) = query.types.iter().find(|given| !known.contains(given.as_str())) {
+    let is_unknown = |given: &&TypePattern| !known.iter().any(|name| given.names(name));
+    if let Some(given) = query.types.iter().find(is_unknown) {
         let known = known.into_iter().collect::<Vec<_>>().join(", ");
-        return Err(StoreError::UnknownType { given: given.clone(), known });
+        return Err(StoreError::UnknownType { given: given.to_string(), known });
     }
-    let wanted = |event_type: &String| query.types.is_empty() || query.types.contains(event_type);
+    let wanted = |event_type: &String| {
+        query.types.is_empty() || query.types.iter().any(|wanted| wanted.names(event_type))
+    };
     Ok(chain.all_described().filter(|(_, kind)| wanted(&kind.event_type)).map(|(id, _)| id).collect())
 }

@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::super::{BalanceKey, KnownBalance, Lookups, changed_balances};
-use super::super::{EventName, NameError, PayloadTemplate, RoomTemplate, RoomTemplateError, TypePattern};
+use super::super::{EventName, NameError, PayloadTemplate, RoomTemplate, RoomTemplateError};
 use super::*;
-use chainflume_core::domain::TemplateError;
+use chainflume_core::domain::{TemplateError, TypePattern};
 
 const WALLET: &str = "0x00000000000000000000000000000000000000aa";
 const OTHER: &str = "0x00000000000000000000000000000000000000bb";
@@ -196,9 +196,6 @@ fn wrong_rules_are_found_when_they_are_read() {
     for text in ["all", "{kind}-1", "event", "Event-{a}", "all-{a}", ""] {
         assert_eq!(RoomTemplate::parse(text), Err(RoomTemplateError::Room), "{text}");
     }
-    for text in ["*", "erc20", "erc20.", "erc20.*x", "erc20 .a", ".*", "a..b"] {
-        assert_eq!(TypePattern::parse(text), Err(NameError::Type), "{text}");
-    }
     for (text, error) in [
         ("", NameError::Event),
         ("7a", NameError::Event),
@@ -207,27 +204,6 @@ fn wrong_rules_are_found_when_they_are_read() {
         ("revoked", NameError::Reserved),
     ] {
         assert_eq!(EventName::parse(text), Err(error), "{text}");
-    }
-    assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc20"));
-    assert!(!TypePattern::parse("erc20.*").expect("a type").names("erc2000.a"));
-}
-
-#[test]
-fn a_pattern_is_of_a_chain_where_one_of_its_types_is() {
-    let is_of_chain = |text: &str| TypePattern::parse(text).expect("a type").may_be_of_chain();
-    for text in ["erc20.transfer", "erc721.*", "contract.Ping", "user.*", "user.updated", "entity.ticket.*"] {
-        assert!(is_of_chain(text), "{text}");
-    }
-    for text in [
-        "order.shipped",
-        "order.*",
-        "user.registered",
-        "user.updated.*",
-        "activity.*",
-        "inbound.unconfirmed",
-        "erc2000.*",
-    ] {
-        assert!(!is_of_chain(text), "{text}");
     }
 }
 
