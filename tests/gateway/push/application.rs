@@ -218,6 +218,8 @@ fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
         (("PATCH /v1/activities/7".to_owned(), "{}".to_owned()), 404, "not_found"),
         (("GET /v1/activities?userId=u7".to_owned(), String::new()), 403, "forbidden"),
         (("GET /v1/activities?user=u7".to_owned(), String::new()), 400, "bad_query"),
+        (("GET /v1/messages?aggregate=order.*".to_owned(), String::new()), 400, "bad_query"),
+        (("GET /v1/messages?aggregate=Order-9".to_owned(), String::new()), 400, "bad_query"),
     ]
 }
 

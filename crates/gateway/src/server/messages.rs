@@ -9,8 +9,8 @@ use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Shared, fresh, now};
 use crate::feed::{Delivery, Gap, Page, Reason, Start};
-use crate::push::TypePattern;
 use chainflume_api::access::{Principal, Room};
+use chainflume_core::domain::TypePattern;
 use chainflume_outbox::Position;
 
 /// Every answer has the position at which it was read.
@@ -63,6 +63,11 @@ impl MessagesQuery {
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         let user = query.get("user").map(|id| format!("user-{id}"));
         let (aggregate_type, aggregate) = query.get("aggregate").map_or((None, None), aggregate);
+        if !aggregate_type.as_deref().is_none_or(is_kind) {
+            return Err(bad(
+                "aggregate is a kind of subject like order, or a subject like order-9".to_owned()
+            ));
+        }
         // Every message is in the room `all`, which opens the whole log.
         let room = query.get("room").map(str::to_owned);
         let named: Vec<String> = [room, user, aggregate].into_iter().flatten().collect();
@@ -155,6 +160,11 @@ fn aggregate(text: &str) -> (Option<String>, Option<String>) {
         Some((kind @ ("token" | "nft"), id)) => (Some(kind.to_owned()), Some(format!("contract-{id}"))),
         Some((kind, _)) => (Some(kind.to_owned()), Some(text.to_owned())),
     }
+}
+
+/// Whether subjects can be of this kind. A list of another kind would be empty without a word.
+fn is_kind(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The messages as they are stored, each the text that every other receiver gets.
