@@ -70,6 +70,12 @@ impl ApiDocument {
         self.operations().map(|(line, operation)| (line, numbers(operation))).collect()
     }
 
+    /// The statuses of the route of this request.
+    pub fn statuses_of(&self, line: &str) -> BTreeSet<u16> {
+        let (route, _) = self.route(line).expect("a route");
+        self.statuses().remove(&route).expect("its statuses")
+    }
+
     /// Every route with what the document says of it.
     pub fn operations(&self) -> impl Iterator<Item = (RouteLine, &Value)> {
         let paths = self.0["paths"].as_object().expect("paths").iter();

@@ -1,6 +1,7 @@
 //! Every status of every route, provoked: no route answers what its document lacks, and the document has nothing that is not answered.
 
 mod asks;
+mod bad_input;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
