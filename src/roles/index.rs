@@ -146,11 +146,11 @@ pub(crate) async fn rereader(
 ) -> Result<Rereader, AppError> {
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
-    let store = translator.open(store, &record).await.map_err(store_error)?;
+    let store = translator.open_patiently(store, &record).await.map_err(store_error)?;
     translator.follow(&store.comparison().sources);
     let store = store.following(translator.contracts());
     let on_error = Arc::new(
-        |error: &chainflume_node::ChainError| tracing::warn!(%error, "the node does not answer; it is retried"),
+        |error: &chainflume_node::ChainError| tracing::warn!(%error, "a request to the node failed; it is retried"),
     );
     Rereader::new(settings, chain.policy, translator, store, on_error)
         .map_err(|error| explain(loaded, chain, error))

@@ -265,6 +265,11 @@ impl StoreError {
         }
     }
 
+    /// Whether another session held a lock for longer than the statement waited.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(error) if sqlstate(error).as_deref() == Some("55P03"))
+    }
+
     /// Whether the database has moved on since the caller read it.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Fenced { .. })

@@ -100,6 +100,13 @@ pub async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(BRIEF).await?)
 }
 
+/// Gives the rest of a transaction the limits of [`begin_brief`], after a lock that was worth a longer wait.
+pub async fn be_brief(tx: &mut Tx) -> Result<(), StoreError> {
+    let sql = "select set_config('statement_timeout', '5s', true), set_config('lock_timeout', '1s', true)";
+    sqlx::query(sql).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// A reading transaction whose statements all see the same moment.
 pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, StoreError> {
     let statement = "begin isolation level repeatable read read only; set local statement_timeout = '30s'";

@@ -12,6 +12,9 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
+/// How often a command tries to register its sources: five minutes, in which most indexes are built.
+const OPEN_TRIES: usize = 10;
+
 /// One configured source of a chain.
 #[derive(Clone)]
 pub struct TranslatedSource {
@@ -77,6 +80,26 @@ impl Translator {
         Arc::make_mut(&mut self.mapper).keep_as(opened.kinds());
         self.cached = None;
         Ok(opened)
+    }
+
+    /// As [`Self::open`], for a command: it waits while another session registers sources or builds an index, 30 s each time.
+    ///
+    /// # Errors
+    /// As [`Store::open_chain`].
+    pub async fn open_patiently(
+        &mut self,
+        store: &Store,
+        record: &ChainRecord,
+    ) -> Result<ChainStore, StoreError> {
+        for _ in 1..OPEN_TRIES {
+            match self.open(store, record).await {
+                Err(error) if error.is_lock_timeout() => {
+                    tracing::warn!(chain = %self.chain, %error, "another session registers sources or builds an index; it is waited for");
+                }
+                opened => return opened,
+            }
+        }
+        self.open(store, record).await
     }
 
     /// Its sources.

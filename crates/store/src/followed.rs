@@ -62,12 +62,11 @@ impl ChainStore {
         checkpoint::lock_chain(&mut tx, self).await?;
         let kept = filled_sources(&mut tx).await?;
         let comparison = compare(chain.number(), &chain.configured, &kept);
-        let tips: BTreeMap<&str, Option<u64>> =
-            kept.iter().map(|kept| (kept.name.as_str(), kept.tip)).collect();
+        let kept: BTreeMap<&str, &FilledSource> =
+            kept.iter().map(|kept| (kept.name.as_str(), kept)).collect();
         for (configured, compared) in chain.configured.iter().zip(&comparison.sources) {
             let Some(start) = compared.start.filter(|_| !compared.is_blocked()) else { continue };
-            let tip = tips.get(configured.name.as_str()).copied().flatten();
-            write(&mut tx, (compared, start), tip).await?;
+            write(&mut tx, (compared, start), kept.get(configured.name.as_str()).copied()).await?;
         }
         record_digests(&mut tx, chain).await?;
         tx.commit().await?;
@@ -102,8 +101,9 @@ async fn record_digests(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError
 async fn write(
     tx: &mut Tx,
     (compared, start): (&SourceComparison, u64),
-    tip: Option<u64>,
+    kept: Option<&FilledSource>,
 ) -> Result<(), StoreError> {
+    let tip = kept.and_then(|kept| kept.tip);
     let past = compared.parts.iter().filter_map(|part| {
         let to = part.to.or(tip).filter(|to| part.from <= *to)?;
         Some(FollowedRange { to: Some(to), ..part.clone() })
@@ -118,7 +118,11 @@ async fn write(
     });
     // Joins a part that ends at the checkpoint with the part that begins behind it.
     let parts = normal(&past.chain(open).collect::<Vec<_>>());
-    replace(tx, &compared.source, &parts).await?;
+    // With thousands of sources nearly all are as they were: none of these is asked for again.
+    let stored = kept.map_or(&[][..], |kept| &kept.parts);
+    if stored != parts {
+        write_parts(tx, &compared.source, &parts).await?;
+    }
     if let Some(gap) = compared.gaps.first() {
         sqlx::query(
             "update sources set verified_to = nullif($2 - 1, -1) where name = $1 and verified_to >= $2",
@@ -131,13 +135,17 @@ async fn write(
     Ok(())
 }
 
-/// Records what a source has read, by assumption, if there is no record.
-pub(super) async fn adopt(tx: &mut Tx, source: &str, compared: &SourceComparison) -> Result<(), StoreError> {
-    let known = "select exists (select from followed where source = $1)";
-    if compared.parts.is_empty() || sqlx::query_scalar(known).bind(source).fetch_one(&mut **tx).await? {
-        return Ok(());
+/// Records what each source has read, by assumption, if there is no record.
+pub(super) async fn adopt(tx: &mut Tx, compared: &[&SourceComparison]) -> Result<(), StoreError> {
+    let known: Vec<String> =
+        sqlx::query_scalar("select distinct source from followed").fetch_all(&mut **tx).await?;
+    let known: BTreeSet<String> = known.into_iter().collect();
+    let without =
+        compared.iter().filter(|compared| !compared.parts.is_empty() && !known.contains(&compared.source));
+    for compared in without {
+        replace(tx, &compared.source, &normal(&compared.parts)).await?;
     }
-    replace(tx, source, &normal(&compared.parts)).await
+    Ok(())
 }
 
 /// Replaces the record of a source.
@@ -146,6 +154,10 @@ pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) 
     if stored == parts {
         return Ok(());
     }
+    write_parts(tx, source, parts).await
+}
+
+async fn write_parts(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
     sqlx::query("delete from followed where source = $1").bind(source).execute(&mut **tx).await?;
     for part in parts {
         insert(tx, source, part).await?;

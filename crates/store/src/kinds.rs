@@ -106,33 +106,60 @@ pub(super) async fn register(
 ) -> Result<Vec<(i32, EventKind)>, StoreError> {
     let stored = Kinds::read(tx, chain_id).await?;
     let (kept, layouts) = keep(kinds, stored.layouts());
-    let mut registered = Vec::with_capacity(kept.len());
-    for kind in kept {
-        let layout = layouts.get(&Identity::of(&kind)).expect("`keep` gives each kind a layout");
-        let id = upsert(tx, chain_id, &kind, layout).await?;
-        registered.push((id, kind));
-    }
-    Ok(registered)
+    // Two declarations of an event are one kind.
+    let mut seen = BTreeSet::new();
+    let each: Vec<(Identity, &Layout)> = kept
+        .iter()
+        .map(Identity::of)
+        .filter(|identity| seen.insert(identity.clone()))
+        .map(|identity| {
+            let layout = layouts.get(&identity).expect("`keep` gives each kind a layout");
+            (identity, layout)
+        })
+        .collect();
+    let ids = upsert(tx, chain_id, &each).await?;
+    let id = |kind: &EventKind| ids.get(&Identity::of(kind)).copied();
+    let missing =
+        || StoreError::Corrupt { table: "event_kinds", what: "a kind was not registered".to_owned() };
+    kept.into_iter().map(|kind| Ok((id(&kind).ok_or_else(missing)?, kind))).collect()
 }
 
-async fn upsert(tx: &mut Tx, chain_id: i64, kind: &EventKind, layout: &Layout) -> Result<i32, StoreError> {
-    Ok(sqlx::query_scalar(
+/// One statement for all kinds: a round trip for each of thousands would hold the lock of the registration for long.
+async fn upsert(
+    tx: &mut Tx,
+    chain_id: i64,
+    kinds: &[(Identity, &Layout)],
+) -> Result<BTreeMap<Identity, i32>, StoreError> {
+    type Row = (i32, String, String, String, String, String);
+    let each = kinds.iter().map(|(identity, _)| identity);
+    let rows: Vec<Row> = sqlx::query_as(
         r"
         insert into event_kinds as k (source, chain_id, type, event, signature, projection, layout)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        select g.source, $1, g.type, g.event, g.signature, g.projection, g.layout
+        from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[]) with ordinality
+            as g (source, type, event, signature, projection, layout, position)
+        order by g.position
         on conflict on constraint event_kinds_identity_key do update set layout = excluded.layout
-        returning id
+        returning k.id, k.source, k.type, k.event, k.signature, k.projection
         ",
     )
-    .bind(&kind.source)
     .bind(chain_id)
-    .bind(&kind.event_type)
-    .bind(&kind.event)
-    .bind(&kind.signature)
-    .bind(kind.projection.as_str())
-    .bind(Json(layout))
-    .fetch_one(&mut **tx)
-    .await?)
+    .bind(each.clone().map(|kind| kind.source.as_str()).collect::<Vec<_>>())
+    .bind(each.clone().map(|kind| kind.event_type.as_str()).collect::<Vec<_>>())
+    .bind(each.clone().map(|kind| kind.event.as_str()).collect::<Vec<_>>())
+    .bind(each.clone().map(|kind| kind.signature.as_str()).collect::<Vec<_>>())
+    .bind(each.map(|kind| kind.projection.as_str()).collect::<Vec<_>>())
+    .bind(kinds.iter().map(|(_, layout)| Json(*layout)).collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await?;
+    let identified = |(id, source, event_type, event, signature, projection): Row| {
+        let projection = Projection::from_word(&projection).ok_or_else(|| StoreError::Corrupt {
+            table: "event_kinds",
+            what: format!("projection `{projection}`"),
+        })?;
+        Ok((Identity { source, event_type, event, signature, projection }, id))
+    };
+    rows.into_iter().map(identified).collect()
 }
 
 /// Gives each argument the key under which it was first stored, whatever its present name. Also returns the layouts of these

@@ -28,14 +28,13 @@ impl Store {
         register_chain(&mut tx, id, chain).await?;
         let configured = chain.configured();
         let comparison = compare(chain.chain_id, &configured, &followed::filled_sources(&mut tx).await?);
-        for (source, compared) in chain.sources.iter().zip(&comparison.sources) {
-            // While an operator decision is open, only the old registration shows what the source has read.
-            if !compared.is_blocked() {
-                register_source(&mut tx, id, source).await?;
-                // For a source of an older program: before its kinds are registered, because they show which events are new.
-                followed::adopt(&mut tx, &source.name, compared).await?;
-            }
-        }
+        // While an operator decision is open, only the old registration shows what the source has read.
+        let free =
+            chain.sources.iter().zip(&comparison.sources).filter(|(_, compared)| !compared.is_blocked());
+        let (sources, compared): (Vec<_>, Vec<_>) = free.unzip();
+        register_sources(&mut tx, id, &sources).await?;
+        // For a source of an older program: before its kinds are registered, because they show which events are new.
+        followed::adopt(&mut tx, &compared).await?;
         let blocked = comparison.blocked();
         let is_blocked = |kind: &EventKind| blocked.contains(kind.source.as_str());
         let free: Vec<EventKind> = kinds.iter().filter(|kind| !is_blocked(kind)).cloned().collect();
@@ -95,20 +94,29 @@ async fn register_chain(tx: &mut Tx, id: i64, chain: &ChainRecord) -> Result<(),
 
 /// Start block and family follow the configuration until something is stored; from then on, the start block
 /// shows how far down the stored events go. The block that was decided for `latest` stays.
-async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> Result<(), StoreError> {
-    let start_block = match source.start_block {
-        StartBlock::Number(number) => Some(int8("start block", number)?),
-        StartBlock::Latest => None,
+///
+/// One statement for all of them: the lock of the registration keeps every other instance, command and audit from opening a chain, and
+/// thousands of round trips would take longer than they wait for it.
+async fn register_sources(tx: &mut Tx, chain_id: i64, sources: &[&SourceRecord]) -> Result<(), StoreError> {
+    let start_block = |source: &&SourceRecord| match source.start_block {
+        StartBlock::Number(number) => Ok(Some(int8("start block", number)?)),
+        StartBlock::Latest => Ok(None),
     };
-    let publish_from = match source.publish_from {
-        PublishFrom::Head => None,
-        PublishFrom::Start => Some(0),
-        PublishFrom::Block(number) => Some(int8("block number", number)?),
+    let publish_from = |source: &&SourceRecord| match source.publish_from {
+        PublishFrom::Head => Ok(None),
+        PublishFrom::Start => Ok(Some(0)),
+        PublishFrom::Block(number) => Ok(Some(int8("block number", number)?)),
     };
+    let end_block = |source: &&SourceRecord| source.end_block.map(|end| int8("end block", end)).transpose();
+    let each = sources.iter();
     sqlx::query(
         r"
         insert into sources as s (name, chain_id, family, start_block, starts_at_latest, decimals, publish_from, end_block)
-        values ($1, $2, $3, $4, $4::bigint is null, $5, $6, $7) on conflict on constraint sources_name_key do update set
+        select g.name, $1, g.family, g.start_block, g.start_block is null, g.decimals, g.publish_from, g.end_block
+        from unnest($2::text[], $3::text[], $4::bigint[], $5::smallint[], $6::bigint[], $7::bigint[]) with ordinality
+            as g (name, family, start_block, decimals, publish_from, end_block, position)
+        order by g.position
+        on conflict on constraint sources_name_key do update set
             family = excluded.family, decimals = excluded.decimals, starts_at_latest = excluded.starts_at_latest,
             end_block = excluded.end_block, start_block = case
                 when s.group_id is not null or (s.starts_at_latest and excluded.starts_at_latest) then s.start_block
@@ -116,13 +124,13 @@ async fn register_source(tx: &mut Tx, chain_id: i64, source: &SourceRecord) -> R
             end
         ",
     )
-    .bind(&source.name)
     .bind(chain_id)
-    .bind(&source.family)
-    .bind(start_block)
-    .bind(source.decimals.map(i16::from))
-    .bind(publish_from)
-    .bind(source.end_block.map(|end| int8("end block", end)).transpose()?)
+    .bind(each.clone().map(|source| source.name.as_str()).collect::<Vec<_>>())
+    .bind(each.clone().map(|source| source.family.as_str()).collect::<Vec<_>>())
+    .bind(each.clone().map(start_block).collect::<Result<Vec<Option<i64>>, StoreError>>()?)
+    .bind(each.clone().map(|source| source.decimals.map(i16::from)).collect::<Vec<_>>())
+    .bind(each.clone().map(publish_from).collect::<Result<Vec<Option<i64>>, StoreError>>()?)
+    .bind(each.map(end_block).collect::<Result<Vec<Option<i64>>, StoreError>>()?)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -230,3 +230,31 @@ async fn a_backfill_that_cannot_be_is_refused_before_anything_is_read() {
     );
     assert_eq!(chain.calls("eth_getLogs"), 0);
 }
+
+/// What a session gets that registers thousands of sources, or builds an index, while the command waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_the_lock_of_the_registration() {
+    let url = postgres::empty_database().await;
+    let (_, server) = devchain(57, 20).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    let daemon = home.start();
+    daemon.until_tip(18).await;
+    daemon.stop_well().await;
+    let pool = connect(&url).await;
+    for sql in [
+        "create sequence tries",
+        "create function refuse() returns trigger language plpgsql as $$ begin \
+            if nextval('tries') <= 2 then raise exception 'canceling statement due to lock timeout' using errcode = '55P03'; end if; \
+            return new; end $$",
+        "create trigger refuse before insert on chains for each row execute function refuse()",
+    ] {
+        execute(&pool, sql).await;
+    }
+    let output = home.run(&["verify"]).await;
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    assert_eq!(
+        output.err.matches("another session registers sources or builds an index").count(),
+        2,
+        "{output:#?}"
+    );
+}

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use super::fixture::*;
 use crate::Store;
 use chainflume_core::domain::{EventKind, SqlType, U256, ViewColumn};
+use chainflume_db::transaction;
 
 #[tokio::test]
 async fn a_typed_view_shows_each_argument_in_its_type() {
@@ -321,4 +324,41 @@ async fn instances_that_open_a_chain_at_once_agree() {
         .await
         .expect("advances");
     assert_eq!(texts(&store, "select count(*)::text from vault_staked").await, ["3"]);
+}
+
+/// As a session does that registers thousands of sources, or builds an index of a large table.
+#[tokio::test]
+async fn views_wait_while_another_session_registers() {
+    let (store, url) = with_url().await;
+    store.open_chain(&record(), &kinds()).await.expect("the chain opens");
+    let other = connect(&url).await;
+    let mut holding = transaction::begin(&other.pool, true).await.expect("begins");
+    transaction::lock(&mut holding, transaction::REGISTRATION).await.expect("it is free");
+    let released = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        holding.rollback().await.expect("ends");
+    };
+    let kinds = kinds();
+    let (made, ()) = tokio::join!(store.make_views(CHAIN, &kinds), released);
+    assert_eq!(made.expect("the lock is waited for"), []);
+    assert_eq!(view_names(&store).await, ALL);
+}
+
+/// The lock of the registration is held meanwhile: with a statement for each of thousands, others would not get it in time.
+#[tokio::test]
+async fn any_number_of_sources_is_registered_by_one_statement() {
+    let store = store().await;
+    execute(
+        &store,
+        "create table statements (name text); \
+         create function noted() returns trigger language plpgsql as \
+             $$ begin insert into statements values (tg_table_name); return null; end $$; \
+         create trigger noted after insert on sources for each statement execute function noted(); \
+         create trigger noted after insert on event_kinds for each statement execute function noted()",
+    )
+    .await;
+    open(&store).await;
+    let statements = "select name || ' ' || count(*) from statements group by name order by name";
+    assert_eq!(texts(&store, statements).await, ["event_kinds 1", "sources 1"]);
+    assert_eq!(texts(&store, "select name from sources order by id").await, SOURCES);
 }

@@ -74,6 +74,8 @@ enum ViewRefusal {
     /// For the operator.
     Reason(String),
     Store(StoreError),
+    /// Another session kept the lock of the registration, so that no view can be made.
+    Registration(StoreError),
 }
 
 impl<E: Into<StoreError>> From<E> for ViewRefusal {
@@ -88,7 +90,7 @@ impl Store {
     /// as their events do.
     ///
     /// # Errors
-    /// When the kinds cannot be read.
+    /// When the kinds cannot be read, or another session keeps the lock of the registration for more than 30 s.
     pub async fn make_views(
         &self,
         chain_id: u64,
@@ -100,7 +102,7 @@ impl Store {
     /// What [`Self::make_views`] would return. Nothing is changed.
     ///
     /// # Errors
-    /// When the kinds cannot be read.
+    /// As [`Self::make_views`].
     pub async fn try_views(
         &self,
         chain_id: u64,
@@ -125,9 +127,13 @@ impl Store {
         for (index, wanted) in all.iter().enumerate() {
             let others = names.iter().enumerate().filter(|(other, _)| *other != index);
             let others: BTreeSet<&str> = others.map(|(_, name)| *name).collect();
-            if let Err(refusal) = self.with_retries(wanted, &others, mode).await {
-                let (view, source) = (wanted.name.clone(), wanted.source.clone());
-                problems.push(ViewProblem { view, source, reason: reason(refusal) });
+            match self.with_retries(wanted, &others, mode).await {
+                Ok(()) => {}
+                Err(ViewRefusal::Registration(error)) => return Err(error),
+                Err(refusal) => {
+                    let (view, source) = (wanted.name.clone(), wanted.source.clone());
+                    problems.push(ViewProblem { view, source, reason: reason(refusal) });
+                }
             }
         }
         Ok(problems)
@@ -155,8 +161,11 @@ impl Store {
         others: &BTreeSet<&str>,
         mode: Mode,
     ) -> Result<(), ViewRefusal> {
-        let mut tx = transaction::begin_brief(&self.pool).await?;
-        transaction::lock(&mut tx, transaction::REGISTRATION).await?;
+        let mut tx = transaction::begin(&self.pool, true).await?;
+        // It is held for as long as another session registers thousands of sources, or builds an index: not for a moment, as the
+        // lock of a view that is read.
+        transaction::lock(&mut tx, transaction::REGISTRATION).await.map_err(ViewRefusal::Registration)?;
+        transaction::be_brief(&mut tx).await?;
         match spot(&mut tx, wanted, others).await? {
             ViewSpot::Free(name) => create(&mut tx, &name, wanted).await?,
             ViewSpot::StoredView(held) => replace(&mut tx, &held, wanted).await?,
@@ -342,7 +351,7 @@ impl PlannedView {
 fn reason(refusal: ViewRefusal) -> String {
     let error = match refusal {
         ViewRefusal::Reason(reason) => return reason,
-        ViewRefusal::Store(error) => error,
+        ViewRefusal::Store(error) | ViewRefusal::Registration(error) => error,
     };
     let state = match &error {
         StoreError::Database(cause) => sqlstate(cause),
