@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::table::table;
 use crate::app::{self, Loaded, Outcome, RetriedLetter, Retry};
+use chainflume_ops::telemetry::is_unprintable;
 use chainflume_store::{DeadLetterQuery, DeadLetterSubject, StoredDeadLetter};
 
 /// Lists, shows, retries or drops dead letters.
@@ -43,7 +44,7 @@ async fn list(loaded: &Loaded, args: &LettersArgs) -> anyhow::Result<()> {
 fn row(letter: &StoredDeadLetter) -> Vec<String> {
     // A reason may quote the chain at length.
     let reason: String =
-        letter.reason.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        letter.reason.chars().take(80).map(|c| if is_unprintable(c) { ' ' } else { c }).collect();
     vec![
         letter.id.to_string(),
         whose(letter).to_owned(),

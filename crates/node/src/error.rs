@@ -7,6 +7,7 @@ use alloy_primitives::B256;
 use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
 use chainflume_ops::metrics::StepErrorKind;
+use chainflume_ops::telemetry::is_unprintable;
 use remedy::refusal_remedy;
 pub(super) use remedy::{BY_PROXY, UNLESS_EXEMPT, remedy};
 
@@ -22,7 +23,7 @@ pub enum ChainError {
         reason: String,
     },
     /// No answer in time.
-    #[error("{host}: no answer to {method} within {} s", .after.as_secs_f32())]
+    #[error("{host}: no answer to {method} within {} s; check the node, or raise `request_timeout`", .after.as_secs_f32())]
     Timeout {
         /// Host of the endpoint.
         host: String,
@@ -302,7 +303,7 @@ fn one_line(text: &str) -> String {
         }
         // Control characters of a node would move the cursor of a terminal, or hide what follows.
         let word = if word.contains("://") { "<url>" } else { word };
-        line.extend(word.chars().filter(|char| !char.is_control()).take(120));
+        line.extend(word.chars().filter(|char| !is_unprintable(*char)).take(120));
     }
     line
 }
@@ -355,6 +356,7 @@ mod tests {
     fn a_message_is_one_line_without_urls() {
         assert_eq!(one_line("over\nlimit at https://node.example/v2/secret now"), "over limit at <url> now");
         assert_eq!(one_line("\u{1b}[2Jbad\u{7}\0 key"), "[2Jbad key");
+        assert_eq!(one_line("pay \u{202e}ecila\u{2066} b\u{200b}ob\u{feff}"), "pay ecila bob");
         assert!(one_line(&"word ".repeat(1000)).len() < 220);
     }
 }

@@ -196,7 +196,26 @@ struct HeadListener {
 }
 
 /// Why listening ended; a person reads it.
-type CloseReason = String;
+struct CloseReason {
+    /// May quote the node.
+    reason: String,
+    /// What helps, in words of this program; empty where nothing is known.
+    remedy: &'static str,
+}
+
+impl From<String> for CloseReason {
+    fn from(reason: String) -> Self {
+        Self { reason, remedy: "" }
+    }
+}
+
+impl CloseReason {
+    /// The reason without the parts of URLs in `secrets`, cut to a line, and the whole remedy.
+    fn shown(&self, secrets: &[String]) -> String {
+        let semicolon = if self.remedy.is_empty() { "" } else { "; " };
+        format!("{}{semicolon}{}", redacted(secrets, &self.reason), self.remedy)
+    }
+}
 
 impl HeadListener {
     async fn run(self, turns: Turns) {
@@ -207,7 +226,7 @@ impl HeadListener {
             let Err(ended) = self.listen(&mut heard, &turns).await;
             let was_pushed = self.shared.state() == HeadSource::Pushed;
             if let Some(suppressed) = self.lines.admit(if was_pushed { "lost" } else { "refused" }) {
-                let reason = redacted(&secrets, &ended);
+                let reason = ended.shown(&secrets);
                 let (chain, suppressed) = (&self.settings.name, suppressed.field());
                 self.logged.store(false, Ordering::Relaxed);
                 match was_pushed {
@@ -253,9 +272,9 @@ impl HeadListener {
             let message = tokio::time::timeout_at(until, socket.next()).await.map_err(|_| silent())?;
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-                Some(Ok(Message::Close(_))) | None => return Err("closed by the node".to_owned()),
+                Some(Ok(Message::Close(_))) | None => return Err("closed by the node".to_owned().into()),
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Err(error)) => return Err(error.to_string().into()),
             }
         }
     }
@@ -263,7 +282,7 @@ impl HeadListener {
     fn hear(&self, text: &str, heard: &mut bool) -> Result<(), CloseReason> {
         let mut message: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if let Some(error) = message.get("error") {
-            return Err(format!("newHeads refused: {}", error["message"]));
+            return Err(format!("newHeads refused: {}", error["message"]).into());
         }
         if message["method"] != "eth_subscription" {
             return Ok(());
@@ -313,6 +332,18 @@ mod tests {
         let heads = [head(1), head(1), head(2), None, None, head(2), head(1)];
         assert_eq!(heads.map(|head| announced.note(head)), [true, false, true, true, true, false, true]);
         assert_eq!(announced.waiting, head(1));
+    }
+
+    #[test]
+    fn a_remedy_is_shown_whole_behind_a_long_reason() {
+        let remedy = "write http:// or ws://, or another port";
+        let reason = CloseReason { reason: "word ".repeat(1_000), remedy };
+        let shown = reason.shown(&[]);
+        assert!(shown.ends_with(&format!("…; {remedy}")) && shown.len() < 300, "{shown}");
+        assert_eq!(
+            CloseReason::from("the key k7 of ws://node/k7".to_owned()).shown(&["k7".to_owned()]),
+            "the key <key> of <url>"
+        );
     }
 
     #[test]

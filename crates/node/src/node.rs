@@ -184,6 +184,11 @@ impl Node {
         self.rpc.limit_batch(limits.batch);
     }
 
+    /// Requests that may be on their way at once, as configured.
+    pub fn max_concurrent(&self) -> usize {
+        self.rpc.max_concurrent()
+    }
+
     /// Requests since the start by method.
     pub fn usage(&self) -> Vec<MethodUsage> {
         self.rpc.usage()

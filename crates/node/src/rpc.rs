@@ -12,6 +12,7 @@ mod outcomes;
 mod probing;
 mod rate_limit;
 mod streamed_list;
+mod transport;
 mod usage;
 mod wait;
 
@@ -45,6 +46,7 @@ use probing::probe_limit;
 pub use probing::probing;
 use rate_limit::RateLimiter;
 use streamed_list::StreamedList;
+use transport::{is_set, proxy_variable, root_cause};
 pub use usage::MethodUsage;
 use usage::UsageCounter;
 
@@ -142,6 +144,10 @@ impl Rpc {
     /// Whether the node asks for a longer pause than work should wait for where there is another provider.
     pub(super) fn refuses(&self) -> bool {
         self.pace.closed_for() > LEFT_ALONE
+    }
+
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.pace.max_concurrent()
     }
 
     pub(super) fn chain(&self) -> &str {
@@ -356,37 +362,18 @@ impl Rpc {
             let reason = root_cause(error) + &proxy.unwrap_or_default();
             return ChainError::Unreachable { host, reason };
         }
-        // It took the question and cut the connection, or sent what cannot be unpacked.
-        ChainError::BadAnswer { host, method, reason: root_cause(error) }
+        let reason = match error.is_request() {
+            true => format!(
+                "the connection ended before it came ({}); if that repeats, check scheme and port of the url",
+                root_cause(error)
+            ),
+            // What came cannot be unpacked, or broke off.
+            false => root_cause(error),
+        };
+        ChainError::BadAnswer { host, method, reason }
     }
 }
 
 /// A node that asks for a longer pause refuses work. Less is how limits by the second are kept, and is sat
 /// out.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
-
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| !value.is_empty())
-}
-
-/// The variable that names a proxy for this URL, where one is set.
-fn proxy_variable(url: &str) -> Option<&'static str> {
-    let of_scheme = match url.starts_with("https:") {
-        true => ["https_proxy", "HTTPS_PROXY"],
-        false => ["http_proxy", "HTTP_PROXY"],
-    };
-    let names = of_scheme.into_iter().chain(["all_proxy", "ALL_PROXY"]);
-    names.into_iter().find(|name| is_set(name))
-}
-
-/// The innermost cause: the outer ones repeat it and hold the URL.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    if std::ptr::eq(cause, std::ptr::from_ref(error) as *const dyn std::error::Error) {
-        return "the request could not be made".to_owned();
-    }
-    cause.to_string()
-}

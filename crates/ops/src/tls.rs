@@ -86,6 +86,8 @@ pub enum TlsFault {
     UnknownAuthority,
     /// The certificate is for another name or address.
     OtherName,
+    /// The server shows the certificate of an authority, as `openssl req -x509` makes it.
+    AuthorityAsServer,
     /// The certificate is not valid now, or cannot be used.
     Certificate,
     /// The port does not speak TLS.
@@ -97,7 +99,7 @@ pub enum TlsFault {
 }
 
 /// Parts of the errors of rustls and of its clients. The first that fits counts.
-const FAULTS: [(&str, TlsFault); 14] = [
+const FAULTS: [(&str, TlsFault); 16] = [
     ("No CA certificates", TlsFault::NoAuthorities),
     // Of the WebSocket client.
     ("no native root CA certificates", TlsFault::NoAuthorities),
@@ -106,8 +108,11 @@ const FAULTS: [(&str, TlsFault); 14] = [
     ("invalid peer certificate: BadSignature", TlsFault::UnknownAuthority),
     ("not valid for name", TlsFault::OtherName),
     ("NotValidForName", TlsFault::OtherName),
+    ("CaUsedAsEndEntity", TlsFault::AuthorityAsServer),
     ("invalid peer certificate", TlsFault::Certificate),
     ("InvalidContentType", TlsFault::NoTls),
+    // A server of another protocol closes what it does not understand.
+    ("tls handshake eof", TlsFault::NoTls),
     ("CertificateRequired", TlsFault::ClientCertificate),
     // Alerts about a certificate (RFC 8446, section 6.2): the one who gets them has sent it.
     ("alert: UnknownCA", TlsFault::ClientRefused),
@@ -149,6 +154,11 @@ mod tests {
                 TlsFault::OtherName,
             ),
             (certificate(CertificateError::ExpiredContext { time: now, not_after }), TlsFault::Certificate),
+            (
+                "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))".to_owned(),
+                TlsFault::AuthorityAsServer,
+            ),
+            ("tls handshake eof".to_owned(), TlsFault::NoTls),
             (Error::InvalidMessage(InvalidMessage::InvalidContentType).to_string(), TlsFault::NoTls),
             (
                 Error::AlertReceived(AlertDescription::CertificateRequired).to_string(),

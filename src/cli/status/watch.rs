@@ -8,6 +8,7 @@ use rustix::termios::{
 use super::as_text;
 use crate::app::{AppError, Loaded, Status, StatusWatch};
 use chainflume_ops::shutdown;
+use chainflume_ops::telemetry::is_unprintable;
 
 /// Shows the status every so often, until Ctrl-C: in place on a terminal, else one picture after the other,
 /// in JSON one object a line. An error is shown and the next look tried, except where only another configuration helps.
@@ -108,7 +109,7 @@ fn frame(text: &str, rows: usize) -> String {
     let mut frame = "\x1b[H".to_owned();
     for line in &lines[..shown] {
         // It may contain text of a node, which must not steer the terminal.
-        frame.extend(line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+        frame.extend(line.chars().map(|c| if is_unprintable(c) { '\u{fffd}' } else { c }));
         frame += "\x1b[K\r\n";
     }
     if shown < lines.len() {

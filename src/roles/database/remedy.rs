@@ -1,13 +1,15 @@
 //! What helps where the database cannot be reached. It follows from what failed: a name, an address, a certificate, a file, a
 //! login or a right.
 
+use std::io::ErrorKind;
+
 use percent_encoding::percent_decode_str;
 
 use super::Loaded;
-use chainflume_ops::tls::TlsFault;
+use chainflume_ops::tls::{TlsFault, has_certificate};
 
 /// Parts of messages of PostgreSQL, of the driver and of the system, each with what helps. The first that fits counts.
-const REMEDIES: [(&[&str], &str); 10] = [
+const REMEDIES: [(&[&str], &str); 11] = [
     (
         &["server does not support TLS"],
         "enable TLS on the server, or write ?sslmode=disable within your own network",
@@ -33,6 +35,15 @@ const REMEDIES: [(&[&str], &str); 10] = [
         "wait until PostgreSQL has started",
     ),
     (
+        &[
+            "unexpected response from SSLRequest",
+            "Connection reset",
+            "expected to read",
+            "unexpected end of file",
+        ],
+        "check host and port: what answers there is no PostgreSQL, or it ended the connection (its log has the reason)",
+    ),
+    (
         &["Connection refused", "timed out", "unreachable"],
         "check host and port, and that PostgreSQL runs and listens there",
     ),
@@ -41,10 +52,8 @@ const REMEDIES: [(&[&str], &str); 10] = [
 /// What helps against this error.
 pub(super) fn remedy(loaded: &Loaded, error: &str) -> String {
     let url = loaded.config.database.url.as_ref().map(|url| url.expose());
-    if let Some(file) = url.and_then(missing_file) {
-        return format!(
-            "the file {file} that the url names is not there; write the whole path: a relative one counts from the working folder"
-        );
+    if let Some(wrong) = url.and_then(wrong_file) {
+        return wrong;
     }
     match (TlsFault::of(error), url.and_then(|url| files(url).find(|(key, _)| *key == "sslrootcert"))) {
         (Some(TlsFault::UnknownAuthority), Some((_, file))) => {
@@ -67,6 +76,9 @@ fn of_tls(fault: TlsFault) -> &'static str {
              ?sslmode=verify-full&sslrootcert=/path/ca.pem"
         }
         TlsFault::OtherName => "the server's certificate is for another name: write that name into the url",
+        TlsFault::AuthorityAsServer => {
+            "the server's certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)"
+        }
         TlsFault::Certificate => "renew the server's certificate, or correct the clock of this machine",
         TlsFault::NoTls => "the port does not speak TLS: check host and port",
         TlsFault::ClientCertificate => {
@@ -79,9 +91,18 @@ fn of_tls(fault: TlsFault) -> &'static str {
     }
 }
 
-/// The first certificate or key of the URL whose file is not there.
-fn missing_file(url: &str) -> Option<String> {
-    files(url).map(|(_, file)| file).find(|file| !std::path::Path::new(file).exists())
+/// What is wrong with the first file of the URL that cannot be used.
+fn wrong_file(url: &str) -> Option<String> {
+    files(url).find_map(|(key, file)| match std::fs::read(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(format!(
+            "the file {file} that the url names is not there; write the whole path: a relative one counts from the working folder"
+        )),
+        Err(error) => Some(format!("the file {file} that the url names cannot be read ({error}): correct {key}")),
+        Ok(text) if key != "sslkey" && !has_certificate(&text) => {
+            Some(format!("the file {file} has no certificate in PEM: name one in {key}"))
+        }
+        Ok(_) => None,
+    })
 }
 
 /// The files that the URL names, each with its key.
@@ -126,6 +147,9 @@ mod tests {
             ("sorry, too many clients already", "database.max_connections"),
             ("too many connections for role \"flume\"", "database.max_connections"),
             ("the database system is starting up", "wait until PostgreSQL has started"),
+            ("unexpected response from SSLRequest: 0x48", "what answers there is no PostgreSQL"),
+            ("Connection reset by peer (os error 104)", "what answers there is no PostgreSQL"),
+            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
             ("the server spoke in tongues", "check that it runs and lets us in"),
         ] {
             let found = remedy_of("postgres://u@h/db", error);
@@ -138,11 +162,21 @@ mod tests {
         let url = "postgres://u@h/db?sslmode=verify-full&sslrootcert=no%20such.pem";
         let found = remedy_of(url, "No such file or directory (os error 2)");
         assert!(found.starts_with("the file no such.pem that the url names is not there"), "{found}");
-        let there =
-            remedy_of("postgres://u@h/db?sslrootcert=/dev/null", "No such file or directory (os error 2)");
-        assert_eq!(there, "check that it runs and lets us in");
-        let other =
-            remedy_of("postgres://u@h/db?sslrootcert=/dev/null", "invalid peer certificate: UnknownIssuer");
-        assert!(other.contains("than those in /dev/null: name the file"), "{other}");
+        let unknown = "invalid peer certificate: UnknownIssuer";
+        let empty = remedy_of("postgres://u@h/db?sslrootcert=/dev/null", unknown);
+        assert_eq!(empty, "the file /dev/null has no certificate in PEM: name one in sslrootcert");
+        let folder = remedy_of("postgres://u@h/db?sslrootcert=/dev", "Is a directory (os error 21)");
+        assert_eq!(
+            folder,
+            "the file /dev that the url names cannot be read (Is a directory (os error 21)): correct sslrootcert"
+        );
+        let root = tempfile::NamedTempFile::new().expect("a file");
+        let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+        std::fs::write(root.path(), pem).expect("it is ours");
+        let other = remedy_of(&format!("postgres://u@h/db?sslrootcert={}", root.path().display()), unknown);
+        assert!(
+            other.contains(&format!("than those in {}: name the file", root.path().display())),
+            "{other}"
+        );
     }
 }

@@ -20,6 +20,9 @@ pub(crate) fn remedy(reason: &str) -> &'static str {
         Some(TlsFault::OtherName) => {
             "the node's certificate is for another name: write that name into the url"
         }
+        Some(TlsFault::AuthorityAsServer) => {
+            "the node's certificate is that of an authority: let it sign another certificate for the node (basicConstraints CA:FALSE)"
+        }
         Some(TlsFault::Certificate) => "renew the node's certificate, or correct the clock of this machine",
         Some(TlsFault::NoTls) => "the port does not speak TLS: write http:// or ws://, or another port",
         Some(TlsFault::ClientCertificate) => {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::CloseReason;
-use crate::error::{redacted, remedy};
+use crate::error::remedy;
 use crate::settings::{ChainSettings, ProviderSettings};
 use chainflume_ops::http::build_client;
 use chainflume_ops::tls;
@@ -70,18 +70,18 @@ async fn refusal(error: &Error, url: &str, headers: &HeaderMap) -> CloseReason {
         Error::Protocol(ProtocolError::WrongHttpVersion) => status_of(url, headers).await,
         Error::Io(_) | Error::Tls(_) => {
             let reason = error.to_string();
-            return format!("{reason}; {}", remedy(&reason));
+            return CloseReason { remedy: remedy(&reason), reason };
         }
         _ => None,
     };
-    let Some(status) = status else { return error.to_string() };
+    let Some(status) = status else { return error.to_string().into() };
     let remedy = match status.as_u16() {
-        401 | 403 => "; check user, password or key of the url",
-        404 | 405 => "; check the path of the url, and that the node has WebSocket enabled",
-        300..=399 => "; redirects are not followed: configure the url that it leads to",
+        401 | 403 => "check user, password or key of the url",
+        404 | 405 => "check the path of the url, and that the node has WebSocket enabled",
+        300..=399 => "redirects are not followed: configure the url that it leads to",
         _ => "",
     };
-    format!("the handshake was answered {status}{remedy}")
+    CloseReason { reason: format!("the handshake was answered {status}"), remedy }
 }
 
 /// The status of a server that answers in HTTP/1.0, which has no WebSockets. The WebSocket library reads no more of such an answer
@@ -100,20 +100,20 @@ async fn status_of(url: &str, headers: &HeaderMap) -> Option<StatusCode> {
 ///
 /// # Errors
 /// Why not, for a person.
-async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), String> {
+async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), CloseReason> {
     let asked = async {
         let mut socket = subscribed(url, headers).await?;
         while let Some(message) = socket.next().await {
             let Message::Text(text) = message.map_err(|e| e.to_string())? else { continue };
             let answer: Value = serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))?;
             if let Some(error) = answer.get("error") {
-                return Err(format!("newHeads refused: {}", error["message"]));
+                return Err(format!("newHeads refused: {}", error["message"]).into());
             }
             if answer["result"].is_string() {
                 return Ok(());
             }
         }
-        Err("closed by the node".to_owned())
+        Err("closed by the node".to_owned().into())
     };
     timeout(limit, asked).await.map_err(|_| "no answer in time".to_owned())?
 }
@@ -125,5 +125,5 @@ async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), St
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
     let reason = probe(url, &provider.headers, settings.request_timeout).await;
-    reason.map_err(|reason| redacted(&settings.secrets(), &reason))
+    reason.map_err(|reason| reason.shown(&settings.secrets()))
 }

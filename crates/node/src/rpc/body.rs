@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
+use serde_json::error::Category;
 
 use super::in_flight::AnswerBytes;
 
@@ -100,9 +101,13 @@ impl Body {
 /// Why a body is no answer. Servers that are no node answer with web pages, with 200 as well.
 fn why_unread(bytes: &[u8], error: &serde_json::Error) -> String {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => "it is empty".to_owned(),
+        None => "it is empty: check the url, and what answers there".to_owned(),
         Some(b'<') => "it is a web page: check the url, and what answers there".to_owned(),
-        Some(b'{' | b'[') => error.to_string(),
+        Some(b'{' | b'[') => match error.classify() {
+            Category::Syntax => format!("it is no JSON ({error}): check the url, and what answers there"),
+            Category::Eof => format!("it breaks off ({error})"),
+            Category::Data | Category::Io => error.to_string(),
+        },
         Some(_) => "it is no JSON: check the url, and what answers there".to_owned(),
     }
 }
@@ -128,8 +133,12 @@ mod tests {
         };
         assert_eq!(why("\n <!doctype html>"), "it is a web page: check the url, and what answers there");
         assert_eq!(why("Welcome"), "it is no JSON: check the url, and what answers there");
-        assert_eq!(why(" "), "it is empty");
-        assert_eq!(why("[{\"id\":1"), "EOF while parsing an object at line 1 column 8");
+        assert_eq!(why(" "), "it is empty: check the url, and what answers there");
+        assert_eq!(why("[{\"id\":1"), "it breaks off (EOF while parsing an object at line 1 column 8)");
+        assert_eq!(
+            why("{{{{"),
+            "it is no JSON (key must be a string at line 1 column 2): check the url, and what answers there"
+        );
     }
 
     #[test]

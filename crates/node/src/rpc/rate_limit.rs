@@ -75,6 +75,11 @@ impl RateLimiter {
         self.costs.get(method).or_else(|| self.costs.get("*")).copied().unwrap_or(0)
     }
 
+    /// Requests that may be on their way at once, as configured.
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.most
+    }
+
     /// Requests that may be on their way at once now.
     pub(super) fn allowed(&self) -> f64 {
         self.lock().allowed.floor()

@@ -8,6 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, redirec
 
 use super::address::PolicyResolver;
 use super::{AddressPolicy, HttpError};
+use crate::telemetry::is_unprintable;
 use crate::tls::{self, TlsFault};
 
 /// The server and the limits of requests.
@@ -218,7 +219,8 @@ impl HttpClient {
         let user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
         let keys = path.chain(query).chain(user).filter(|part| part.len() >= KEY_CHARS);
         let text = keys.fold(text.to_owned(), |text, key| text.replace(&key, "<key>"));
-        let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        let line =
+            text.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty());
         line.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS).collect()
     }
 
@@ -250,6 +252,9 @@ impl HttpClient {
                  variable SSL_CERT_FILE"
             }
             TlsFault::OtherName => "its certificate is for another name: write that name into the url",
+            TlsFault::AuthorityAsServer => {
+                "its certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)"
+            }
             TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
             TlsFault::NoTls => "the port does not speak TLS: write http://, or another port",
             TlsFault::ClientCertificate => {
@@ -344,6 +349,58 @@ mod tests {
         let shown =
             post.expect("a url").shown("no  such\n hook: keykeykey tokentoken password1 hook\u{1b}[1m");
         assert_eq!(shown, "no such hook: <key> <key> <key> hook [1m");
+    }
+
+    /// Answers each request with these bytes.
+    fn server(answer: &'static str) -> String {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let _request = stream.read(&mut [0; 4_096]);
+                let _sent = stream.write_all(answer.as_bytes());
+            }
+        });
+        url
+    }
+
+    fn client(answer: &'static str) -> HttpClient {
+        HttpClient::new(&settings(&server(answer), AddressPolicy::Anywhere)).expect("a url")
+    }
+
+    #[tokio::test]
+    async fn a_document_is_fetched_up_to_its_limit_and_without_redirects() {
+        const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+        assert_eq!(client(OK).fetch(5).await.expect("it fits"), b"hello");
+        let long = client(OK).fetch(4).await.expect_err("it does not fit").to_string();
+        assert!(long.contains("answered more than 4 bytes"), "{long}");
+        for (answer, status) in [
+            ("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello", "answered 404"),
+            (
+                "HTTP/1.1 302 Found\r\nlocation: /other\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                "answered 302",
+            ),
+        ] {
+            let refused = client(answer).fetch(5).await.expect_err(status).to_string();
+            assert!(refused.contains(status), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_text_of_an_answer_is_read_where_it_is_a_refusal() {
+        let send = async |answer| client(answer).send(&[], String::new()).await.expect("it answers");
+        let fine = send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello").await;
+        assert_eq!(fine, HttpResponse { status: 200, retry_after: None, text: String::new() });
+        let busy =
+            "HTTP/1.1 429 Too Many\r\nretry-after: 7\r\nconnection: close\r\ncontent-length: 4\r\n\r\nslow";
+        let busy = send(busy).await;
+        let retry_after = Some(Duration::from_secs(7));
+        assert_eq!(busy, HttpResponse { status: 429, retry_after, text: "slow".to_owned() });
+        let asked = client("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello");
+        let (answer, body) = asked.ask(&[], String::new(), 5).await.expect("it fits");
+        assert_eq!((answer.status, body.as_slice()), (200, &b"hello"[..]));
+        asked.ask(&[], String::new(), 4).await.expect_err("it does not fit");
     }
 
     #[test]

@@ -66,6 +66,9 @@ fn of_tls(fault: TlsFault) -> &'static str {
              announce-hostnames yes), and nodes of a Cluster too (cluster-announce-hostname, cluster-preferred-endpoint-type \
              hostname)"
         }
+        TlsFault::AuthorityAsServer => {
+            "its certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)"
+        }
         TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
         TlsFault::NoTls => "the port does not speak TLS: begin the url with redis://, or name another port",
         TlsFault::ClientCertificate => {
