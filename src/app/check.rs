@@ -115,9 +115,12 @@ fn fault(nodes: &[NodeCheck], found: &DatabaseFindings) -> AppError {
         let text = "a sink holds what this database never sent: nothing would be delivered there; see above";
         return AppError::Config(text.to_owned());
     }
-    let what =
-        if nodes.iter().all(|check| check.error().is_none()) { "redis or a webhook" } else { "a node" };
-    AppError::Unavailable(format!("{what} cannot be reached; see above"))
+    let text = match nodes.iter().all(|check| check.error().is_none()) {
+        true => "redis or a webhook cannot be reached; see above",
+        // It may be there and answer what cannot be used.
+        false => "a node cannot be used; see above",
+    };
+    AppError::Unavailable(text.to_owned())
 }
 
 fn foreign_line((sink, reason): &(String, String)) -> CheckLine {
@@ -270,6 +273,11 @@ async fn stored_facts(loaded: &Loaded, store: &Store) -> Result<chains::StoredFa
     let sources = store.status().await.map_err(store_error)?;
     let starts = sources.iter().filter_map(|source| Some((source.source.clone(), source.start_block?)));
     let starts = starts.collect();
+    let mut tips = BTreeMap::new();
+    for (chain_id, at) in sources.iter().filter_map(|source| Some((source.chain_id, source.checkpoint?))) {
+        let tip = tips.entry(chain_id).or_insert(at.number);
+        *tip = at.number.max(*tip);
+    }
     let events = sources.into_iter().map(|source| (source.source, source.events)).collect();
     let mut limits = BTreeMap::new();
     for provider in loaded.config.chains.iter().flat_map(|chain| &chain.node.providers) {
@@ -277,7 +285,7 @@ async fn stored_facts(loaded: &Loaded, store: &Store) -> Result<chains::StoredFa
         let found = store.endpoint_limits(&endpoint).await.map_err(store_error)?;
         limits.extend(found.map(|found| (endpoint, found)));
     }
-    Ok(chains::StoredFacts { blocks, events, starts, limits })
+    Ok(chains::StoredFacts { blocks, events, starts, tips, limits })
 }
 
 fn schema_text(schema: Schema) -> Result<String, AppError> {

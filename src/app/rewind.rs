@@ -32,6 +32,8 @@ pub enum Rewinding {
         common: Option<BlockId>,
         /// The highest checkpoint.
         tip: Option<BlockId>,
+        /// The newest block of the node.
+        head: u64,
     },
     /// It went back.
     Done(Rewound),
@@ -97,7 +99,12 @@ async fn back_to(
 ) -> Result<Result<Rewound, IndexerError>, AppError> {
     let theirs = match shown(node, to).await {
         Ok(Some(hash)) => BlockId { number: to, hash },
-        Ok(None) => return Err(AppError::Failed(format!("{} has no block {to}", node.host()))),
+        Ok(None) => {
+            return Err(AppError::Failed(format!(
+                "{} has no block {to}: wait until it has synced, or use another node",
+                node.host()
+            )));
+        }
         Err(error) => return Ok(Err(error)),
     };
     match store.hash_at(to).await {
@@ -135,11 +142,14 @@ async fn back_to(
 async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError> {
     let held = store.snapshot().await?;
     let tip = held.checkpoints.iter().filter_map(|checkpoint| checkpoint.at).max_by_key(|at| at.number);
-    let Some(tip) = tip else { return Ok(Rewinding::Agree { common: None, tip: None }) };
-    let (mut low, mut high, mut step) = (tip.number, tip.number + 1, 1);
+    let head = node.head().await?.number;
+    let Some(tip) = tip else { return Ok(Rewinding::Agree { common: None, tip: None, head }) };
+    // A node that lags contradicts nothing above its head.
+    let begin = tip.number.min(head);
+    let (mut low, mut high, mut step) = (begin, begin + 1, 1);
     while !agree(node, store, low).await? {
         if low == 0 {
-            return Ok(Rewinding::Agree { common: None, tip: Some(tip) });
+            return Ok(Rewinding::Agree { common: None, tip: Some(tip), head });
         }
         (high, low, step) = (low, low.saturating_sub(step), step * 2);
     }
@@ -150,7 +160,7 @@ async fn look(node: &Node, store: &ChainStore) -> Result<Rewinding, IndexerError
             false => high = middle,
         }
     }
-    Ok(Rewinding::Agree { common: store.known_at_or_below(low).await?, tip: Some(tip) })
+    Ok(Rewinding::Agree { common: store.known_at_or_below(low).await?, tip: Some(tip), head })
 }
 
 /// Whether the highest block stored at or below a height is on the node's chain. Where nothing is stored nothing differs.

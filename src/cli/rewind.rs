@@ -20,13 +20,23 @@ fn as_text(answer: &Rewinding) -> String {
             format!("{} blocks and {} events taken back; a running daemon goes on from there\n", done.depth, done.events)
         }
         Rewinding::Agree { tip: None, .. } => "nothing is stored\n".to_owned(),
-        Rewinding::Agree { common: None, .. } => {
-            "the node has none of the blocks that are stored: it is on another chain, or has thrown them away\n".to_owned()
+        Rewinding::Agree { common, tip: Some(tip), head } if *head < tip.number => {
+            let common = common.map(|common| common.number);
+            let agrees = common.map_or("none".to_owned(), |common| format!("block {common}"));
+            format!(
+                "the head of the node is block {head}, below the tip, block {tip}: the node lags, or its chain was made anew. Up to its \
+                 head the newest block that both agree on is {agrees}; use a node that has the tip\n"
+            )
         }
-        Rewinding::Agree { common: Some(common), tip: Some(tip) } if common == tip => {
+        Rewinding::Agree { common: None, .. } => {
+            "the node has none of the blocks that are stored: it is on another chain, or has thrown them away. Use a node of the stored \
+             chain that keeps old blocks; `chainflume check` compares block 0\n"
+                .to_owned()
+        }
+        Rewinding::Agree { common: Some(common), tip: Some(tip), .. } if common == tip => {
             format!("the node agrees up to the tip, block {tip}; nothing has to be taken back\n")
         }
-        Rewinding::Agree { common: Some(common), tip: Some(tip) } => format!(
+        Rewinding::Agree { common: Some(common), tip: Some(tip), .. } => format!(
             "the tip is block {tip}, and the newest block that the node agrees on is {common}.\n\
              if you trust this node: chainflume rewind --to {}\n",
             common.number
@@ -37,7 +47,8 @@ fn as_text(answer: &Rewinding) -> String {
 fn as_json(answer: &Rewinding) -> serde_json::Value {
     match answer {
         Rewinding::Done(done) => json!({ "depth": done.depth, "events": done.events }),
-        Rewinding::Agree { common, tip } => json!({
+        Rewinding::Agree { common, tip, head } => json!({
+            "head": head,
             "common": common.map(|block| block.number),
             "tip": tip.map(|block| block.number),
         }),

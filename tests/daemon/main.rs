@@ -1,6 +1,7 @@
 //! The program as an operator meets it: arguments, signals, exit codes, faults and where they are seen.
 
 mod daemons_database;
+mod lies;
 mod operator;
 mod process;
 mod silent;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use super::super::preflight::NodeCheck;
 use super::CheckLine;
@@ -23,6 +24,8 @@ pub(super) struct StoredFacts {
     pub events: BTreeMap<String, u64>,
     /// The first block of each source, where it is decided.
     pub starts: BTreeMap<String, u64>,
+    /// The newest stored block of each chain, by chain id.
+    pub tips: BTreeMap<u64, u64>,
     /// The limits of its endpoints that the daemon has saved.
     pub limits: BTreeMap<String, EndpointLimits>,
 }
@@ -102,24 +105,52 @@ async fn look_at(
                 .push(CheckLine::warning(format!("{place}: stored blocks cannot be compared: {error}")));
         }
     }
-    found.lines.extend(waits(loaded, chain, head).into_iter().map(CheckLine::warning));
+    let behind = stored.tips.get(&chain.chain_id).filter(|tip| **tip > head).map(|tip| {
+        format!(
+            "{place}: the head of the node is block {}, {} blocks below the newest stored block: the node lags, or its chain was made \
+             anew; wait, or use another node",
+            thousands(head),
+            thousands(*tip - head)
+        )
+    });
+    let waits = waits(loaded, chain, head);
+    found.lines.extend(behind.into_iter().chain(waits).map(CheckLine::warning));
     found
 }
 
-/// What is suspicious about the contracts of the chain's sources, or why that cannot be seen.
+/// What is suspicious about the contracts of the chain's sources, in their order, or why that cannot be seen. As many sources are
+/// looked at together as the node answers requests at once; after an error no other is.
 async fn contract_lines(
     loaded: &Loaded,
     chain: &config::Chain,
-    asked: (&Node, u64),
+    (node, head): (&Node, u64),
     stored: &StoredFacts,
 ) -> Vec<CheckLine> {
-    match contracts(loaded, chain, asked, stored).await {
-        Ok(lines) => lines.into_iter().map(CheckLine::warning).collect(),
-        Err(error) => {
-            let text = format!("chain {}: contracts cannot be looked at: {error}", chain.name);
-            vec![CheckLine::warning(text)]
+    // A configuration that is checked has a translator.
+    let sources = translator(&loaded.config, chain).map(|translator| translator.into_sources());
+    let sources = sources.unwrap_or_default();
+    let looks = sources
+        .iter()
+        .map(|source| async move { (source, look_at_contracts(node, &source.abi, head).await) });
+    let mut looks = stream::iter(looks).buffered(node.max_concurrent());
+    let mut lines = Vec::new();
+    while let Some((source, found)) = looks.next().await {
+        let has_events = stored.events.get(&source.name).is_some_and(|events| *events > 0);
+        match found {
+            Ok(found) => {
+                let found = found.iter().filter(|finding| finding.counts(has_events));
+                lines.extend(
+                    found.map(|finding: &ContractFinding| format!("source {}: {finding}", source.name)),
+                );
+            }
+            Err(error) => {
+                let place = format!("chain {}: contracts of source {}", chain.name, source.name);
+                lines.push(format!("{place} and of those after it cannot be looked at: {error}"));
+                break;
+            }
         }
     }
+    lines.into_iter().map(CheckLine::warning).collect()
 }
 
 /// How the node contradicts block 0 or the newest final block that is stored, with what helps.
@@ -179,23 +210,4 @@ fn waits(loaded: &Loaded, chain: &config::Chain, head: u64) -> Vec<String> {
     };
     lines.extend(loaded.config.sources_of(&chain.name).filter_map(later));
     lines
-}
-
-/// As [`contract_lines`].
-async fn contracts(
-    loaded: &Loaded,
-    chain: &config::Chain,
-    (node, head): (&Node, u64),
-    stored: &StoredFacts,
-) -> Result<Vec<String>, ChainError> {
-    // A configuration that is checked has a translator.
-    let sources = translator(&loaded.config, chain).map(|translator| translator.into_sources());
-    let mut lines = Vec::new();
-    for source in sources.unwrap_or_default() {
-        let has_events = stored.events.get(&source.name).is_some_and(|events| *events > 0);
-        let found = look_at_contracts(node, &source.abi, head).await?;
-        let found = found.iter().filter(|finding| finding.counts(has_events));
-        lines.extend(found.map(|finding: &ContractFinding| format!("source {}: {finding}", source.name)));
-    }
-    Ok(lines)
 }

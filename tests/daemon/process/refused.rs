@@ -194,7 +194,7 @@ async fn of_two_chains_the_one_whose_node_is_away_waits_alone() {
     let reason = format!("{}: {reason}", home.path("chainflume.toml").display());
     let start: CommandOutput = home.run(&["check", "--start"]).await;
     assert!(start.fine().contains(&format!("FAIL {reason}\n")));
-    assert_eq!(home.run(&["check"]).await.error(69), "a node cannot be reached; see above");
+    assert_eq!(home.run(&["check"]).await.error(69), "a node cannot be used; see above");
 
     let daemon = home.start();
     let report = daemon
