@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub(super) use chainflume_core::settings::Fault;
+use chainflume_ops::telemetry::is_unprintable;
 
 /// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,11 @@ impl Problems {
     pub(super) fn new(file: &Path, mut problems: Vec<Problem>) -> Self {
         // Within a line by column. What has no place comes last: it is about what is not there.
         problems.sort_by_key(|problem| problem.at.unwrap_or(usize::MAX));
+        for Problem { key, problem, remedy, .. } in &mut problems {
+            for text in [key, problem, remedy] {
+                *text = bounded(text);
+            }
+        }
         Self { file: file.to_owned(), problems }
     }
 
@@ -60,6 +66,33 @@ impl Problems {
     pub fn list(&self) -> &[Problem] {
         &self.problems
     }
+}
+
+/// Characters of a word that are shown, and of a text. A problem quotes what is wrong: a type or a name in an ABI may have a million.
+const WORD_CHARS: usize = 200;
+const TEXT_CHARS: usize = 2_000;
+
+/// The text with long words and its end cut short, and without characters that steer a terminal.
+fn bounded(text: &str) -> String {
+    let (mut short, mut word, mut shown) = (String::new(), 0, 0);
+    for c in text.chars() {
+        word = if c.is_whitespace() { 0 } else { word + 1 };
+        if word > WORD_CHARS + 1 {
+            continue;
+        }
+        if shown == TEXT_CHARS {
+            short.push('…');
+            break;
+        }
+        shown += 1;
+        short.push(match c {
+            _ if word > WORD_CHARS => '…',
+            '\n' => c,
+            c if is_unprintable(c) => char::REPLACEMENT_CHARACTER,
+            c => c,
+        });
+    }
+    short
 }
 
 impl fmt::Display for Problems {
@@ -82,3 +115,29 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_problem_quotes_is_cut_short() {
+        let long = "(".repeat(1_000_000);
+        let fault = Fault::new(
+            format!("has the type `{long}` at \u{1b}[2J\u{202e}x"),
+            format!("one of {}", "a b ".repeat(9_999)),
+        );
+        let problems = Problems::of_file(Path::new("chainflume.toml"), fault);
+        let [problem] = problems.list() else { panic!("one problem") };
+        assert_eq!(
+            problem.problem,
+            format!("has the type `{}… at \u{fffd}[2J\u{fffd}x", "(".repeat(WORD_CHARS - 1))
+        );
+        assert_eq!(problem.remedy.chars().count(), TEXT_CHARS + 1);
+        assert!(
+            problem.remedy.starts_with("one of a b a b") && problem.remedy.ends_with('…'),
+            "{}",
+            problem.remedy
+        );
+    }
+}
