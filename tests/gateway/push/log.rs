@@ -83,9 +83,26 @@ async fn the_log_is_read_in_pages_by_who_may() {
         (posted.status().as_u16(), &posted.headers()["content-type"]),
         (405, &"application/problem+json".parse().expect("a value"))
     );
-    let long = "x".repeat(64 << 10);
-    let refused = gate.ask(reqwest::Method::GET, "/v1/messages", &[("x-long", &long)]).await;
-    assert_eq!(refused.status().as_u16(), 431);
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_a_request_is_counted_against_its_limit() {
+    let gate = Gate::new(68, "[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    let headed = async |bytes: usize| {
+        gate.ask(reqwest::Method::GET, "/v1/messages", &[("x-long", &"x".repeat(bytes))]).await
+    };
+    assert_eq!(headed(32_000).await.status().as_u16(), 200);
+    for bytes in [32 << 10, 40_000] {
+        let refused = headed(bytes).await;
+        assert_eq!(refused.status().as_u16(), 431, "{bytes}");
+        assert_eq!(refused.headers()["content-type"], "application/problem+json", "{bytes}");
+        assert!(refused.text().await.expect("a body").contains("\"head_too_large\""), "{bytes}");
+    }
+    // Far beyond, nothing is read: hyper answers in our place, without a body.
+    let refused = headed(64 << 10).await;
+    assert_eq!((refused.status().as_u16(), refused.content_length()), (431, Some(0)));
     daemon.stop_well().await;
 }
 

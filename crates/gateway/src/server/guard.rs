@@ -41,13 +41,18 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
         caller: None,
     };
     let is_foreign = is_foreign(&shared.settings, request.headers());
-    let admitted = match is_foreign {
-        true => Err(HttpProblem::new(
+    let admitted = match (is_foreign, head_bytes(&request) > shared.settings.limits.head_bytes) {
+        (true, _) => Err(HttpProblem::new(
             403,
             "origin_forbidden",
             "pages of this origin may not ask; add it to server.cors_origins",
         )),
-        false => admit(&shared, request.headers(), client).await,
+        (false, true) => Err(HttpProblem::new(
+            431,
+            "head_too_large",
+            "the head of the request is too large; send fewer cookies",
+        )),
+        (false, false) => admit(&shared, request.headers(), client).await,
     };
     let mut response = match admitted {
         Err(problem) => problem.into_response(),
@@ -67,6 +72,18 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
     headers.insert(REQUEST_ID, HeaderValue::try_from(&line.id).unwrap_or(HeaderValue::from_static("")));
     line.write(&shared, &response);
     response
+}
+
+/// Bytes of the head of a request: its first line, its headers and the empty line. hyper bounds the buffer that it reads into, which
+/// takes some heads that are longer.
+fn head_bytes(request: &Request) -> usize {
+    let (method, uri) = (request.method(), request.uri());
+    let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| "http://".len() + authority.as_str().len());
+    let line = method.as_str().len() + target + authority + "  HTTP/1.1\r\n".len();
+    let header =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    line + request.headers().iter().map(header).sum::<usize>() + "\r\n".len()
 }
 
 /// The caller that a valid credential names, unless the caller or the address has asked too much. An invalid credential is for the

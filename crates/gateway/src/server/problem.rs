@@ -23,7 +23,7 @@ pub(super) struct Code(pub &'static str);
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Every code there is, as docs/PUSH.md lists them.
-pub(super) const CODES: [&str; 31] = [
+pub(super) const CODES: [&str; 32] = [
     "bad_body",
     "bad_idempotency_key",
     "bad_position",
@@ -35,6 +35,7 @@ pub(super) const CODES: [&str; 31] = [
     "credential_revoked",
     "epoch_mismatch",
     "forbidden",
+    "head_too_large",
     "idempotency_key_reused",
     "key_unknown",
     "keys_unavailable",
