@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn each_class_of_error_has_the_code_of_the_manual() {
+        let text = || "text".to_owned();
+        for (error, code) in [
+            (AppError::Config(text()), 78),
+            (AppError::Unavailable(text()), 69),
+            (AppError::Busy(text()), 75),
+            (AppError::Failed(text()), 1),
+            (AppError::Internal(anyhow::Error::msg(text())), 70),
+        ] {
+            assert_eq!(Exit::of(&error.into()).code(), code);
+        }
+        assert_eq!((Exit::Done.code(), Exit::Usage.code()), (0, 64));
+    }
+
+    #[test]
     fn an_error_without_a_class_is_internal() {
         assert_eq!(Exit::of(&anyhow::anyhow!("surprise")), Exit::Internal);
     }

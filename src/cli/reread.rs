@@ -145,3 +145,66 @@ fn shown(places: &Places) -> String {
     let more = if places.count > first.len() as u64 { ", …" } else { "" };
     format!("{}{more}", first.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use chainflume_core::domain::BlockRange;
+    use chainflume_index::RereadReport;
+
+    use super::*;
+
+    fn places(blocks: impl IntoIterator<Item = u64>) -> Places {
+        let place = |block_number| Place { block_number, tx_index: 0, log_index: 1 };
+        let first: Vec<Place> = blocks.into_iter().map(place).collect();
+        Places { count: first.len() as u64, first }
+    }
+
+    fn verified(report: RereadReport) -> Verified {
+        Verified { source: "token".to_owned(), range: BlockRange::new(1, 9), report }
+    }
+
+    #[test]
+    fn each_difference_is_a_line_and_agreement_is_none() {
+        let fine = verified(RereadReport { present: 7, ..RereadReport::default() });
+        assert_eq!(as_text(&fine, false), "token, blocks 1..=9: 7 events agree\n");
+        let differs = verified(RereadReport {
+            missing: places([1]),
+            surplus: places([2, 3]),
+            unproven: Places { count: 22, first: places(0..21).first },
+            not_followed: 4,
+            ..RereadReport::default()
+        });
+        let look = as_text(&differs, false);
+        assert!(
+            look.contains("\n  1 are missing: 1/0/1\n  2 are not among the logs of the node: 2/0/1, 3/0/1\n"),
+            "{look}"
+        );
+        assert!(
+            look.contains("19/0/1, …\n") && !look.contains("20/0/1"),
+            "the first twenty are shown: {look}"
+        );
+        assert!(
+            look.ends_with(
+                "  4 are of contracts or events that the source does not follow any more, and stay\n"
+            ),
+            "{look}"
+        );
+        let done = as_text(&differs, true);
+        assert!(done.contains("were missing and are there now") && done.contains("are taken back"), "{done}");
+        let none = Verified { range: None, ..fine };
+        assert_eq!(as_text(&none, true), "token: nothing of it is final yet\n");
+    }
+
+    #[test]
+    fn what_nothing_proves_is_refused_with_its_blocks_and_reasons() {
+        assert_eq!(
+            refused(&[verified(RereadReport { missing: places([1]), ..RereadReport::default() })]),
+            None
+        );
+        let reasons = vec!["no receipts".to_owned()];
+        let report = RereadReport { unproven: places([5, 5, 3]), reasons, ..RereadReport::default() };
+        let text = refused(&[verified(report.clone()), verified(report)]).expect("it is refused");
+        assert!(text.starts_with("6 stored events were not among the provider's logs"), "{text}");
+        assert!(text.contains("blocks 3, 5: no receipts. Add a second provider"), "{text}");
+    }
+}

@@ -29,5 +29,9 @@ mod tests {
     fn cells_stand_under_their_headings() {
         let rows = [vec!["vault".to_owned(), "12".to_owned()], vec!["a".to_owned(), "1234".to_owned()]];
         assert_eq!(table(&["source", "tip"], &rows), "source  tip\nvault     12\na       1234\n");
+        let hashes = [vec!["0xab".to_owned(), "é".to_owned()], vec!["0xabcdef".to_owned(), "7".to_owned()]];
+        assert_eq!(table(&["hash", "n"], &hashes), "hash      n\n0xab      é\n0xabcdef  7\n", "no number");
+        let short = [vec!["long".to_owned(), "x".to_owned()], vec!["a".to_owned()]];
+        assert_eq!(table(&["a", "b"], &short), "a     b\nlong  x\na\n");
     }
 }

@@ -342,7 +342,7 @@ fn since(at: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{DeepReorg, SourceHealth, TurnSource};
+    use crate::health::{DeepReorg, SourceHealth, SourceIdle, TurnSource};
 
     /// A moment before all other moments of a test.
     fn later(board: &Board) -> (BoardSnapshot, Instant) {
@@ -413,8 +413,84 @@ mod tests {
             (chain.state, chain.heads.confirmed) = (ChainState::Standby, None);
         };
         assert_eq!(chain(standby), [], "its leader says so");
+        let blocked = SourceHealth { is_blocked: true, ..source(None, 10) };
+        assert_eq!(chain(|chain, _| chain.sources = vec![blocked]), [], "it waits for an operator");
+        let idle = SourceHealth { idle: Some(SourceIdle::AwaitsHead), ..source(None, 10) };
+        assert_eq!(chain(|chain, _| chain.sources = vec![idle]), [], "it begins with the head");
+        assert_eq!(chain(|chain, _| chain.sources = vec![source(Some(9), 10)]), [], "it is at the head");
+        let stopped = |chain: &mut ChainHealth, _| {
+            (chain.state, chain.heads.confirmed) = (ChainState::Stopped, None);
+        };
+        assert_eq!(chain(stopped), [("chain_stopped", 0)]);
         // No speed is known yet.
         assert_eq!(chain(|chain, _| chain.sources = vec![source(Some(1), 2)]), []);
+    }
+
+    #[test]
+    fn a_head_that_nothing_reads_is_no_incident() {
+        let unread = |state, errors| {
+            move |chain: &mut ChainHealth, _| {
+                (chain.state, chain.errors.consecutive) = (state, errors);
+                (chain.heads.pushed, chain.heads.node_behind) = (false, 9);
+            }
+        };
+        assert_eq!(chain(unread(ChainState::Live, 4)), [("listener_down", 60), ("node_behind", 60)]);
+        assert_eq!(chain(unread(ChainState::Standby, 0)), []);
+        assert_eq!(chain(unread(ChainState::Stopped, 0)), [("chain_stopped", 0)]);
+        assert_eq!(chain(unread(ChainState::Failing, 5)), [("chain_failing", 0)]);
+    }
+
+    #[test]
+    fn a_source_that_its_chain_outruns_is_an_incident() {
+        let found = |blocks: u64, confirmed| {
+            let board = Board::default();
+            let start = Instant::now().checked_sub(Duration::from_secs(100)).expect("the machine is up");
+            board.chain("dev", |chain| {
+                (chain.state, chain.heads.latest, chain.heads.confirmed) =
+                    (ChainState::Live, Some(confirmed), Some(confirmed));
+                let mut source = SourceHealth { name: "vault".to_owned(), ..SourceHealth::default() };
+                source.pace.mark_at(start, 0, 0);
+                source.pace.mark_at(start + Duration::from_secs(50), blocks, 0);
+                (source.tip, source.next) = (Some(blocks), blocks + 1);
+                chain.sources = vec![source];
+            });
+            let limits = AlertThresholds {
+                block_time: [("dev".to_owned(), Duration::from_secs(2))].into(),
+                max_lag: 100,
+                ..AlertThresholds::default()
+            };
+            let found = incidents(&BoardSnapshot::of(&board), &limits, Instant::now());
+            found.into_keys().map(|key| key.kind).collect::<Vec<_>>()
+        };
+        // The chain grows by half a block a second.
+        assert_eq!(found(40, 141), ["falls_behind"]);
+        assert_eq!(found(40, 140), [""; 0], "it lacks no more than it may");
+        assert_eq!(found(90, 1_000), [""; 0], "it catches up");
+    }
+
+    #[test]
+    fn the_clock_that_is_off_is_named() {
+        let text = |ahead| {
+            let board = Board::default();
+            board.set_clock_ahead(ahead);
+            let found = incidents(&BoardSnapshot::of(&board), &AlertThresholds::default(), Instant::now());
+            found.into_values().map(|incident| incident.text).collect::<String>()
+        };
+        let words = |side| format!("the clock of this machine is 31 s {side} the clock of the database");
+        assert!(text(31.0).starts_with(&words("behind")), "{}", text(31.0));
+        assert!(text(-31.0).starts_with(&words("ahead of")), "{}", text(-31.0));
+    }
+
+    #[test]
+    fn a_sink_is_stuck_after_a_minute_and_holds_for_hours() {
+        let found = |change: fn(&mut SinkHealth, Instant)| {
+            let (board, now) = (Board::default(), Instant::now() + Duration::from_hours(10));
+            board.sink("redis", |sink| change(sink, now));
+            found(&BoardSnapshot::of(&board), now)
+        };
+        assert_eq!(found(|sink, now| sink.waiting_since = now.checked_sub(STUCK)), []);
+        assert_eq!(found(|sink, now| sink.held_since = now.checked_sub(HELD)), []);
+        assert_eq!(found(|sink, _| sink.consecutive_errors = ERRORS - 1), []);
     }
 
     #[test]

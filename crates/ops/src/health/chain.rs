@@ -217,3 +217,24 @@ impl ChainHeads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_turn_forgets_what_was_seen_and_keeps_who_leads() {
+        let mut chain = ChainHealth::new();
+        let source = |next| SourceHealth { next, tip: Some(1), ..SourceHealth::default() };
+        chain.sources = vec![source(5), source(3), source(4)];
+        chain.heads.confirmed = Some(9);
+        assert_eq!(chain.lag(), 7, "of the source that lacks most");
+        (chain.lease, chain.errors.consecutive) = (Some("leader".to_owned()), 3);
+        chain.node.provider = Some("one".to_owned());
+        chain.turn(ChainState::Standby);
+        assert_eq!((chain.state, chain.lag(), chain.errors.consecutive), (ChainState::Standby, 0, 0));
+        assert_eq!((chain.lease.as_deref(), chain.node.provider.as_deref()), (Some("leader"), Some("one")));
+        let sources: Vec<_> = chain.sources.iter().map(|source| (source.next, source.tip)).collect();
+        assert_eq!(sources, [(5, None), (3, None), (4, None)]);
+    }
+}

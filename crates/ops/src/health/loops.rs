@@ -51,3 +51,29 @@ impl LoopHealth {
         failed.into_iter().chain(hangs).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_a_trouble_until_the_loop_has_run_well_for_long() {
+        let mut health = LoopHealth::new(TurnSource::Heartbeat, Duration::from_secs(10));
+        assert_eq!(health.troubles(), [""; 0]);
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(health.troubles(), ["its loop has not turned for 11 s"]);
+        assert!(health.hangs(1) && !health.hangs(2));
+        // Down, it cannot turn: the failure alone is the trouble.
+        health.failed = Some("panicked".to_owned());
+        assert_eq!(health.troubles(), ["panicked"]);
+        (health.again, health.alive_at) = (Some((Instant::now(), Duration::from_secs(5))), Instant::now());
+        advance(Duration::from_secs(4)).await;
+        assert_eq!(health.troubles(), ["panicked"]);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(health.troubles(), [""; 0]);
+        advance(Duration::from_secs(6)).await;
+        assert_eq!(health.troubles(), ["its loop has not turned for 11 s"]);
+    }
+}

@@ -81,3 +81,25 @@ impl SourceHealth {
         last.map_or(0, |last| last.saturating_add(1).saturating_sub(self.next))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_lags_by_what_it_is_to_read_and_has_not() {
+        let at = |next| SourceHealth { next, ..SourceHealth::default() };
+        assert_eq!(at(10).lag(Some(12)), 3);
+        assert_eq!(at(13).lag(Some(12)), 0);
+        assert_eq!(at(99).lag(Some(12)), 0, "it starts later");
+        assert_eq!(at(10).lag(None), 0);
+        assert_eq!(
+            SourceHealth { end: Some(10), ..at(10) }.lag(Some(12)),
+            1,
+            "nothing is read above its end"
+        );
+        assert_eq!(SourceHealth { end: Some(99), ..at(10) }.lag(Some(12)), 3);
+        assert_eq!(SourceHealth { is_blocked: true, ..at(10) }.lag(Some(12)), 0);
+        assert_eq!(SourceHealth { idle: Some(SourceIdle::AwaitsHead), ..at(10) }.lag(Some(12)), 0);
+    }
+}

@@ -100,6 +100,16 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_do_not_move_count_and_a_moment_is_no_rate() {
+        let (mut pace, start) = (Throughput::default(), Instant::now());
+        pace.mark_at(start, 10, 0);
+        pace.mark_at(start + Duration::from_millis(100), 10, 40);
+        assert_eq!(pace.rate_at(start + Duration::from_millis(999)), None);
+        let rate = pace.rate_at(start + Duration::from_secs(4)).expect("two marks");
+        assert_eq!(rate, Rate { blocks: 0.0, events: 10.0 });
+    }
+
+    #[test]
     fn many_commits_a_second_are_few_marks() {
         let (mut pace, start) = (Throughput::default(), Instant::now());
         for at in 0..10_000 {

@@ -138,6 +138,10 @@ mod tests {
             assert_eq!(admitted, Some(Suppressed(0)));
         }
         assert_eq!(limiter.causes.lock().unwrap().len(), CAUSES);
-        assert_eq!(limiter.admit_at("511", start + Duration::from_secs(1)), None);
+        let at_once = start + Duration::from_secs(1);
+        // The newest are remembered. The last may be logged early, and takes the place of the oldest.
+        assert_eq!(["511", "256"].map(|cause| limiter.admit_at(cause, at_once)), [None; 2]);
+        assert_eq!(limiter.admit_at("255", at_once), Some(Suppressed(0)));
+        assert_eq!(limiter.admit_at("256", at_once), Some(Suppressed(0)));
     }
 }
