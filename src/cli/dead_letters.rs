@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::table::table;
 use crate::app::{self, Loaded, Outcome, RetriedLetter, Retry};
-use chainflume_ops::telemetry::is_unprintable;
+use chainflume_ops::text::is_unprintable;
 use chainflume_store::{DeadLetterQuery, DeadLetterSubject, StoredDeadLetter};
 
 /// Lists, shows, retries or drops dead letters.

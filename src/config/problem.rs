@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub(super) use chainflume_core::settings::Fault;
-use chainflume_ops::telemetry::is_unprintable;
+use chainflume_ops::text::is_unprintable;
 
 /// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Server, Settings, Wire};
-use chainflume_ops::telemetry::is_unprintable;
+use chainflume_ops::text::is_unprintable;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 

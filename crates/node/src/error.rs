@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use super::limits::{ErrorResponse, Hint, NarrowReason, RefusalKind, classify};
 use super::logs::LOGS;
 use chainflume_ops::metrics::StepErrorKind;
-use chainflume_ops::telemetry::is_unprintable;
+use chainflume_ops::text::is_unprintable;
 use remedy::refusal_remedy;
 pub(super) use remedy::{BY_PROXY, UNLESS_EXEMPT, remedy};
 

@@ -16,5 +16,7 @@ pub mod shutdown;
 pub mod supervise;
 /// Logs.
 pub mod telemetry;
+/// Text of others, before it is shown.
+pub mod text;
 /// The one TLS library of the process.
 pub mod tls;

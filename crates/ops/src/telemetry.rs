@@ -18,17 +18,6 @@ use writer::{LineWriter, LogQueue};
 /// The log of this process, after [`init`].
 static LINES: OnceLock<LogQueue> = OnceLock::new();
 
-/// Whether a character moves the cursor of a terminal, hides text or turns it around. Text of others is shown without such
-/// characters: control characters, and those of the Unicode category Cf that reorder or vanish.
-pub fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
 /// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,7 +8,7 @@ use rustix::termios::{
 use super::as_text;
 use crate::app::{AppError, Loaded, Status, StatusWatch};
 use chainflume_ops::shutdown;
-use chainflume_ops::telemetry::is_unprintable;
+use chainflume_ops::text::is_unprintable;
 
 /// Shows the status every so often, until Ctrl-C: in place on a terminal, else one picture after the other,
 /// in JSON one object a line. An error is shown and the next look tried, except where only another configuration helps.

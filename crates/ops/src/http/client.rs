@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, redirec
 
 use super::address::PolicyResolver;
 use super::{AddressPolicy, HttpError};
-use crate::telemetry::is_unprintable;
+use crate::text::is_unprintable;
 use crate::tls::{self, TlsFault};
 
 /// The server and the limits of requests.

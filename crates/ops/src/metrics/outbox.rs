@@ -3,7 +3,11 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use super::number::as_f64;
-use super::{OUTBOX_INDEXED, OUTBOX_KEPT, OUTBOX_OLDEST, OUTBOX_TRIMMED};
+
+const OUTBOX_KEPT: &str = "chainflume_outbox_messages";
+const OUTBOX_OLDEST: &str = "chainflume_outbox_oldest_age_seconds";
+const OUTBOX_INDEXED: &str = "chainflume_outbox_indexed_total";
+const OUTBOX_TRIMMED: &str = "chainflume_outbox_trimmed_total";
 
 pub(super) fn describe() {
     describe_gauge!(OUTBOX_KEPT, "messages kept in the outbox, delivered ones included");
