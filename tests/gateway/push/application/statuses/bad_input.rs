@@ -33,9 +33,9 @@ type Contents = BTreeMap<String, (i64, Option<String>)>;
 
 /// Tables that requests write.
 const WRITTEN: &str =
-    "^(activit|application_|domain_|inbound_|limit_|outbox$|outbox_rooms|request_|revocations|tickets|user_)";
-/// Tables in which daemons note that they live, and what they found at their receivers.
-const OF_DAEMONS: &str = "^(endpoints|instances|leases|sink_|adopted_streams|write_probe)";
+    "^(activit|application_|domain_|inbound_|limit_|outbox$|request_|revocations|tickets|user_)";
+/// Tables in which daemons note that they live, what they found at their receivers, and how far the index of rooms is.
+const OF_DAEMONS: &str = "^(endpoints|instances|leases|outbox_room|sink_|adopted_streams|write_probe)";
 
 async fn contents(gate: &Gate) -> Contents {
     let tables: Vec<(String, bool)> = sqlx::query_as(
