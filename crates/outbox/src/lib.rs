@@ -29,7 +29,7 @@ pub use epochs::{Adopted, Lineage, OutboxEpoch, Position};
 pub use keys::{addresses, room_key};
 pub use reader::{OutboxListener, OutboxRow, OutboxState, PageSize};
 pub use replay::{ReplayLock, ReplayPage, ReplaySource};
-pub use rooms::{ROOM_PAGE, RoomPage, RoomRead};
+pub use rooms::{INDEX_ROOMS, ROOM_PAGE, RoomPage, RoomRead};
 pub use sinks::{AdoptedHistory, SinkContents, SinkStart};
 pub use unnumbered::Unnumbered;
 

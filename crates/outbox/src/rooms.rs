@@ -40,7 +40,7 @@ pub const ROOM_PAGE: &str = r"
             $1 >= h.rooms_from - 1 and ($1 < i.upto or i.upto >= h.seq) as is_indexed,
             h.seq >= $1 and ($4::text is null or $1 = 0 or $4 = (select e.epoch
                 from outbox_epochs e where e.first_seq <= $1 order by e.first_seq desc limit 1)) as is_ours
-            from outbox_head h, outbox_room_index i),
+            from (select seq, epoch, rooms_from from outbox_head limit 1) h, (select upto from outbox_room_index limit 1) i),
         kept as (select o.seq as kept_seq, e.epoch as kept_epoch, e.after_seq as kept_after, e.first_seq as kept_first
             from (select seq from outbox where seq > $1 order by seq limit 1) o
             left join lateral (select epoch, after_seq, first_seq from outbox_epochs where first_seq <= o.seq
@@ -64,10 +64,12 @@ pub const ROOM_PAGE: &str = r"
 ";
 
 /// Indexes at most $1 messages, and returns their number. The row of `outbox_room_index` admits one caller at a time; another one indexes
-/// none. The commit does not wait for the disk: if a crash of the server loses it, the messages are indexed again.
-const INDEX: &str = r"
+/// none. With `limit` PostgreSQL expects one row: without statistics it expects thousands, and compiles the statement for a quarter of
+/// a second. The commit does not wait for the disk: if a crash of the server loses it, the messages are indexed again.
+pub const INDEX_ROOMS: &str = r"
     with this as (select i.upto from outbox_room_index i
-            where set_config('synchronous_commit', 'off', true) is not null for update skip locked),
+            where set_config('synchronous_commit', 'off', true) is not null
+            limit 1 for update skip locked),
         page as (select next.seq, next.room_keys from this cross join lateral (select o.seq, o.room_keys from outbox o
             where o.seq > this.upto order by o.seq limit $1) next),
         named as (insert into outbox_rooms (key, seq)
@@ -84,7 +86,8 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn index_rooms(&self, limit: u32) -> Result<u64, StoreError> {
-        let indexed: i64 = sqlx::query_scalar(INDEX).bind(i64::from(limit)).fetch_one(&self.pool).await?;
+        let indexed: i64 =
+            sqlx::query_scalar(INDEX_ROOMS).bind(i64::from(limit)).fetch_one(&self.pool).await?;
         unsigned("messages", indexed)
     }
 

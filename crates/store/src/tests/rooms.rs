@@ -6,7 +6,9 @@ use super::fixture::*;
 use crate::Store;
 use chainflume_core::domain::U256;
 use chainflume_db::transaction;
-use chainflume_outbox::{OutboxEpoch, Position, ROOM_PAGE, RoomPage, RoomRead, append, drafts, room_key};
+use chainflume_outbox::{
+    INDEX_ROOMS, OutboxEpoch, Position, ROOM_PAGE, RoomPage, RoomRead, append, drafts, room_key,
+};
 
 fn wallet(id: u64) -> String {
     format!("0x{id:040x}")
@@ -208,6 +210,22 @@ async fn a_sparse_room_is_read_through_its_own_index() {
             !plan.contains("Seq Scan on outbox ") && !plan.contains("Seq Scan on outbox_rooms"),
             "{plan}"
         );
+    }
+}
+
+#[tokio::test]
+async fn without_statistics_no_statement_about_rooms_is_compiled() {
+    let store = store().await;
+    let index: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {INDEX_ROOMS}")))
+        .bind(500_i64)
+        .fetch_all(&store.pool)
+        .await
+        .expect("a plan");
+    for plan in [index.join("\n"), plan_of(&store).await] {
+        let (_, cost) = plan.lines().next().and_then(|line| line.split_once("..")).expect("a cost");
+        let cost: f64 = cost.split(' ').next().and_then(|cost| cost.parse().ok()).expect("a number");
+        // PostgreSQL compiles a statement from a cost of 100,000 on (`jit_above_cost`).
+        assert!(cost < 50_000.0, "{plan}");
     }
 }
 
