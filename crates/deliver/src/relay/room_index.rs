@@ -16,7 +16,7 @@ pub struct RoomIndex {
     pub outbox: Outbox,
 }
 
-/// Pause between two rounds. Often and little: the work of two seconds at once would delay commits for a tenth of a second.
+/// Pause between two rounds. Often and little, so that no statement competes with commits for long.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum number of messages of one statement, which takes some milliseconds.
 const BATCH: u32 = 500;

@@ -13,26 +13,24 @@ impl Feed {
     /// Messages for clients, with the people whose wallets they name, and with the balances that they changed as these are now. Balances
     /// are at least as new as the message, since both were committed together, and after a retraction they are without it. To read them
     /// as of the message's block would take the history of every balance; the newest is what a screen shows.
-    pub(super) async fn entries(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let rows: Vec<Row> = rows.into_iter().map(parsed).collect();
-        let lookups = self.lookups(&rows).await?;
-        Ok(rows.into_iter().map(|row| self.entry(row, &lookups, None)).collect())
-    }
-
-    /// The same, of which clients in these rooms alone get something: what no such room needs is not looked up.
-    pub(super) async fn entries_for(
+    ///
+    /// With `wanted`, of which clients in these rooms alone get something: what no such room needs is not looked up.
+    pub(super) async fn entries(
         &self,
         rows: Vec<OutboxRow>,
-        rooms: &[Room],
+        wanted: Option<&[Room]>,
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let is_user = |room: &Room| matches!(room.kind(), RoomKind::User(_));
-        if rooms.iter().any(is_user) || self.settings.rules.iter().any(PushRule::is_for_persons) {
-            let rows: Vec<Row> = rows.into_iter().map(parsed).collect();
-            let lookups = self.lookups(&rows).await?;
-            return Ok(rows.into_iter().map(|row| self.entry(row, &lookups, Some(rooms))).collect());
+        let has_user = wanted.is_none_or(|rooms| rooms.iter().any(is_user));
+        let rows = rows.into_iter().map(parsed);
+        if !has_user && !self.settings.rules.iter().any(PushRule::is_for_persons) {
+            // One after the other: all messages of a page, parsed, would be in memory at once.
+            let none = Lookups::default();
+            return Ok(rows.map(|row| self.entry(row, &none, wanted)).collect());
         }
-        let none = Lookups::default();
-        Ok(rows.into_iter().map(|row| self.entry(parsed(row), &none, Some(rooms))).collect())
+        let rows: Vec<Row> = rows.collect();
+        let lookups = self.lookups(&rows).await?;
+        Ok(rows.into_iter().map(|row| self.entry(row, &lookups, wanted)).collect())
     }
 
     fn entry(&self, row: Row, lookups: &Lookups, wanted: Option<&[Room]>) -> Arc<Entry> {

@@ -125,7 +125,7 @@ impl Feed {
         let is_it = |row: &OutboxRow| {
             row.seq == position.seq && position.epoch.as_ref().is_none_or(|epoch| *epoch == row.epoch.epoch)
         };
-        Ok(self.entries(rows.into_iter().filter(is_it).collect()).await?.pop())
+        Ok(self.entries(rows.into_iter().filter(is_it).collect(), None).await?.pop())
     }
 
     /// What follows `page` in these rooms. Where the outbox finds their messages by what they name, all others are left out; else the
@@ -147,7 +147,7 @@ impl Feed {
         let Some(Cold { rows, gap, next }) = self.cold(from, wanted).await? else {
             return Ok(self.elsewhere(from, Reason::Epoch));
         };
-        let entries = self.entries_for(rows, wanted).await?;
+        let entries = self.entries(rows, Some(wanted)).await?;
         let deliveries: Vec<Delivery> = entries
             .into_iter()
             .map(|entry| Delivery { rooms: rooms(&entry), entry, is_live: false })

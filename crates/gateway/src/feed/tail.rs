@@ -77,7 +77,7 @@ impl Feed {
             }
             return Ok(true);
         }
-        self.publish(self.entries(rows).await?).await;
+        self.publish(self.entries(rows, None).await?).await;
         Ok(true)
     }
 
