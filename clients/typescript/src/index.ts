@@ -10,12 +10,8 @@ export type {
 } from "./application.js";
 export { type BackoffOptions, Backoff } from "./backoff.js";
 export { type BackgroundSyncOptions, BackgroundSync, type SyncItem, type SyncStorage } from "./background-sync.js";
-export {
-  type ActivityEnd,
-  ChainflumeClient,
-  type ClientEvents,
-  type ConnectionState,
-} from "./client.js";
+export { type ActivityEnd, ChainflumeClient, type ClientEvents } from "./client.js";
+export type { ConnectionState } from "./connection.js";
 export { ChainflumeError } from "./errors.js";
 export { EventStream, type SubscribeOptions } from "./event-stream.js";
 export { Fold } from "./fold.js";

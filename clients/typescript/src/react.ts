@@ -1,6 +1,7 @@
 import { createContext, createElement, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 
-import type { ChainflumeClient, ConnectionState } from "./client.js";
+import type { ChainflumeClient } from "./client.js";
+import type { ConnectionState } from "./connection.js";
 import { Fold } from "./fold.js";
 import type { Frame, Gap } from "./messages.js";
 

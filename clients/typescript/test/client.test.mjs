@@ -240,3 +240,39 @@ test("a ping without an answer is a lost connection", { timeout: 60_000 }, async
   assert.equal(FakeSocket.all[0].closed, true);
   assert.equal(client.state, "waiting");
 });
+
+for (const [event, cause] of [
+  ["error", (socket) => socket.drop(1008, "no")],
+  ["state", (socket) => socket.drop(1006)],
+  ["gap", (socket) => socket.say({ gap: { from: "e.1", to: "e.5", reason: "retention" } })],
+]) {
+  test(`a listener of ${event} may close the client`, async () => {
+    make({ rooms: ["chain-1"], since: "e.1" });
+    const first = await socketAt(0);
+    first.open();
+    await first.answer("subscribe", { position: "e.2" });
+    const off = client.on(event, () => (off(), client.close()));
+    cause(first);
+    assert.equal(client.state, "closed");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(client.state, "closed");
+    assert.equal(FakeSocket.all.length, 1, "nothing connects again");
+  });
+}
+
+test("a listener that throws is an error, and the client goes on", async () => {
+  make({ rooms: ["chain-1"], since: "e.1" });
+  client.on("position", (position) => {
+    throw new Error(`cannot store ${position}`);
+  });
+  const later = [];
+  client.on("position", (position) => later.push(position));
+  const first = await socketAt(0);
+  first.open();
+  await first.answer("subscribe", { position: "e.2" });
+  first.say(frame("chain-1", 6));
+  assert.deepEqual(seen.frames, ["chain-1 e.6"]);
+  assert.equal(client.state, "connected");
+  assert.deepEqual(later.at(-1), "e.6");
+  assert.ok(seen.errors.includes("cannot store e.6"), String(seen.errors));
+});
