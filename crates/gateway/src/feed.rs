@@ -8,6 +8,7 @@ mod line;
 mod outlet;
 mod page;
 mod position;
+mod resuming;
 mod tail;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use chainflume_core::settings::{GIB, KIB, MIB};
 use chainflume_db::{Database, StoreError};
 use chainflume_outbox::{Outbox, Position};
 use hub::Hub;
+use resuming::ResumeMemory;
 
 /// Settings of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -43,11 +45,14 @@ pub struct Settings {
     /// Bytes of live messages that may wait for one client.
     #[serde(deserialize_with = "chainflume_core::settings::size::<{ 16 * KIB }, { 64 * MIB }, _>")]
     pub queue_bytes: usize,
+    /// Bytes of missed messages that are read from the database and not yet sent, of all clients together, about.
+    #[serde(deserialize_with = "chainflume_core::settings::size::<MIB, { 16 * GIB }, _>")]
+    pub resume_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rules: Vec::new(), hot_bytes: 64 << 20, queue_bytes: 1 << 20 }
+        Self { rules: Vec::new(), hot_bytes: 64 << 20, queue_bytes: 1 << 20, resume_bytes: 256 << 20 }
     }
 }
 
@@ -64,6 +69,7 @@ pub struct Feed {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     readers: Arc<Semaphore>,
+    resuming: Arc<ResumeMemory>,
     wake: Arc<watch::Sender<()>>,
 }
 
@@ -78,6 +84,7 @@ impl Feed {
             outbox,
             pool: database.pool().clone(),
             hub: Arc::new(Hub::new(newest, settings.hot_bytes)),
+            resuming: ResumeMemory::new(settings.resume_bytes),
             settings: Arc::new(settings),
             readers: Arc::new(Semaphore::new(READERS)),
             wake: Arc::new(watch::Sender::new(())),

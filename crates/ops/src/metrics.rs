@@ -43,7 +43,7 @@ pub use providers::{
 };
 pub use push::{
     DeliveryMeter, push_codes, push_connected, push_dropped, push_keys_fetched, push_lag, push_refused,
-    push_resumed, push_rooms, push_starts,
+    push_resumed, push_resuming, push_rooms, push_starts,
 };
 pub use recent::{RecentReport, recent};
 pub use triggers::{limit_crossed, limit_starts, reaction, reaction_starts, schedule_runs, schedule_starts};

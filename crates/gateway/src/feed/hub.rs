@@ -169,7 +169,7 @@ impl Hub {
         for entry in state.hot.range(start..).take(LOOK) {
             let rooms = wanted(entry);
             if !rooms.is_empty() {
-                found.push(Delivery { entry: entry.clone(), rooms, is_live: false });
+                found.push(Delivery { entry: entry.clone(), rooms, is_live: false, share: None });
             }
             next = Position { seq: entry.seq, epoch: Some(entry.epoch.clone()) };
         }
@@ -228,7 +228,9 @@ impl State {
             .filter_map(|(index, there)| Some((index, self.rooms.get(&there.room)?)))
             .collect();
         let mut deliver = |line: &Arc<Line>, rooms: Vec<usize>| {
-            if !line.is_over() && line.push(Delivery { entry: entry.clone(), rooms, is_live: true }) {
+            if !line.is_over()
+                && line.push(Delivery { entry: entry.clone(), rooms, is_live: true, share: None })
+            {
                 unflushed.push(line.clone());
             }
         };

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::gap::Gap;
+use super::resuming::ResumeShare;
 use crate::push::Entry;
 
 /// A message for one client, with the rooms of the client that it is in, as indexes in [`Entry::rooms`].
@@ -18,6 +19,8 @@ pub struct Delivery {
     pub rooms: Vec<usize>,
     /// Whether it is a live message, and not one that a resuming client missed.
     pub is_live: bool,
+    /// The memory that its page takes, if it was read from the database.
+    pub share: Option<Arc<ResumeShare>>,
 }
 
 /// The next item of an outlet.

@@ -9,7 +9,7 @@ use crate::push::{Entry, keys};
 use chainflume_api::access::Room;
 use chainflume_db::StoreError;
 use chainflume_ops::metrics;
-use chainflume_outbox::{OutboxEpoch, OutboxRow, PageSize, Position, RoomRead};
+use chainflume_outbox::{OutboxEpoch, OutboxRow, Position, RoomRead};
 
 /// Where a client begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +73,6 @@ impl Page {
         self.next = upto;
     }
 }
-
-/// Size of one page. A client that reads slowly has one in memory, in the form of the database and in that of its protocol.
-const PAGE: PageSize = PageSize { messages: 500, bytes: 1 << 20 };
 
 /// What the database has after a position.
 struct Cold {
@@ -148,11 +145,13 @@ impl Feed {
             return Ok(self.elsewhere(from, Reason::Epoch));
         };
         let entries = self.entries(rows, Some(wanted)).await?;
-        let deliveries: Vec<Delivery> = entries
+        let mut deliveries: Vec<Delivery> = entries
             .into_iter()
-            .map(|entry| Delivery { rooms: rooms(&entry), entry, is_live: false })
+            .map(|entry| Delivery { rooms: rooms(&entry), entry, is_live: false, share: None })
             .filter(|delivery| !delivery.rooms.is_empty())
             .collect();
+        let share = self.resuming.share(deliveries.iter().map(Delivery::bytes).sum());
+        deliveries.iter_mut().for_each(|delivery| delivery.share = Some(share.clone()));
         metrics::push_resumed("store", deliveries.len());
         Ok(Page { deliveries, gap, next, history })
     }
@@ -160,9 +159,10 @@ impl Feed {
     /// The next messages from the database, among them all of the rooms; `None` where `from` is of another history.
     async fn cold(&self, from: &Position, wanted: &[Room]) -> Result<Option<Cold>, StoreError> {
         let _reader = self.readers.acquire().await;
+        let size = self.resuming.next_page();
         if let Some(mut keys) = keys(wanted, &self.settings.rules) {
             keys.extend(self.person_keys(wanted).await?);
-            match self.outbox.read_rooms_after(from, &keys, PAGE).await? {
+            match self.outbox.read_rooms_after(from, &keys, size).await? {
                 RoomRead::Elsewhere => return Ok(None),
                 RoomRead::Page(page) => {
                     let first = page.first.as_ref().map(|(seq, epoch)| (*seq, epoch));
@@ -172,7 +172,7 @@ impl Feed {
                 RoomRead::Unindexed => {}
             }
         }
-        let Some(rows) = self.outbox.read_after(from.clone(), PAGE).await? else { return Ok(None) };
+        let Some(rows) = self.outbox.read_after(from.clone(), size).await? else { return Ok(None) };
         let gap = self.missing(from, rows.first().map(|first| (first.seq, &first.epoch)));
         let next = match (rows.last(), &gap) {
             (Some(last), _) => Position { seq: last.seq, epoch: Some(last.epoch.epoch.clone()) },

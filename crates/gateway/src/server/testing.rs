@@ -45,7 +45,7 @@ impl FedStream {
         let settings = chainflume_db::Settings { url, max_connections: 4, acquire_timeout };
         let database = Database::connect(&settings).await.expect("connects");
         database.migrate().await.expect("migrates");
-        let settings = Settings { rules: Vec::new(), hot_bytes, queue_bytes: 1 << 20 };
+        let settings = Settings { hot_bytes, ..Settings::default() };
         let feed = Feed::open(&database, Outbox::of(&database), settings).await.expect("opens");
         let stop = CancellationToken::new();
         let (running, ended) = (feed.clone(), stop.clone());

@@ -10,6 +10,8 @@ use super::{
     PUSH_REFUSED, PUSH_RESUMED, PUSH_ROOMS,
 };
 
+const PUSH_RESUMING: &str = "chainflume_push_resuming_bytes";
+
 /// Reasons why clients are disconnected or refused.
 const DROPPED: [&str; 11] = [
     "address",
@@ -52,6 +54,10 @@ pub(super) fn describe() {
         PUSH_RESUMED,
         "messages read again for clients that were away, by source (memory, store)"
     );
+    describe_gauge!(
+        PUSH_RESUMING,
+        "bytes of missed messages that were read from the database and are not yet sent"
+    );
     describe_gauge!(PUSH_LAG, "messages stored that the public server has not read yet");
     describe_counter!(PUSH_REFUSED, "requests answered with an error, by its code (docs/PUSH.md lists them)");
     describe_counter!(
@@ -73,6 +79,7 @@ pub fn push_starts() {
         push_resumed(source, 0);
     }
     push_rooms(0);
+    push_resuming(0);
     push_lag(0);
     for result in ["failed", "fetched"] {
         counter!(PUSH_KEYS, "result" => result).increment(0);
@@ -105,6 +112,12 @@ pub fn push_keys_fetched(well: bool) {
 /// Counts a client that connected (1) or disconnected (-1).
 pub fn push_connected(protocol: &'static str, change: f64) {
     gauge!(PUSH_CONNECTIONS, "protocol" => protocol).increment(change);
+}
+
+/// Sets the bytes of missed messages that are not yet sent.
+#[expect(clippy::cast_precision_loss, reason = "far fewer bytes than 2^52")]
+pub fn push_resuming(bytes: usize) {
+    gauge!(PUSH_RESUMING).set(bytes as f64);
 }
 
 /// Sets the number of rooms with clients.

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 fn delivery(seq: u64) -> Delivery {
     let json = format!("{{\"type\":\"a.b\",\"seq\":{seq},\"state\":\"confirmed\"}}");
     let entry = Arc::new(Entry::new(Row::new(seq, "e".to_owned(), json), &[]));
-    Delivery { entry, rooms: vec![0], is_live: true }
+    Delivery { entry, rooms: vec![0], is_live: true, share: None }
 }
 
 /// Keeps what it is sent, and returns the configured results.
