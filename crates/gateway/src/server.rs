@@ -29,6 +29,7 @@ mod stream;
 mod testing;
 mod tickets;
 mod tls;
+mod unread;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

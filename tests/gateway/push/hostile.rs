@@ -1,5 +1,6 @@
 //! Clients that mean harm, or that are merely slow at the wrong moment.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::refused::{store_large, until_dropped};
@@ -179,5 +180,34 @@ async fn a_request_against_the_rules_of_http_has_a_code_of_its_own() {
         answer.starts_with("HTTP/1.1 400") && answer.contains("\r\nsec-websocket-version: 13\r\n"),
         "{answer}"
     );
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_too_much_still_reads_the_answer() {
+    let gate = Gate::new(88, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
+    let daemon = gate.start().await;
+    let bearer = token(&json!({ "sub": "7", "exp": seconds_from_now(600) }));
+    // More than the buffers of both sockets hold.
+    let bytes = 14 << 20;
+    for (line, bearer, status) in [
+        ("POST /v1/tickets", &*bearer, 413),
+        ("POST /v1/tickets", "no token", 401),
+        ("POST /nowhere", &*bearer, 404),
+        ("POST /socket.io/?EIO=4&transport=polling&sid=x", &*bearer, 400),
+    ] {
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {bearer}\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", gate.port)).await.expect("the server listens");
+        // Libraries return the error of a write, and no answer.
+        stream
+            .write_all(&[head.as_bytes(), &vec![b' '; bytes]].concat())
+            .await
+            .expect("the server reads all");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the server answers");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+    }
     daemon.stop_well().await;
 }

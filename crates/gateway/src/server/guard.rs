@@ -11,6 +11,7 @@ use super::auth::{Auth, credential};
 use super::forwarded::Client;
 use super::limits::counted;
 use super::problem::{Code, HttpProblem};
+use super::unread::UnreadBody;
 use super::{Settings, Shared, now, random};
 use chainflume_api::access::Principal;
 use chainflume_ops::metrics;
@@ -28,7 +29,8 @@ struct AccessLine {
 }
 
 /// Before and after every request: where the page comes from, how much its caller may ask, an id for it, and a line in the log.
-pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let mut request = UnreadBody::read_whole(request);
     let peer = request.extensions().get::<Seat>().map_or(Ipv4Addr::UNSPECIFIED.into(), Seat::peer);
     let client = Client::of(peer, request.headers(), &shared.settings.listener.trusted_proxies);
     let origin = request.headers().get(header::ORIGIN).cloned();
