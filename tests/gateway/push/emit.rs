@@ -80,13 +80,15 @@ async fn events_are_emitted_by_websocket_by_who_may_publish() {
         (json!({ "id": 1, "op": "emit" }), "malformed"),
         (json!({ "id": 1, "op": "subscribe", "rooms": ["order-9"], "sinse": "e.1" }), "malformed"),
         (json!({ "id": 1, "op": "ping", "rooms": ["order-9"] }), "malformed"),
+        (json!({ "id": 1, "op": "subscribe", "rooms": ["order-\0"] }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": event(5, "9"), "events": [] }), "malformed"),
         (json!({ "id": 1, "op": "emit", "event": reserved }), "reserved_type"),
         (json!({ "id": 1, "op": "emit", "events": [] }), "too_many_events"),
         (json!({ "id": 1, "op": "emit", "event": { "type": "a.b" } }), "bad_body"),
     ] {
         let Frame::Text(refused) = backend.ask(&op).await else { panic!("an answer to {op}") };
-        assert_eq!((&refused["ok"], &refused["code"]), (&json!(false), &json!(code)), "{refused}");
+        let found = (&refused["id"], &refused["ok"], &refused["code"]);
+        assert_eq!(found, (&json!(1), &json!(false), &json!(code)), "{refused}");
     }
     backend.send(1, br#"{"id":1,"op":"ping","op":"emit"}"#).await;
     assert!(matches!(backend.next().await, Frame::Text(refused) if refused["code"] == "malformed"));

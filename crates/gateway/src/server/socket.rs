@@ -289,7 +289,7 @@ impl Connection {
     async fn answer(&mut self, text: &str) -> Value {
         let (mut frame, wrong) = match chainflume_api::routes::parse(text.as_bytes()) {
             Ok(frame) => (frame, FRAMES.to_owned()),
-            Err(refusal) => (Value::Null, refusal.detail),
+            Err(refusal) => (refused_frame(text), refusal.detail),
         };
         // Numbers and short texts come back as they are.
         let id = frame.as_object_mut().and_then(|fields| fields.remove("id"));
@@ -354,6 +354,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// What is known of a frame that cannot be kept (a text with NUL in it, a key that is there twice): its `id`, so that the client learns
+/// which of its frames was refused.
+fn refused_frame(text: &str) -> Value {
+    #[derive(Deserialize)]
+    struct Named {
+        id: Value,
+    }
+    serde_json::from_str::<Named>(text).map_or(Value::Null, |Named { id }| json!({ "id": id }))
 }
 
 /// Sends an arrival, and all that is ready after it.
