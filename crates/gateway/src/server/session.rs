@@ -94,7 +94,6 @@ impl Session {
         // What is joined already would come twice, and out of order.
         self.leave(&rooms);
         self.pause();
-        self.withhold(&rooms);
         // After the pause: what comes after this position follows the past of all rooms.
         let joined = Joined { position: self.feed.newest(), recovered: gap.is_none() };
         self.ready.extend(gap.map(Arrival::Gap));
@@ -137,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Leaves out what waits in these rooms: it comes again, after what is older.
+    /// Leaves out what waits in these rooms.
     fn withhold(&mut self, rooms: &[Room]) {
         self.take_waiting();
         self.ready.retain_mut(|arrival| {
@@ -178,9 +177,10 @@ impl Session {
         Ok((if is_split { before } else { since }, None))
     }
 
-    /// Leaves rooms; those that were not joined are no error.
+    /// Leaves rooms; those that were not joined are no error. Nothing of them comes after this, also of a page that was read.
     pub fn leave(&mut self, rooms: &[Room]) {
         self.outlet.leave(rooms);
+        self.withhold(rooms);
         self.joined.retain(|room| !rooms.contains(room));
         self.resumes.retain_mut(|resume| {
             resume.rooms.retain(|room| !rooms.contains(room));

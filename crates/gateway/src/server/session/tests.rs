@@ -117,3 +117,20 @@ async fn a_room_that_is_joined_for_now_waits_for_those_that_resume() {
     session.leave(&rooms(&["order-b"]));
     assert_eq!(taken(&mut session, true).await, expected(1..=MANY as u64 + 4, &["a"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_room_comes_after_it_was_left() {
+    let stream = FedStream::new(64 << 20).await;
+    stream.publish(&in_turn(4)).await;
+    let mut session = session(&stream, Known::ByRoom);
+    session.join(rooms(&["order-a", "order-b"]), Some(stream.at(0))).await.expect("joins");
+    // A page was read, and is not handed out yet.
+    session.resume().await.expect("reads");
+    session.leave(&rooms(&["order-b"]));
+    assert_eq!(taken(&mut session, true).await, expected(1..=4, &["a"]));
+    // Live messages wait.
+    stream.publish(&in_turn(2)).await;
+    session.leave(&rooms(&["order-a"]));
+    assert_eq!(taken(&mut session, true).await, Vec::new());
+    assert_eq!(session.rooms().count(), 0);
+}
