@@ -56,6 +56,13 @@ assert.equal(await page.getByLabel("State").inputValue(), "");
 await page.evaluate(() => [1, 2, 3].forEach(() => document.getElementById("filters").requestSubmit()));
 await live(page);
 
+// Rooms are written as people write lists, and a state that there is not is none.
+await page.goto(`${url}/live?state=nonsense&rooms=type-erc20.transfer, type-erc20.mint`);
+await page.locator("#messages li.confirmed").first().waitFor();
+assert.equal(await page.getByLabel("State").inputValue(), "");
+await page.goto(`${url}/live`);
+await live(page);
+
 // While it is paused nothing moves, and nothing is lost.
 await page.locator("#messages li.confirmed").first().waitFor();
 await page.getByRole("button", { name: "Pause" }).click();

@@ -20,6 +20,8 @@ function readAddress() {
   const given = new URLSearchParams(location.search);
   filters = Object.fromEntries(NAMES.map((name) => [name, given.get(name)?.trim() ?? ""]));
   for (const name of NAMES) $(name).value = filters[name];
+  // A state that there is not is none: the page shows what it filters by.
+  filters.state = $("state").value;
 }
 
 function writeAddress() {
@@ -126,7 +128,8 @@ function start() {
   $("messages").replaceChildren();
   [total, retracted, held, dropped] = [0, 0, [], 0];
   counted();
-  const rooms = encodeURIComponent(filters.rooms || "all");
+  // People write a blank behind a comma.
+  const rooms = encodeURIComponent(filters.rooms.split(/[\s,]+/).filter(Boolean).join(",") || "all");
   let from;
   const path = async (last) => {
     // Not known before there is a credential.
