@@ -47,21 +47,37 @@ fn program(loaded: &Loaded) -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("psql"))
 }
 
-/// The URL without its password, and the password, decoded.
+/// The URL without its password, and the password, decoded. Of a password among the parameters and one before the host the first
+/// counts, as for the driver and for libpq.
 fn without_password(url: &str) -> (String, Option<String>) {
+    let (bare, before_host) = without_password_before_host(url);
+    let (bare, parameter) = without_password_parameter(&bare);
+    let decoded = |text: String| percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
+    (bare, parameter.or(before_host).map(decoded))
+}
+
+/// `postgres://user:password@host`
+fn without_password_before_host(url: &str) -> (String, Option<String>) {
     let parts = url.split_once("://").and_then(|(scheme, rest)| {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (user, _) = rest[..end].rsplit_once('@')?;
         let (name, password) = user.split_once(':')?;
-        Some((format!("{scheme}://{name}{}", &rest[user.len()..]), password))
+        Some((format!("{scheme}://{name}{}", &rest[user.len()..]), Some(password.to_owned())))
     });
-    match parts {
-        Some((url, password)) => {
-            let password = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
-            (url, Some(password))
-        }
-        None => (url.to_owned(), None),
-    }
+    parts.unwrap_or_else(|| (url.to_owned(), None))
+}
+
+/// `postgres://host/name?password=…`
+fn without_password_parameter(url: &str) -> (String, Option<String>) {
+    let Some((before, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let is_password = |pair: &&str| pair.starts_with("password=");
+    let (passwords, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_password);
+    let bare = match others.is_empty() {
+        true => before.to_owned(),
+        false => format!("{before}?{}", others.join("&")),
+    };
+    let last = passwords.last().and_then(|pair| pair.strip_prefix("password="));
+    (bare, last.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -74,6 +90,11 @@ mod tests {
         let with = |url: &str, password: &str| (url.to_owned(), Some(password.to_owned()));
         assert_eq!(password("postgres://u:a%40b@h:5432,g/db"), with("postgres://u@h:5432,g/db", "a@b"));
         assert_eq!(password("postgres://u:@h"), with("postgres://u@h", ""));
+        assert_eq!(
+            password("postgres:///db?host=/run&password=a%26b&user=u"),
+            with("postgres:///db?host=/run&user=u", "a&b")
+        );
+        assert_eq!(password("postgres://u:one@h/db?password=two"), with("postgres://u@h/db", "two"));
         for plain in ["postgres://u@h/db", "postgres:///db?host=/run", "postgres://h/db?x=a:b@c"] {
             assert_eq!(password(plain), (plain.to_owned(), None));
         }
