@@ -74,6 +74,7 @@ impl PrivatePostgres {
     /// # Errors
     /// [`PostgresError`], each with its remedy.
     pub async fn start(settings: &Settings) -> Result<Self, PostgresError> {
+        check_place(settings).await?;
         let data_dir = made(&settings.data_dir)?;
         let cluster = data_dir.join("postgres");
         let run_as = RunAs::choose(&cluster)?;
@@ -165,6 +166,23 @@ pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
     Binaries::find(settings.bin_dir.as_deref(), &run_as, version, &cluster).await?;
     run_as.check_owns(&cluster)?;
     Ok(version.is_some())
+}
+
+/// Where there is no cluster yet, checks that one can be made: of the directories on the way to `data_dir`, the nearest that is there
+/// lets this user write and the server's user enter. Writes nothing.
+///
+/// # Errors
+/// [`PostgresError::NotWritable`], [`PostgresError::Unreachable`]
+pub async fn check_place(settings: &Settings) -> Result<(), PostgresError> {
+    let data_dir = std::path::absolute(&settings.data_dir).at("find", &settings.data_dir)?;
+    let cluster = data_dir.join("postgres");
+    if cluster.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let run_as = RunAs::choose(&cluster)?;
+    let nearest = data_dir.ancestors().find(|dir| dir.exists()).unwrap_or(&data_dir);
+    user::check_writes(nearest)?;
+    run_as.check_enters(nearest).await
 }
 
 /// Name of the superuser and owner of everything.

@@ -234,6 +234,7 @@ struct DatabaseFindings {
 
 async fn look_at_database(loaded: &Loaded) -> Result<DatabaseFindings, AppError> {
     let Some(database) = OpenDatabase::open_made(loaded).await? else {
+        OpenDatabase::check_place(loaded).await?;
         let data_dir = loaded.config.data_dir.display();
         let text = format!("a private PostgreSQL, which the daemon will make in {data_dir}");
         return Ok(DatabaseFindings {

@@ -81,6 +81,19 @@ pub enum PostgresError {
         /// The topmost directory that denies access.
         dir: PathBuf,
     },
+    /// A directory in which the present user can make nothing.
+    #[error(
+        "the user `{user}` cannot write to {}; set `data_dir` to a directory of this user, or give this one to the user (chown)",
+        dir.display()
+    )]
+    NotWritable {
+        /// The user.
+        user: String,
+        /// The directory.
+        dir: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// The cluster belongs to another user.
     #[error(
         "{} belongs to {owner} and this is {user}; run chainflume as {owner} or root, or use another `data_dir`",
@@ -159,6 +172,9 @@ impl PostgresError {
                  run the demo as an ordinary user",
                 dir.display()
             ),
+            Self::NotWritable { user, dir, .. } => {
+                format!("the user `{user}` cannot write to {}; name another --data-dir", dir.display())
+            }
             other => causes(other),
         }
     }

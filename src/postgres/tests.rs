@@ -304,6 +304,34 @@ async fn roots_private_directory_is_named_as_the_obstacle() {
 }
 
 #[tokio::test]
+async fn a_place_without_rights_is_refused_before_anything_is_made() {
+    let home = Home::new();
+    check_place(&home.settings()).await.unwrap();
+    let deep = |dir: &Path| Settings { data_dir: dir.join("a/b"), bin_dir: None };
+    let file = home.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for refusal in [
+        check_place(&deep(&file)).await.unwrap_err().to_string(),
+        PrivatePostgres::start(&deep(&file)).await.unwrap_err().to_string(),
+    ] {
+        assert!(
+            refusal.contains(&format!("cannot write to {}; set `data_dir`", file.display())),
+            "{refusal}"
+        );
+    }
+    // Root writes everywhere, and its server runs as another user.
+    std::fs::set_permissions(home.dir.path(), Permissions::from_mode(0o500)).unwrap();
+    let refusal = check_place(&home.settings()).await.unwrap_err().to_string();
+    let verb = if rustix::process::geteuid().is_root() { "enter" } else { "write to" };
+    assert!(
+        refusal.contains(&format!("cannot {verb} {}; set `data_dir`", home.dir.path().display())),
+        "{refusal}"
+    );
+    assert!(!home.settings().data_dir.exists());
+    std::fs::set_permissions(home.dir.path(), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
 async fn a_copy_that_root_made_is_refused_with_the_command_that_helps() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: an ordinary user's copies are its own");

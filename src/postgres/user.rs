@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::fs::{Access, access};
 use tokio::process::Command;
 
 use super::error::{At, PostgresError};
@@ -125,6 +126,16 @@ impl RunAs {
         };
         meta.mode() >> shift & 1 == 1
     }
+}
+
+/// [`PostgresError::NotWritable`] if the present user cannot make anything in `dir`.
+pub(super) fn check_writes(dir: &Path) -> Result<(), PostgresError> {
+    let asked = match dir.is_dir() {
+        true => access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    };
+    let user = || name(rustix::process::geteuid().as_raw());
+    asked.map_err(|source| PostgresError::NotWritable { user: user(), dir: dir.into(), source })
 }
 
 /// Makes a directory that root has created accessible for the server's user, whatever the umask.

@@ -118,6 +118,11 @@ impl OpenDatabase {
         if made { Self::open(loaded, Owner::Command).await.map(Some) } else { Ok(None) }
     }
 
+    /// Whether the private database, where there is none yet, can be made.
+    pub(crate) async fn check_place(loaded: &Loaded) -> Result<(), AppError> {
+        postgres::check_place(&postgres_settings(&loaded.config)).await.map_err(private_error)
+    }
+
     /// Closes the connections and stops the private server.
     pub(crate) async fn close(self) {
         self.disconnect().await;
