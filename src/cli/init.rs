@@ -44,6 +44,10 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
 
 fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<ConfigDraft> {
     let (chain, chain_id) = chain(args)?;
+    if family == Family::Generic && args.abi.is_none() {
+        let text = "the generic family takes its events from the contract's ABI: add --abi FILE";
+        return Err(Failure::new(Exit::Usage, text).into());
+    }
     let known = KNOWN_CHAINS.iter().find(|known| known.chain_id == chain_id);
     // MAINNET_HTTP for mainnet: the default makes the file right before the variable is set.
     let variable = |suffix: &str| format!("{}_{suffix}", chain.to_uppercase().replace('-', "_"));
