@@ -3,6 +3,8 @@
 
 #[path = "operations/alerts.rs"]
 mod alerts;
+#[path = "operations/codes.rs"]
+mod codes;
 #[path = "operations/dashboard.rs"]
 mod dashboard;
 #[path = "operations/docs.rs"]

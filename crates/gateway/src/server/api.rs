@@ -35,14 +35,14 @@ struct ApiRoute {
 const SINCE: QueryParameter =
     QueryParameter::new("since", "a position, `<epoch>.<seq>`: begin after it", ParameterValues::Position);
 
-/// Errors of every route: a page of another origin, and too many requests.
-const OPEN: &[u16] = &[403, 429];
+/// Errors of every route: a page of another origin, too many requests, and a head that is too large.
+const OPEN: &[u16] = &[403, 429, 431];
 /// Those of a route that reads for a caller. The keys that a credential is checked with may be away.
-const READ: &[u16] = &[400, 401, 403, 429, 503];
+const READ: &[u16] = &[400, 401, 403, 429, 431, 503];
 /// Those of a route that waits for a position.
-const READ_AT: &[u16] = &[400, 401, 403, 409, 429, 503];
+const READ_AT: &[u16] = &[400, 401, 403, 409, 429, 431, 503];
 /// Those of a write ([`super::post::once`]).
-const WRITE: &[u16] = &[400, 401, 403, 408, 413, 415, 422, 429, 503];
+const WRITE: &[u16] = &[400, 401, 403, 408, 413, 415, 422, 429, 431, 503];
 const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         query: &[

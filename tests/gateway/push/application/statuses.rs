@@ -123,6 +123,7 @@ impl Routes {
 async fn refuses_bad_requests(asker: &Asker<'_>, routes: &Routes) {
     for (_, ask) in &routes.all {
         asker.expect(&ask.with("origin", "https://evil.example"), 403, "origin_forbidden").await;
+        asker.expect(&ask.with("cookie", "x".repeat(33 << 10)), 431, "head_too_large").await;
     }
     let stranger = user("u8");
     for (route, ask) in routes.with_status(&asker.document, 401).filter(|(_, ask)| !ask.is_delivery()) {
