@@ -20,7 +20,7 @@ example: ## Serve a page that follows the demo with the client for JavaScript (S
 	@exec node examples/page/serve.mjs $(SERVER)
 
 test: ## Install what the tests need and run them all (ARGS goes to cargo test)
-	@scripts/need cc postgresql redis openssl node python systemd promtool dpkg pgbouncer chromium nginx
+	@scripts/need cc postgresql redis openssl curl node python systemd promtool dpkg pgbouncer chromium nginx
 	@scripts/test-tools
 	cargo test --locked $(ARGS)
 

@@ -4,8 +4,8 @@ mod crash;
 mod document;
 mod figures;
 mod fuzz;
+mod guides;
 mod merge;
-mod onboarding;
 mod statuses;
 
 use sqlx::AssertSqlSafe;
