@@ -127,15 +127,18 @@ fn bad_requests(well: &Ask) -> Vec<BadAsk> {
     // A change by user and type is refused whatever its body is.
     if well.body.len() > 2 {
         let with = |field: &str| well.body(well.body.replacen('{', &format!("{{{field},"), 1));
-        let deep = format!("\"data\":{}{}", "[".repeat(40), "]".repeat(40));
+        let deep = format!("\"data\":{{\"a\":{}{}}}", "[".repeat(40), "]".repeat(40));
+        // A reader that keeps the last of two would take the request.
+        let name = well.body.split('"').nth(1).expect("a field");
+        let twice = format!("\"{name}\":null");
         for field in [
             "\"nonsense\":1",
-            "\"twice\":1,\"twice\":1",
+            &twice,
             &deep,
-            "\"data\":\"\\u0000\"",
-            "\"data\":18446744073709551616",
-            "\"data\":123456789012345.6789",
-            "\"data\":\"\\ud800\"",
+            "\"data\":{\"a\":\"\\u0000\"}",
+            "\"data\":{\"a\":18446744073709551616}",
+            "\"data\":{\"a\":123456789012345.6789}",
+            "\"data\":{\"a\":\"\\ud800\"}",
             "data:1",
         ] {
             all.push(BadAsk::new(with(field), 400, "bad_body"));
