@@ -4,6 +4,7 @@
 
 mod socket;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -200,12 +201,12 @@ struct CloseReason {
     /// May quote the node.
     reason: String,
     /// What helps, in words of this program; empty where nothing is known.
-    remedy: &'static str,
+    remedy: Cow<'static, str>,
 }
 
 impl From<String> for CloseReason {
     fn from(reason: String) -> Self {
-        Self { reason, remedy: "" }
+        Self { reason, remedy: Cow::Borrowed("") }
     }
 }
 
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn a_remedy_is_shown_whole_behind_a_long_reason() {
         let remedy = "write http:// or ws://, or another port";
-        let reason = CloseReason { reason: "word ".repeat(1_000), remedy };
+        let reason = CloseReason { reason: "word ".repeat(1_000), remedy: remedy.into() };
         let shown = reason.shown(&[]);
         assert!(shown.ends_with(&format!("…; {remedy}")) && shown.len() < 300, "{shown}");
         assert_eq!(

@@ -1,6 +1,8 @@
 //! The one TLS library of the process, and what its refusals mean.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::Path;
 use std::sync::Once;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -20,6 +22,43 @@ pub fn install() {
 /// Whether the text has a certificate in PEM: without one no server would be trusted.
 pub fn has_certificate(pem: &[u8]) -> bool {
     CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok())
+}
+
+/// What is wrong with the variables that name the authorities of this machine, and the remedy; `None` where both can be used.
+/// The libraries read no other authorities once one of the variables is set, and do not report a path that they cannot read.
+pub fn wrong_variable() -> Option<String> {
+    wrong_among(|name| std::env::var_os(name))
+}
+
+fn wrong_among(value: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    let file = value("SSL_CERT_FILE").and_then(|file| wrong_file(&file));
+    let folders = || {
+        let folders = value("SSL_CERT_DIR")?;
+        let mut folders = std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty());
+        folders.find_map(|folder| wrong_folder(&folder))
+    };
+    file.or_else(folders)
+}
+
+fn wrong_file(file: &OsStr) -> Option<String> {
+    let what = match std::fs::read(file) {
+        Ok(text) if has_certificate(&text) => return None,
+        Ok(_) => "has no certificate in PEM".to_owned(),
+        Err(error) => format!("cannot be read ({error})"),
+    };
+    let file = Path::new(file).display();
+    Some(format!(
+        "the variable SSL_CERT_FILE names {file}, which {what}: name a file of certificate authorities, or remove the variable"
+    ))
+}
+
+fn wrong_folder(folder: &Path) -> Option<String> {
+    let error = std::fs::read_dir(folder).err()?;
+    let folder = folder.display();
+    Some(format!(
+        "the variable SSL_CERT_DIR names {folder}, which cannot be read ({error}): name a folder of certificate authorities, or remove \
+         the variable"
+    ))
 }
 
 /// What a client proves itself with where the server asks for it: a certificate with those that lead to its issuer, and its key,
@@ -99,8 +138,11 @@ pub enum TlsFault {
 }
 
 /// Parts of the errors of rustls and of its clients. The first that fits counts.
-const FAULTS: [(&str, TlsFault); 16] = [
+const FAULTS: [(&str, TlsFault); 18] = [
     ("No CA certificates", TlsFault::NoAuthorities),
+    // Of the client of Redis, which reads the authorities of the machine in any case.
+    ("failed to read PEM from file", TlsFault::NoAuthorities),
+    ("opening directory", TlsFault::NoAuthorities),
     // Of the WebSocket client.
     ("no native root CA certificates", TlsFault::NoAuthorities),
     ("UnknownIssuer", TlsFault::UnknownAuthority),
@@ -173,6 +215,31 @@ mod tests {
             assert_eq!(TlsFault::of(&text), Some(fault), "{text}");
         }
         assert_eq!(TlsFault::of("Connection refused (os error 111)"), None);
+    }
+
+    #[test]
+    fn a_variable_that_names_no_authorities_is_wrong() {
+        let folder = std::env::temp_dir();
+        let good = folder.join(format!("chainflume-authorities-{}.pem", std::process::id()));
+        std::fs::write(&good, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
+            .expect("ours");
+        let wrong = |file: Option<&Path>, folders: Option<&str>| {
+            wrong_among(|name| match name {
+                "SSL_CERT_FILE" => file.map(|file| file.as_os_str().to_owned()),
+                _ => folders.map(OsString::from),
+            })
+        };
+        assert_eq!(wrong(None, None), None);
+        assert_eq!(wrong(Some(&good), folder.to_str()), None);
+        let gone = wrong(Some(Path::new("/no/ca.pem")), None).expect("it is not there");
+        let words = "the variable SSL_CERT_FILE names /no/ca.pem, which cannot be read (No such file or directory (os error 2)): name";
+        assert!(gone.starts_with(words), "{gone}");
+        let empty = wrong(Some(Path::new("/dev/null")), None).expect("it has none");
+        assert!(empty.contains("names /dev/null, which has no certificate in PEM: name a file"), "{empty}");
+        let folders = format!("{}:/no/such", folder.display());
+        let gone = wrong(Some(&good), Some(&folders)).expect("one of them is not there");
+        assert!(gone.starts_with("the variable SSL_CERT_DIR names /no/such, which cannot be read"), "{gone}");
+        std::fs::remove_file(&good).expect("ours");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use percent_encoding::percent_decode_str;
 
 use super::Loaded;
-use chainflume_ops::tls::{TlsFault, has_certificate};
+use chainflume_ops::tls::{TlsFault, has_certificate, wrong_variable};
 
 /// Parts of messages of PostgreSQL, of the driver and of the system, each with what helps. The first that fits counts.
 const REMEDIES: [(&[&str], &str); 11] = [
@@ -60,6 +60,9 @@ pub(super) fn remedy(loaded: &Loaded, error: &str) -> String {
             return format!(
                 "another authority signed the server's certificate than those in {file}: name the file of that one in sslrootcert"
             );
+        }
+        (Some(fault @ (TlsFault::NoAuthorities | TlsFault::UnknownAuthority)), None) => {
+            return wrong_variable().unwrap_or_else(|| of_tls(fault).to_owned());
         }
         (Some(fault), _) => return of_tls(fault).to_owned(),
         (None, _) => {}

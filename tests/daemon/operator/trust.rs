@@ -73,9 +73,28 @@ async fn a_node_whose_certificate_is_not_trusted() {
     let words = "is not in the file of SSL_CERT_FILE: add it there, or correct the variable";
     assert_eq!(output.out.matches(words).count(), 2, "the node and its websocket: {output:#?}");
     let mut command = desk.home.configured(&["check"]);
-    command.envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nonexistent")]);
+    let empty = tempfile::tempdir().expect("a folder");
+    command.env("SSL_CERT_DIR", empty.path());
     let output = finish(command).await;
     let words = "install ca-certificates, or name a file in the variable SSL_CERT_FILE";
     assert!(output.out.contains(words), "{output:#?}");
+    for (variable, value, words) in [
+        (
+            "SSL_CERT_FILE",
+            "/no/such.pem",
+            "SSL_CERT_FILE names /no/such.pem, which cannot be read (No such file",
+        ),
+        (
+            "SSL_CERT_FILE",
+            "/dev/null",
+            "SSL_CERT_FILE names /dev/null, which has no certificate in PEM: name a file",
+        ),
+        ("SSL_CERT_DIR", "/no/such", "SSL_CERT_DIR names /no/such, which cannot be read (No such file"),
+    ] {
+        let mut command = desk.home.configured(&["check"]);
+        command.env(variable, value);
+        let output = finish(command).await;
+        assert_eq!(output.out.matches(words).count(), 2, "the node and its websocket: {output:#?}");
+    }
     desk.daemon.stop_well().await;
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chainflume_ops::metrics::SinkErrorKind;
@@ -25,7 +26,7 @@ pub enum SinkError {
         /// The cause, from the TLS library.
         reason: String,
         /// The remedy.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// The server is temporarily unable: it starts, is full, or has become a replica.
     #[error("{sink} at {host} does not take messages now: {answer}")]

@@ -1,12 +1,20 @@
 //! What an operator can do about an error of a node. The remedy follows from what failed.
 
-use chainflume_ops::tls::TlsFault;
+use std::borrow::Cow;
+
+use chainflume_ops::tls::{TlsFault, wrong_variable};
 
 use crate::limits::RefusalKind;
 
 /// What helps where a node cannot be reached, over HTTP or WebSocket.
-pub(crate) fn remedy(reason: &str) -> &'static str {
-    match TlsFault::of(reason) {
+pub(crate) fn remedy(reason: &str) -> Cow<'static, str> {
+    let fault = TlsFault::of(reason);
+    if matches!(fault, Some(TlsFault::NoAuthorities | TlsFault::UnknownAuthority))
+        && let Some(wrong) = wrong_variable()
+    {
+        return wrong.into();
+    }
+    let known = match fault {
         Some(TlsFault::NoAuthorities) => {
             "this machine has no certificate authorities: install ca-certificates, or name a file in the variable SSL_CERT_FILE"
         }
@@ -37,7 +45,8 @@ pub(crate) fn remedy(reason: &str) -> &'static str {
         }
         None if reason.contains("lookup address") => "check the name of the host in the url",
         None => "check the url and that the node runs",
-    }
+    };
+    known.into()
 }
 
 /// In the reason of a failed connection where a variable names a proxy.

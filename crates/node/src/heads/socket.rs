@@ -81,7 +81,7 @@ async fn refusal(error: &Error, url: &str, headers: &HeaderMap) -> CloseReason {
         300..=399 => "redirects are not followed: configure the url that it leads to",
         _ => "",
     };
-    CloseReason { reason: format!("the handshake was answered {status}"), remedy }
+    CloseReason { reason: format!("the handshake was answered {status}"), remedy: remedy.into() }
 }
 
 /// The status of a server that answers in HTTP/1.0, which has no WebSockets. The WebSocket library reads no more of such an answer

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, redirec
 
 use super::address::PolicyResolver;
 use super::{AddressPolicy, HttpError};
-use crate::text::is_unprintable;
+use crate::text::one_line;
 use crate::tls::{self, TlsFault};
 
 /// The server and the limits of requests.
@@ -56,6 +57,7 @@ pub struct HttpClient {
 /// Maximum length of the shown text: enough for a person, and bounded whatever the server sends.
 const ANSWER_BYTES: usize = 2_048;
 const ANSWER_CHARS: usize = 200;
+const REASON_CHARS: usize = 400;
 /// Minimum length of a URL part that is hidden. Shorter parts are words, not keys; hiding them would hide half of an
 /// answer.
 const KEY_CHARS: usize = 8;
@@ -218,10 +220,7 @@ impl HttpClient {
         let query = self.url.query_pairs().map(|(_, value)| value.into_owned());
         let user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
         let keys = path.chain(query).chain(user).filter(|part| part.len() >= KEY_CHARS);
-        let text = keys.fold(text.to_owned(), |text, key| text.replace(&key, "<key>"));
-        let line =
-            text.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty());
-        line.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS).collect()
+        one_line(&keys.fold(text.to_owned(), |text, key| text.replace(&key, "<key>")), ANSWER_CHARS)
     }
 
     fn failed(&self, error: &reqwest::Error) -> HttpError {
@@ -233,14 +232,24 @@ impl HttpClient {
             return HttpError::Timeout { host, after: self.timeout };
         }
         let reason = root_cause(error);
-        match TlsFault::of(&reason) {
+        let fault = TlsFault::of(&reason);
+        // A certificate may have thousands of names, of any characters, and the error quotes them.
+        let reason = one_line(&reason, REASON_CHARS);
+        match fault {
             Some(fault) => HttpError::Untrusted { host, reason, remedy: self.remedy(fault) },
             None => HttpError::Unreachable { host, reason },
         }
     }
 
-    fn remedy(&self, fault: TlsFault) -> &'static str {
-        match fault {
+    fn remedy(&self, fault: TlsFault) -> Cow<'static, str> {
+        let by_authorities = matches!(fault, TlsFault::NoAuthorities | TlsFault::UnknownAuthority);
+        if by_authorities
+            && !self.has_own_ca
+            && let Some(wrong) = tls::wrong_variable()
+        {
+            return wrong.into();
+        }
+        let known = match fault {
             TlsFault::NoAuthorities | TlsFault::UnknownAuthority if self.has_own_ca => {
                 "another authority signed its certificate: name the file of that one in ca_file"
             }
@@ -263,7 +272,8 @@ impl HttpClient {
             TlsFault::ClientRefused => {
                 "it refuses this client: put a proxy with an accepted certificate before it"
             }
-        }
+        };
+        known.into()
     }
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub enum HttpError {
         /// The cause, from the TLS library.
         reason: String,
         /// What helps.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// No connection, or it broke.
     #[error("{host} cannot be reached: {reason}")]

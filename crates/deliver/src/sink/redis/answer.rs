@@ -1,15 +1,21 @@
 //! Interprets the answers of Redis.
 
+use std::borrow::Cow;
+
 use ::redis::{ErrorKind, RedisError, Value};
 
 use crate::sink::SinkError;
-use chainflume_ops::tls::TlsFault;
+use chainflume_ops::text::one_line;
+use chainflume_ops::tls::{TlsFault, wrong_variable};
 
 /// The name of a sentinel in errors.
 pub(super) const SENTINEL: &str = "redis sentinel";
 
 /// Answers to the first commands, in order, and the error in place of the next answer.
 pub(super) type Answers = (Vec<Value>, Option<SinkError>);
+
+/// A line of a log has so many characters of others at most.
+const REASON_CHARS: usize = 400;
 
 const RIGHTS: &str = "give the user the rights that config/default.toml lists under [redis]";
 
@@ -20,7 +26,7 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
         return match error.kind() {
             ErrorKind::AuthenticationFailed => refused(credentials_remedy(sink)),
             ErrorKind::InvalidClientConfig => refused("correct the URLs of [redis]"),
-            _ => unreached(sink, host, error.to_string()),
+            _ => unreached(sink, host, &error.to_string()),
         };
     };
     match code {
@@ -47,16 +53,23 @@ pub(super) fn explain(sink: &'static str, host: &str, error: &RedisError) -> Sin
     }
 }
 
-fn unreached(sink: &'static str, host: &str, reason: String) -> SinkError {
-    let host = host.to_owned();
-    match TlsFault::of(&reason) {
+fn unreached(sink: &'static str, host: &str, reason: &str) -> SinkError {
+    let (host, fault) = (host.to_owned(), TlsFault::of(reason));
+    let reason = one_line(reason, REASON_CHARS);
+    match fault {
         Some(fault) => SinkError::Untrusted { sink, host, reason, remedy: of_tls(fault) },
         None => SinkError::Unreachable { sink, host, reason },
     }
 }
 
-fn of_tls(fault: TlsFault) -> &'static str {
-    match fault {
+fn of_tls(fault: TlsFault) -> Cow<'static, str> {
+    // An unreadable file ends the connection also where redis.ca_file is used in its place.
+    if fault == TlsFault::NoAuthorities
+        && let Some(wrong) = wrong_variable()
+    {
+        return wrong.into();
+    }
+    let known = match fault {
         TlsFault::NoAuthorities | TlsFault::UnknownAuthority => {
             "name the file of the authority that signed its certificate in redis.ca_file"
         }
@@ -79,7 +92,8 @@ fn of_tls(fault: TlsFault) -> &'static str {
             "it does not accept the certificate of the client: correct or renew redis.certificate_file, or correct tls-ca-cert-file of \
              the server"
         }
-    }
+    };
+    known.into()
 }
 
 fn credentials_remedy(sink: &str) -> &'static str {
@@ -90,9 +104,28 @@ fn credentials_remedy(sink: &str) -> &'static str {
     }
 }
 
+/// What the server answered, which may quote what anything wrote into it.
 fn answer(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
+    let answer = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
+    };
+    one_line(&answer, REASON_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_quoted_in_one_bounded_line() {
+        let detail = format!("no\u{1b}[2J such\r\nkey {}", "x".repeat(100_000));
+        let error = RedisError::from((ErrorKind::Io, "broken pipe", detail));
+        for error in [explain("redis", "host", &error), unreached("redis", "host", &error.to_string())] {
+            let text = error.to_string();
+            assert!(text.contains("no [2J such key xxx"), "{text}");
+            assert!(text.len() < 600, "{}", text.len());
+        }
+        assert!(answer(&error).chars().count() <= REASON_CHARS);
     }
 }
