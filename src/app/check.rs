@@ -4,7 +4,7 @@ mod chains;
 
 use std::collections::BTreeMap;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{OptionFuture, join_all, join3, join4};
 use serde::Serialize;
 
 use super::preflight::{self, Look, NodeCheck};
@@ -18,6 +18,7 @@ use chainflume_db::Schema;
 use chainflume_deliver::relay;
 use chainflume_deliver::sink::{RedisSink, Sink};
 use chainflume_node::{ProviderRole, check_websocket};
+use chainflume_ops::http::{HttpClient, HttpError};
 use chainflume_store::Store;
 
 /// What the check of the connections found.
@@ -58,10 +59,11 @@ impl CheckLine {
 /// # Errors
 /// What keeps the daemon from starting or working, after the report was handed to `show`.
 pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
-    // A node that hangs costs its own timeout and its WebSocket's, but not one after the other.
+    // What hangs costs its own timeout, but not one after the other.
     trigger::check(loaded)?;
-    let asked = join(preflight::nodes(loaded, Look::Logs), websocket_lines(loaded));
-    let ((nodes, websockets), database) = join(asked, look_at_database(loaded)).await;
+    let nodes = preflight::nodes(loaded, Look::Logs);
+    let asked = join4(nodes, websocket_lines(loaded), look_at_database(loaded), sink_lines(loaded));
+    let (nodes, websockets, database, sinks) = asked.await;
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.extend(websockets);
     let nothing = chains::StoredFacts::default();
@@ -85,10 +87,7 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
         }
         Err(error) => lines.push(CheckLine::new(false, error.to_string())),
     }
-    if let Some(redis) = deliver::redis(loaded)? {
-        lines.push(redis_line(redis).await);
-    }
-    lines.extend(webhook_lines(loaded).await?);
+    lines.extend(sinks?);
     let starts = preflight::may_start(loaded, &nodes);
     let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
     show(&CheckReport { ok, lines });
@@ -180,6 +179,14 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
     join_all(looks).await.into_iter().flatten().collect()
 }
 
+/// Redis, the webhooks and the receiver of alerts.
+async fn sink_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
+    let redis = OptionFuture::from(deliver::redis(loaded)?.map(redis_line));
+    let alerts = OptionFuture::from(admin::post(loaded).map(alert_line));
+    let (redis, webhooks, alerts) = join3(redis, webhook_lines(loaded), alerts).await;
+    Ok(redis.into_iter().chain(webhooks?).chain(alerts).collect())
+}
+
 async fn redis_line(mut redis: RedisSink) -> CheckLine {
     match redis.check().await {
         Ok(host) => CheckLine::new(true, format!("redis: connected to {host}")),
@@ -197,17 +204,17 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
             Err(error) => CheckLine::new(false, format!("{name}: {error}")),
         }
     });
-    let mut lines = join_all(looks).await;
-    if let Some(post) = admin::post(loaded) {
-        lines.push(match post {
-            Ok(post) => match post.look().await {
-                Ok(status) => life("alerts", post.host(), status),
-                Err(error) => CheckLine::new(false, format!("alerts: {error}")),
-            },
-            Err(error) => CheckLine::new(false, format!("alerts.webhook: {error}")),
-        });
+    Ok(join_all(looks).await)
+}
+
+async fn alert_line(post: Result<HttpClient, HttpError>) -> CheckLine {
+    match post {
+        Ok(post) => match post.look().await {
+            Ok(status) => life("alerts", post.host(), status),
+            Err(error) => CheckLine::new(false, format!("alerts: {error}")),
+        },
+        Err(error) => CheckLine::new(false, format!("alerts.webhook: {error}")),
     }
-    Ok(lines)
 }
 
 fn life(name: &str, host: &str, status: u16) -> CheckLine {

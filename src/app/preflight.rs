@@ -100,7 +100,10 @@ async fn check(
         .with_jitter();
     let (asked, brief) = (|| ask(settings, &provider, (&kin, look)), settings.failover.probe_timeout);
     let asked = || async { if alone { asked().await } else { probing(brief, asked()).await } };
-    let outcome = asked.retry(backoff).when(|error: &ChainError| !error.is_wrong_chain()).await;
+    // A person waits for a closer look, and a node that hangs has had the time that is configured.
+    let hangs = |error: &ChainError| look == Look::Logs && matches!(error, ChainError::Timeout { .. });
+    let may_pass = |error: &ChainError| !error.is_wrong_chain() && !hangs(error);
+    let outcome = asked.retry(backoff).when(may_pass).await;
     let ProviderSettings { label, role, priority, .. } = provider;
     let (outcome, no_logs) = match outcome {
         Ok((head, no_logs)) => (Ok(head), no_logs),
