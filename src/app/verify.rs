@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Duration;
 
 use crate::config;
 use crate::roles::AppError;
@@ -23,6 +24,8 @@ pub struct RereadArgs {
     pub to: Option<u64>,
     /// What to do.
     pub purpose: Purpose,
+    /// How long a node may fail at the same blocks.
+    pub patience: Duration,
 }
 
 /// What was found of one source.
@@ -43,8 +46,8 @@ pub struct Progress<'a> {
     pub source: &'a str,
     /// Its blocks.
     pub range: BlockRange,
-    /// The last that is done.
-    pub done: u64,
+    /// The last that is done; `None` at the beginning.
+    pub done: Option<u64>,
 }
 
 /// Reads blocks of sources again, one source after the other, and does what is asked for.
@@ -97,7 +100,8 @@ impl<'a> Rereading<'a> {
         let rereader = match self.rereaders.entry(chain.name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let new = rereader(self.loaded, &self.database.store, chain, chain.node.clone()).await?;
+                let mut new = rereader(self.loaded, &self.database.store, chain, chain.node.clone()).await?;
+                new.patience = Some(self.args.patience);
                 new.use_limits(&self.database.store, None).await;
                 entry.insert(new)
             }
@@ -121,7 +125,8 @@ impl<'a> Rereading<'a> {
             return Ok(Verified { source, range: None, report: RereadReport::default() });
         };
         let reread = Reread { source: index, range, purpose: self.args.purpose };
-        let report = |done| progress(Progress { source: &source, range, done });
+        progress(Progress { source: &source, range, done: None });
+        let report = |done| progress(Progress { source: &source, range, done: Some(done) });
         let report =
             rereader.run(reread, report).await.map_err(|error| explain(self.loaded, chain, error))?;
         Ok(Verified { source, range: Some(range), report })

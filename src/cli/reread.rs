@@ -1,23 +1,23 @@
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::args::{BackfillArgs, VerifyArgs};
 use super::exit::{Exit, Failure};
 use super::output;
-use super::progress::progress_bar;
+use super::progress::Reading;
 use crate::app::{self, Loaded, Progress, RereadArgs, Verified};
 use chainflume_core::domain::Place;
-use chainflume_index::Places;
+use chainflume_index::{Places, RereadReport};
 
 /// Places that are printed; more would scroll the first away.
 const SHOWN: usize = 20;
 
 /// Adds what is missing, with a bar on a terminal.
 pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Result<()> {
-    for Verified { range, report, .. } in reread(loaded, &args.reread()?).await? {
+    for Verified { range, report, source } in reread(loaded, &args.reread()?).await? {
         let range = range.map_or("none".to_owned(), |range| range.to_string());
         let (added, there) = (report.missing.count, report.present);
         output::print(format!("blocks {range}: {added} events added, {there} were there\n").as_bytes())?;
@@ -31,8 +31,44 @@ pub(super) async fn backfill(loaded: &Loaded, args: &BackfillArgs) -> anyhow::Re
                 format!("the node returns other logs than the stored ones at {count}, {left}: {places}");
             return Err(Failure::new(Exit::Failed, text).into());
         }
+        if let Some(text) = left_out(&source, &report) {
+            return Err(Failure::new(Exit::Failed, text).into());
+        }
+        if report.agrees() && report.present == 0 {
+            output::complain(&empty(&report));
+        }
     }
     Ok(())
+}
+
+/// What proves that the node left logs out.
+fn left_out(source: &str, report: &RereadReport) -> Option<String> {
+    let proof = if report.surplus.count > 0 {
+        let (count, places) = (report.surplus.count, shown(&report.surplus));
+        format!("{count} stored events of these blocks are not among them: {places}")
+    } else {
+        let blocks: Vec<String> = report.omitted.iter().map(u64::to_string).collect();
+        (!blocks.is_empty())
+            .then(|| format!("the receipts of these blocks have some: {}", blocks.join(", ")))?
+    };
+    Some(format!(
+        "the logs that the node returned for source {source} are not complete, and nothing was taken back: {proof}; run the \
+         command again with another node, and `chainflume verify --source {source}`"
+    ))
+}
+
+/// What is known of blocks without events.
+fn empty(report: &RereadReport) -> String {
+    const ELSEWHERE: &str = "if you expect events there, run the command again with another node";
+    match report.doubts.is_empty() {
+        true => format!(
+            "note: the node returned no event, and no header that was looked at (64 at most) contradicts this; {ELSEWHERE}"
+        ),
+        false => format!(
+            "warning: the node returned no event, and it is not known whether this is true: {}; {ELSEWHERE}",
+            report.doubts.join("; ")
+        ),
+    }
 }
 
 /// Compares, and repairs where that is asked for.
@@ -78,20 +114,21 @@ fn refused(found: &[Verified]) -> Option<String> {
 }
 
 async fn reread(loaded: &Loaded, args: &RereadArgs) -> anyhow::Result<Vec<Verified>> {
-    let mut bar: Option<(String, ProgressBar)> = None;
-    let found = app::reread(loaded, args, |Progress { source, range, done }| {
-        if bar.as_ref().is_none_or(|(of, _)| of != source) {
-            bar = Some((source.to_owned(), progress_bar(range.width(), &format!("blocks of {source}"))));
+    let reading: RefCell<Option<Reading>> = RefCell::default();
+    let work = app::reread(loaded, args, |Progress { source, range, done }| match done {
+        None => *reading.borrow_mut() = Some(Reading::begin(source, range)),
+        Some(done) => reading.borrow_mut().iter_mut().for_each(|reading| reading.done_to(done)),
+    });
+    let lines = async {
+        loop {
+            tokio::time::sleep(Reading::EVERY).await;
+            reading.borrow().iter().filter_map(Reading::line).for_each(|line| output::complain(&line));
         }
-        if let Some((_, bar)) = &bar {
-            bar.set_position(done - range.from() + 1);
-        }
-    })
-    .await?;
-    if let Some((_, bar)) = bar {
-        bar.finish_and_clear();
+    };
+    tokio::select! {
+        found = work => Ok(found?),
+        () = lines => unreachable!("a loop without an end"),
     }
-    Ok(found)
 }
 
 fn as_text(verified: &Verified, repaired: bool) -> String {
@@ -149,7 +186,6 @@ fn shown(places: &Places) -> String {
 #[cfg(test)]
 mod tests {
     use chainflume_core::domain::BlockRange;
-    use chainflume_index::RereadReport;
 
     use super::*;
 
@@ -193,6 +229,25 @@ mod tests {
         assert!(done.contains("were missing and are there now") && done.contains("are taken back"), "{done}");
         let none = Verified { range: None, ..fine };
         assert_eq!(as_text(&none, true), "token: nothing of it is final yet\n");
+    }
+
+    #[test]
+    fn an_incomplete_answer_is_an_error_and_an_empty_one_a_note() {
+        let fine = RereadReport { present: 7, missing: places([1]), ..RereadReport::default() };
+        assert_eq!(left_out("token", &fine), None);
+        let surplus = RereadReport { surplus: places([5]), ..fine };
+        let text = left_out("token", &surplus).expect("it is proven");
+        assert!(text.contains("1 stored events of these blocks are not among them: 5/0/1;"), "{text}");
+        let omitted = RereadReport { omitted: vec![3, 4], ..RereadReport::default() };
+        let text = left_out("token", &omitted).expect("it is proven");
+        assert!(
+            text.contains("the receipts of these blocks have some: 3, 4; run the command again"),
+            "{text}"
+        );
+        assert!(empty(&RereadReport::default()).starts_with("note: the node returned no event"));
+        let doubts = vec!["no receipts".to_owned()];
+        let text = empty(&RereadReport { doubts, ..RereadReport::default() });
+        assert!(text.starts_with("warning: ") && text.contains("is true: no receipts; if you"), "{text}");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use super::error::AppError;
 use super::loops::{Loops, anew};
 use super::parts::{Loaded, record, translator};
 use crate::config::{self, Config};
-use chainflume_core::domain::EventKind;
+use chainflume_core::domain::{BlockRange, EventKind};
 use chainflume_db::StoreError;
 use chainflume_index::{Auditor, ChainIndexer, ContractWatch, IndexerError, IndexerParts, Rereader};
-use chainflume_node::ChainSettings;
+use chainflume_node::{ChainError, ChainSettings};
 use chainflume_ops::health::{Board, Heartbeat};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
@@ -150,7 +150,7 @@ pub(crate) async fn rereader(
     translator.follow(&store.comparison().sources);
     let store = store.following(translator.contracts());
     let on_error = Arc::new(
-        |error: &chainflume_node::ChainError| tracing::warn!(%error, "a request to the node failed; it is retried"),
+        |blocks: BlockRange, error: &ChainError| tracing::warn!(%blocks, %error, "a request to the node failed; it is retried"),
     );
     Rereader::new(settings, chain.policy, translator, store, on_error)
         .map_err(|error| explain(loaded, chain, error))
@@ -162,6 +162,7 @@ pub(crate) fn explain(loaded: &Loaded, chain: &config::Chain, error: IndexerErro
             AppError::Config(format!("{}: {error}", loaded.key(&chain.name, "http")))
         }
         IndexerError::Chain(error) => AppError::Unavailable(error.to_string()),
+        gave_up @ IndexerError::GaveUp { .. } => AppError::Unavailable(gave_up.to_string()),
         IndexerError::Store(error @ StoreError::NotReached { .. }) => AppError::Failed(error.to_string()),
         IndexerError::Store(error @ StoreError::Conflict { .. }) => AppError::Failed(format!(
             "{error}: the node contradicts blocks that are stored and not events alone; see `chainflume rewind`"

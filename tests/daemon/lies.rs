@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use chainflume_devchain::{DevChain, Effect, RpcError, Rule, Server, Settings, Wire};
+use chainflume_devchain::{DEMO_TOKEN, DevChain, Effect, RpcError, Rule, Server, Settings, Wire};
 use chainflume_ops::text::is_unprintable;
 use futures_util::future::join_all;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Home;
@@ -139,4 +140,120 @@ async fn check_looks_at_as_many_sources_at_once_as_the_node_takes() {
     let found: Vec<(&str, bool)> = found.map(|(name, what)| (name, what.contains("has no code"))).collect();
     let expected: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), true)).collect();
     assert_eq!(found, expected, "{text}");
+}
+
+const REREAD: [&[&str]; 2] = [
+    &["verify", "--source", "token", "--give-up-after", "1s"],
+    &["backfill", "--source", "token", "--from", "0", "--to", "40", "--give-up-after", "1s"],
+];
+
+/// A daemon waits for such a node. A person waits for the command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_ends_where_its_only_node_fails_midway() {
+    let (chain, _server, home) = stored(214).await;
+    let elsewhere = Effect::edit(|logs| {
+        for log in logs.as_array_mut().into_iter().flatten() {
+            log["address"] = serde_json::json!(format!("0x{}", "ee".repeat(20)));
+        }
+    });
+    for (lie, words) in [
+        (elsewhere, "bad answer to eth_getLogs"),
+        (Effect::Wire(Wire::Close), "bad answer to eth_getLogs: the connection ended before it came"),
+        (Effect::Error(RpcError::new(-32000, "no such day")), "eth_getLogs refused: no such day"),
+    ] {
+        let lying = chain.faults().add(Rule::on("eth_getLogs", lie));
+        for (output, command) in join_all(REREAD.map(|command| home.run(command))).await.iter().zip(REREAD) {
+            let error = output.error(69);
+            assert!(error.starts_with("127.0.0.1") && error.contains(words), "{command:?}: {output:#?}");
+            assert!(error.contains("; blocks ") && error.contains(" times within "), "{output:#?}");
+            assert!(
+                error.ends_with("or add another [[chain.provider]], then run the command again"),
+                "{error}"
+            );
+        }
+        lying.lift();
+    }
+    for command in REREAD {
+        home.run(command).await.fine();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_reports_a_node_that_leaves_logs_out() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(215, 60).await;
+    let home = Home::new(&server, &all_sources(), Some(&url));
+    home.rewrite("request_timeout", "verify = \"off\"\nrequest_timeout");
+    let silent =
+        |method| chain.faults().add(Rule::on(method, Effect::edit(|list| *list = serde_json::json!([]))));
+    let logs = silent("eth_getLogs");
+    let daemon = home.start();
+    daemon.until_tip(58).await;
+    daemon.stop_well().await;
+
+    // Without a check of headers only the command's own look at them is left.
+    let output = home.run(REREAD[1]).await;
+    home.rewrite("verify = \"off\"\n", "");
+    assert_eq!(output.out, "blocks 0..=40: 0 events added, 0 were there\n", "{output:#?}");
+    assert!(output.err.contains("note: the node returned no event"), "{output:#?}");
+    let receipts = silent("eth_getBlockReceipts");
+    let output = home.run(REREAD[1]).await;
+    assert_eq!(output.out, "blocks 0..=40: 0 events added, 0 were there\n", "{output:#?}");
+    let words =
+        "warning: the node returned no event, and it is not known whether this is true: the header of block ";
+    assert!(output.err.contains(words) && output.code == Some(0), "{output:#?}");
+    assert!(output.err.contains("do not have the root of its header; if you expect"), "{output:#?}");
+    receipts.lift();
+    logs.lift();
+
+    let added = home.run(REREAD[1]).await.fine();
+    assert!(added.ends_with(" events added, 0 were there\n") && !added.contains(": 0 events"), "{added}");
+    let (_logs, _receipts) = (silent("eth_getLogs"), silent("eth_getBlockReceipts"));
+    let output = home.run(REREAD[1]).await;
+    let error = output.error(1);
+    assert!(error.contains(" stored events of these blocks are not among them: "), "{output:#?}");
+    assert!(error.ends_with("another node, and `chainflume verify --source token`"), "{error}");
+    assert!(!output.err.contains("is stored"), "a command of this kind stores no such answer: {output:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_reads_for_long_reports_its_progress() {
+    let (chain, _server, home) = stored(216).await;
+    home.rewrite("request_timeout = \"2s\"", "request_timeout = \"60s\"");
+    let answered = CancellationToken::new();
+    chain.faults().add(Rule::on("eth_getLogs", Effect::Until(answered.clone())));
+    let waited = async {
+        tokio::time::sleep(Duration::from_secs(23)).await;
+        answered.cancel();
+    };
+    let (output, ()) = tokio::join!(home.run(&["verify", "--source", "token"]), waited);
+    let lines: Vec<&str> = output.err.lines().filter(|line| line.contains(" blocks read (0..=")).collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("token: 0 of "), "{output:#?}");
+    assert_eq!(output.code, Some(0), "{output:#?}");
+}
+
+/// Each that hangs has its own timeout. One after the other, or asked again, they would take half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_waits_once_for_all_that_hangs() {
+    let url = postgres::empty_database().await;
+    let (chain, server) = devchain(217, 20).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = silent.local_addr().expect("it is bound");
+    let hooks =
+        format!("[[webhook]]\nname = \"crm\"\nurl = \"http://{address}/\"\nallow_hosts = [\"127.0.0.1\"]\n");
+    let second = crate::daemon::chain(&server, "", &source("far", "erc20", DEMO_TOKEN, 0))
+        .replace("\"dev\"", "\"other\"")
+        .replace("31337", "31338");
+    let sources = format!(
+        "{}\n{second}\n{hooks}timeout = \"4s\"\nsecret = \"whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0\"\n",
+        all_sources()
+    );
+    let home = Home::new(&server, &sources, Some(&url));
+    home.rewrite("request_timeout = \"2s\"", "request_timeout = \"4s\"");
+    chain.faults().add(Rule::any(Effect::Wire(Wire::Hang)));
+    let output = home.run(&["check"]).await;
+    assert_eq!(output.code, Some(69), "{output:#?}");
+    assert_eq!(output.out.matches("no answer to eth_chainId within 4 s").count(), 2, "{output:#?}");
+    assert!(output.out.contains("webhook crm: "), "{output:#?}");
+    assert!(output.took < Duration::from_secs(8), "{output:#?}");
 }

@@ -1,6 +1,8 @@
 //! A backend lags behind its load balancer, and `eth_getLogs` over a range does not show the blocks it lacks. What
 //! decides how a block is read is its age, and not whether it is final.
 
+use std::time::Duration;
+
 use alloy_primitives::U256;
 use chainflume::app::{self, RereadArgs};
 use chainflume_devchain::{Action, Effect, Request, Rule, Settings, wallet};
@@ -166,7 +168,8 @@ async fn a_second_look_at_young_blocks_is_by_hash() {
     scene.asked();
     let lagging = scene.chain.faults().add(Rule::on(LOGS, Effect::Lag(3)));
     let loaded = scene.loaded();
-    let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose: Purpose::Compare };
+    let (purpose, patience) = (Purpose::Compare, Duration::from_mins(2));
+    let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose, patience };
     let catching_up = async {
         until("a block it lacks is asked for", || lagging.fired() > 1).await;
         scene.chain.faults().clear();

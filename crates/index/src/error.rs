@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
-use chainflume_core::domain::BlockId;
+use chainflume_core::domain::{BlockId, BlockRange};
 use chainflume_db::StoreError;
 use chainflume_node::ChainError;
 use chainflume_ops::metrics::StepErrorKind;
@@ -26,6 +26,22 @@ pub enum IndexerError {
     /// The chain changed while it was read, or two backends of one node disagree.
     #[error("{0}; reading again")]
     Moved(String),
+    /// The node fails at the same blocks again and again, and a person waits for the result.
+    #[error(
+        "{error}; blocks {range} failed {tries} times within {} s: correct or replace the node, or add another \
+         [[chain.provider]], then run the command again",
+        .within.as_secs()
+    )]
+    GaveUp {
+        /// The last of its errors.
+        error: Box<ChainError>,
+        /// The blocks that were asked for last.
+        range: BlockRange,
+        /// Failures without a success.
+        tries: u32,
+        /// From the first of them to the last.
+        within: Duration,
+    },
     /// The chain contradicts a final block.
     #[error(
         "the node contradicts final block {ours}: it has {theirs} there; nothing was undone; restart with a node you trust, \
@@ -45,7 +61,7 @@ impl IndexerError {
         match self {
             Self::Chain(error) => error.is_fatal(),
             Self::Store(error) => error.is_permanent(),
-            Self::Moved(_) => false,
+            Self::Moved(_) | Self::GaveUp { .. } => false,
             Self::TooDeep { .. } => true,
         }
     }
@@ -70,6 +86,7 @@ impl IndexerError {
     pub fn kind(&self) -> StepErrorKind {
         match self {
             Self::Chain(error) => error.kind(),
+            Self::GaveUp { error, .. } => error.kind(),
             Self::Store(_) => StepErrorKind::Database,
             Self::Moved(_) => StepErrorKind::Moved,
             Self::TooDeep { .. } => StepErrorKind::TooDeep,

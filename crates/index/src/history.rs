@@ -8,6 +8,7 @@ use super::error::IndexerError;
 use super::live::BlockBatch;
 use super::session::{HistoryRead, IndexSession, PreparedBatch};
 use chainflume_core::canon::SourceGroup;
+use chainflume_core::domain::BlockRange;
 use chainflume_node::{ChainError, HistoryReader, HistoryRequest, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
@@ -34,6 +35,7 @@ impl IndexSession<'_> {
         // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
         if let Err(error) = self.past.is_checked() {
             return error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles)(
+                group.range,
                 &error,
             );
         }
@@ -81,7 +83,7 @@ impl IndexSession<'_> {
 /// Reports errors of a reader in the background, which retries by itself.
 pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStreak>) -> OnError {
     let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
-    Arc::new(move |error: &ChainError| {
+    Arc::new(move |blocks: BlockRange, error: &ChainError| {
         metrics::step_error(&chain, error.kind());
         let mut errors = 0;
         board.chain(&chain, |health| {
@@ -91,7 +93,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
         });
         if let Some(suppressed) = troubles.failed(error.kind().as_str(), errors, false) {
             let suppressed = suppressed.field();
-            tracing::warn!(chain, errors, suppressed, %error, "reading history failed; the provider is retried");
+            tracing::warn!(chain, errors, suppressed, %blocks, %error, "reading history failed; the provider is retried");
         }
     })
 }

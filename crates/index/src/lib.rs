@@ -4,7 +4,7 @@
 //! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
 //! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
 //! [`first_head`] decides from which block new sources publish, and [`repair`] repairs differences that the second reading ([`audit`],
-//! [`reread`]) found. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
+//! [`reread`]) found, within the [`patience`] of a person; [`omissions`] doubts an empty answer. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
 //! health, metrics and log lines.
 
 mod age;
@@ -18,7 +18,9 @@ mod history;
 mod indexes;
 mod live;
 mod observe;
+mod omissions;
 mod open;
+mod patience;
 mod pending;
 mod pieces;
 mod prefetch;

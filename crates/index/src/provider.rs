@@ -52,6 +52,7 @@ impl IndexSession<'_> {
     pub(super) fn report_to_provider(&self, work: Work, error: &IndexerError) {
         match error {
             IndexerError::Chain(error) => self.node.work_failed(work, Some(error)),
+            IndexerError::GaveUp { error, .. } => self.node.work_failed(work, Some(error)),
             IndexerError::Moved(_) => self.node.work_failed(work, None),
             IndexerError::Store(_) | IndexerError::TooDeep { .. } => {}
         }

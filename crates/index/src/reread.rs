@@ -1,11 +1,14 @@
 //! Reads stored blocks again: to add missing events, to compare, or to repair.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::age::old_enough;
 use super::error::IndexerError;
+use super::patience::Patience;
 use super::pieces::pieces;
 use super::proof::{ProofNeed, ProofRequest};
 use super::saved_limits::use_saved_limits;
@@ -17,6 +20,8 @@ use chainflume_node::{
     AlternateProviders, Batch, ChainSettings, HistoryReader, HistoryRequest, Node, OnError, ReadDepths,
 };
 use chainflume_store::{Backfill, ChainStore, Compared, Read, Store, StoreSnapshot};
+pub(super) use report::BatchOutcome;
+pub use report::{Places, RereadReport};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
@@ -34,6 +39,8 @@ pub struct Rereader {
     pub on_error: OnError,
     /// Whether a comparison gives way to live blocks.
     pub yields_to_live: bool,
+    /// How long a node may fail at the same blocks before a run ends; `None` retries without end, as a daemon does.
+    pub patience: Option<Duration>,
     policy: DepthPolicy,
     /// The highest block that was found old enough to be read by range; what is old stays old.
     aged: Option<u64>,
@@ -51,83 +58,6 @@ pub enum Purpose {
     /// As [`Self::Repair`], of what receipts with the root of their header prove and nothing else, of 64 blocks of a batch at
     /// most.
     RepairProven,
-}
-
-/// The result of comparing the blocks with the stored events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RereadReport {
-    /// Events that were stored as they should be.
-    pub present: u64,
-    /// Events that were not stored. They are now, unless this was only a look.
-    pub missing: Places,
-    /// Places where something else was stored. Only a repair corrects them.
-    pub differing: Places,
-    /// Stored events that the chain does not have; looked for only by a comparison or repair, and gone after a repair.
-    pub surplus: Places,
-    /// Stored events that a repair left as they are: the provider did not answer them, and nothing proves that they are wrong.
-    pub unproven: Places,
-    /// Why nothing was proven, the first few reasons.
-    pub reasons: Vec<String>,
-    /// Stored events that the source does not follow any more. They are no difference.
-    pub not_followed: u64,
-}
-
-/// Reasons that are kept: enough to see the kind.
-const REASONS: usize = 5;
-
-impl RereadReport {
-    fn add(&mut self, outcome: &BatchOutcome) {
-        let BatchOutcome { compared, unproven, reasons } = outcome;
-        self.present += compared.present;
-        self.missing.add(&compared.missing);
-        self.differing.add(&compared.differing);
-        self.surplus.add(&compared.surplus);
-        self.not_followed += compared.not_followed;
-        self.unproven.add(unproven);
-        for reason in reasons {
-            if self.reasons.len() < REASONS && !self.reasons.contains(reason) {
-                self.reasons.push(reason.clone());
-            }
-        }
-    }
-
-    /// Whether everything was as it should be.
-    pub fn agrees(&self) -> bool {
-        self.missing.count == 0 && self.differing.count == 0 && self.surplus.count == 0
-    }
-}
-
-/// The result of a batch.
-#[derive(Default)]
-pub(super) struct BatchOutcome {
-    pub(super) compared: Compared,
-    pub(super) unproven: Vec<Place>,
-    pub(super) reasons: BTreeSet<String>,
-}
-
-impl From<Compared> for BatchOutcome {
-    fn from(compared: Compared) -> Self {
-        Self { compared, ..Self::default() }
-    }
-}
-
-/// Places of events: how many, and the first of them, so that a report of millions is no millions in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
-    /// All of them.
-    pub count: u64,
-    /// The first, in the order they were found.
-    pub first: Vec<Place>,
-}
-
-/// More than a person looks at.
-const FIRST: usize = 100;
-
-impl Places {
-    fn add(&mut self, places: &[Place]) {
-        self.count += places.len() as u64;
-        self.first.extend(places.iter().take(FIRST.saturating_sub(self.first.len())));
-    }
 }
 
 /// Which blocks of which source, and what for.
@@ -154,8 +84,20 @@ impl Rereader {
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
         let elsewhere = AlternateProviders::new(&settings)?;
-        let (avoided, yields_to_live, aged) = (None, false, None);
-        Ok(Self { settings, elsewhere, avoided, translator, store, on_error, yields_to_live, policy, aged })
+        let (avoided, yields_to_live, patience, aged) = (None, false, None, None);
+        let reader = Self {
+            settings,
+            elsewhere,
+            avoided,
+            translator,
+            store,
+            on_error,
+            yields_to_live,
+            patience,
+            policy,
+            aged,
+        };
+        Ok(reader)
     }
 
     /// Gives the providers the limits that the daemon has saved for them, with a width of `widest` blocks at most.
@@ -177,8 +119,8 @@ impl Rereader {
     /// Reads and does what is asked for; `progress` is called with each block that is done.
     ///
     /// # Errors
-    /// When the source has not synced the range by itself yet, or the database fails. What was committed until
-    /// then stays, and a second run changes nothing there.
+    /// When the source has not synced the range by itself yet, the database fails, or [`Self::patience`] ends. What was
+    /// committed until then stays, and a second run changes nothing there.
     pub async fn run(
         &mut self,
         reread: Reread,
@@ -191,17 +133,12 @@ impl Rereader {
             // What is added or taken back is placed among what there is, which is found by index. A look needs none.
             self.store.build_indexes().await?;
         }
-        let mut report = RereadReport::default();
+        let (mut report, patience) = (RereadReport::default(), Patience::new(self.patience));
         let mut rest = Some(range);
         while let Some(left) = rest {
             let held = self.store.snapshot().await?;
             self.check_reached(&held, source, range)?;
-            let left = match purpose {
-                Purpose::Add => left,
-                Purpose::Compare | Purpose::Repair | Purpose::RepairProven => {
-                    self.store.first_page(&self.translator.sources()[source].name, left).await?
-                }
-            };
+            let left = self.store.first_page(&self.translator.sources()[source].name, left).await?;
             let filter = self.translator.filter(&[source]);
             let depths = ReadDepths { final_number: held.final_number.unwrap_or(0), aged };
             let mut history = HistoryReader::new(
@@ -209,12 +146,13 @@ impl Rereader {
                 &self.settings.name,
                 self.settings.history,
                 HistoryRequest { filter, range: left, depths },
-                self.on_error.clone(),
+                patience.counted(self.on_error.clone()),
             );
             loop {
                 let batch = tokio::select! {
                     biased;
                     batch = history.next() => batch,
+                    error = patience.ended() => return Err(error),
                     other = self.elsewhere.instead_of(&node, self.avoided.as_deref()) => {
                         node = other;
                         break;
@@ -234,8 +172,12 @@ impl Rereader {
                     }
                     Err(error) => return Err(error),
                 }
+                patience.done_to(to);
                 progress(to);
             }
+        }
+        if purpose == Purpose::Add && report.is_empty() {
+            self.look_for_omissions(&node, (source, range), &mut report).await;
         }
         Ok(report)
     }
@@ -308,7 +250,10 @@ impl Rereader {
                 let compared = self.store.comparison().sources.get(reread.source);
                 let items = compared.map(|compared| compared.listens.clone()).unwrap_or_default();
                 let read_of = Read { items, refs: Vec::new(), published: true };
-                return Ok(self.store.fill(&read, &read_of).await?.into());
+                // A node that leaves logs out returns no error, but stored events show it.
+                let mut surplus = self.store.compare(&read).await?.surplus;
+                surplus.retain(|place| !others.contains(place));
+                return Ok(Compared { surplus, ..self.store.fill(&read, &read_of).await? }.into());
             }
             Purpose::Compare => self.compare(&mut read).await?,
             Purpose::Repair => return self.repair((node, reread.source), &mut read, others).await,

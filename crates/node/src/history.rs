@@ -24,8 +24,8 @@ use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop, Turns};
 use log_times::times_of_logs;
 
-/// Receives the errors of a background reader, for the health of the chain.
-pub type OnError = Arc<dyn Fn(&ChainError) + Send + Sync>;
+/// Receives the errors of a background reader, each with the blocks that were asked for.
+pub type OnError = Arc<dyn Fn(BlockRange, &ChainError) + Send + Sync>;
 
 /// The heights that decide how a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl RangeFetcher {
                     let narrowed = !self.is_young(piece)
                         && piece == question
                         && self.node.width().failed(piece.width(), failures.count);
-                    turns.wait(self.wait(&error, &mut backoff)).await;
+                    turns.wait(self.wait((piece, &error), &mut backoff)).await;
                     if !narrowed && piece == question {
                         continue;
                     }
@@ -227,8 +227,8 @@ impl RangeFetcher {
         true
     }
 
-    async fn wait(&self, error: &ChainError, backoff: &mut Backoff) {
-        (self.on_error)(error);
+    async fn wait(&self, (range, error): (BlockRange, &ChainError), backoff: &mut Backoff) {
+        (self.on_error)(range, error);
         let wait = backoff.next_pause();
         tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
             .await;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::Args;
 
 use super::range;
@@ -17,6 +19,9 @@ pub struct BackfillArgs {
     /// Last block
     #[arg(long, value_name = "N")]
     pub to: u64,
+    /// End when the node fails at the same blocks for this time
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub give_up_after: Duration,
 }
 
 impl BackfillArgs {
@@ -27,7 +32,8 @@ impl BackfillArgs {
     pub fn reread(&self) -> Result<RereadArgs, Failure> {
         let range = range(self.from, self.to)?;
         let (from, to) = (Some(range.from()), Some(range.to()));
-        Ok(RereadArgs { sources: vec![self.source.clone()], from, to, purpose: Purpose::Add })
+        let (sources, patience) = (vec![self.source.clone()], self.give_up_after);
+        Ok(RereadArgs { sources, from, to, purpose: Purpose::Add, patience })
     }
 }
 
@@ -46,6 +52,9 @@ pub struct VerifyArgs {
     /// Add missing events, and undo events that are proven not to be on the chain; both publish messages
     #[arg(long)]
     pub repair: bool,
+    /// End when the node fails at the same blocks for this time
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub give_up_after: Duration,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -61,7 +70,8 @@ impl VerifyArgs {
             range(from, to)?;
         }
         let purpose = if self.repair { Purpose::Repair } else { Purpose::Compare };
-        Ok(RereadArgs { sources: self.source.clone(), from: self.from, to: self.to, purpose })
+        let (sources, from, to) = (self.source.clone(), self.from, self.to);
+        Ok(RereadArgs { sources, from, to, purpose, patience: self.give_up_after })
     }
 }
 

@@ -191,7 +191,7 @@ async fn read(provider: Provider) -> (Vec<Place>, u64, u64) {
         values: TopicValues::default(),
     };
     let range = BlockRange::new(0, BLOCKS - 1).expect("in order");
-    let quiet = Arc::new(|_: &chainflume_node::ChainError| {});
+    let quiet = Arc::new(|_: BlockRange, _: &chainflume_node::ChainError| {});
     let settings = script.settings().history;
     let depths = ReadDepths { final_number: BLOCKS, aged: BLOCKS };
     let mut history =

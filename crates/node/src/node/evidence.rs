@@ -75,7 +75,7 @@ impl Node {
                     chain,
                     host,
                     reason,
-                    "the node repeats block times that contradict each other; the times are stored unchecked until the next start"
+                    "the node repeats block times that contradict each other; the times are used unchecked until the next start"
                 );
                 Ok(())
             }

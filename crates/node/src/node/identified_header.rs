@@ -49,6 +49,11 @@ impl Node {
         Ok(self.show_seals(numbers).await?.0.into_iter().map(header).collect())
     }
 
+    /// Whether this header gives a reason to expect logs that a filter selects.
+    pub fn announces(&self, filter: &LogFilter, header: &IdentifiedHeader) -> bool {
+        self.leaves_out(filter, &header.seal, &Logs::default())
+    }
+
     /// The logs of a block out of all its receipts, whose root is that of the header.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ impl Node {
                 %error,
                 suppressed,
                 "the header announces logs that the node does not return, and no receipts can be fetched; the answer is \
-                 stored: run `chainflume verify` against another provider"
+                 used without proof: run `chainflume verify` against another provider"
             );
         }
         Ok(self.accept(first, mismatch))
