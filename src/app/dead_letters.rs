@@ -155,7 +155,7 @@ async fn retriers(loaded: &Loaded, database: &OpenDatabase) -> Result<BTreeMap<u
     for chain in &loaded.config.chains {
         let mut translator = translator(&loaded.config, chain)?;
         let record = record(&loaded.config, chain);
-        let store = translator.open_patiently(&database.store, &record).await.map_err(store_error)?;
+        let store = translator.open_with_retries(&database.store, &record).await.map_err(store_error)?;
         retriers.insert(chain.chain_id, Retrier { translator, store });
     }
     Ok(retriers)

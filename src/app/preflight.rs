@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::roles::AppError;
 use crate::roles::parts::Loaded;
 use chainflume_node::{
-    ChainError, ChainSettings, Node, ProviderGroup, ProviderRole, ProviderSettings, essential, probing,
+    ChainError, ChainSettings, Node, ProviderGroup, ProviderRole, ProviderSettings, check_essentials, probing,
 };
 
 /// The result of one provider.
@@ -126,7 +126,7 @@ async fn ask(
     let head = node.head().await?;
     let no_logs = match look {
         Look::Head => None,
-        Look::Logs => essential(&node, (settings, kin), head).await.err(),
+        Look::Logs => check_essentials(&node, (settings, kin), head).await.err(),
     };
     Ok((head.number, no_logs))
 }

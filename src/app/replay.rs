@@ -173,7 +173,7 @@ async fn open(
 ) -> Result<ChainStore, AppError> {
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
-    translator.open_patiently(&database.store, &record).await.map_err(store_error)
+    translator.open_with_retries(&database.store, &record).await.map_err(store_error)
 }
 
 fn replay_error(error: StoreError) -> AppError {

@@ -61,16 +61,16 @@ async fn rewind_in(
     let rereader = rereader(loaded, &database.store, chain, chain.node.clone()).await?;
     let failed = |error: IndexerError| explain(loaded, chain, error);
     rereader.require_stored_genesis().await.map_err(failed)?;
-    let mut nodes = rereader.elsewhere.by_preference().into_iter().peekable();
+    let mut nodes = rereader.providers.by_preference().into_iter().peekable();
     loop {
         let node = nodes.next().expect("a chain has at least one provider");
         let asked = rewind_by(&node, &rereader.store, to);
         if nodes.peek().is_none() {
             return asked.await?.map_err(failed);
         }
-        match rereader.elsewhere.brief(asked).await? {
+        match rereader.providers.with_probe_timeout(asked).await? {
             // A node is asked before anything is changed, so that nothing was done yet.
-            Err(IndexerError::Chain(error)) => tracing::warn!(%error, "another provider is asked"),
+            Err(IndexerError::Chain(error)) => tracing::warn!(%error, "another provider is tried"),
             outcome => return outcome.map_err(failed),
         }
     }
@@ -173,7 +173,7 @@ async fn agree(node: &Node, store: &ChainStore, height: u64) -> Result<bool, Ind
 
 /// The hash of the node's block at a height, where it has one. The node shows with it which chain it is on.
 async fn shown(node: &Node, number: u64) -> Result<Option<B256>, IndexerError> {
-    let shown = node.show(&[number]).await?;
+    let shown = node.identified_blocks(&[number]).await?;
     Ok(shown.blocks.into_iter().flatten().next().map(|block| block.hash))
 }
 

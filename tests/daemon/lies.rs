@@ -46,7 +46,7 @@ async fn each_command_names_the_fault_of_the_node_and_the_remedy() {
         (body("Welcome"), 69, "it is no JSON: check the url, and what answers there"),
         (body("{{{{"), 69, "line 1 column 2): check the url, and what answers there"),
         (body(""), 69, "it is empty: check the url, and what answers there"),
-        (Effect::Null, 69, "null where a result belongs"),
+        (Effect::Null, 69, "null instead of a result"),
         (Effect::Error(steering), 69, "eth_chainId refused: [2Jnode ok chain dev (code -32000)"),
         (Effect::Wire(Wire::Close), 69, "if that repeats, check scheme and port of the url"),
         (Effect::Wire(Wire::Hang), 69, "within 2 s; check the node, or raise `request_timeout`"),
@@ -158,7 +158,7 @@ async fn a_command_ends_where_its_only_node_fails_midway() {
     });
     for (lie, words) in [
         (elsewhere, "bad answer to eth_getLogs"),
-        (Effect::Wire(Wire::Close), "bad answer to eth_getLogs: the connection ended before it came"),
+        (Effect::Wire(Wire::Close), "bad answer to eth_getLogs: the connection ended before the answer came"),
         (Effect::Error(RpcError::new(-32000, "no such day")), "eth_getLogs refused: no such day"),
     ] {
         let lying = chain.faults().add(Rule::on("eth_getLogs", lie));

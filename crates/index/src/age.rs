@@ -1,4 +1,4 @@
-//! How old blocks are: what is young enough for a lagging backend to lack it is never read by range.
+//! The age of blocks: a block that a lagging backend may still lack is never read by range.
 
 use super::error::IndexerError;
 use super::session::IndexSession;
@@ -12,8 +12,8 @@ impl IndexSession<'_> {
         self.observed.heads.map_or(0, |heads| self.chain.policy.live_from(&heads).saturating_sub(1))
     }
 
-    /// These heads, and up to where blocks are old, if a source is so far behind that it matters. What is old stays old:
-    /// it is looked at again when the chain has gone on for a while.
+    /// These heads with the highest old block, if a source is so far behind that it matters. An old block stays old,
+    /// so the boundary is computed again only after the chain has grown for a while.
     pub(super) async fn with_age(&self, heads: Heads) -> Result<Heads, IndexerError> {
         let Some(head) = self.observed.newest.filter(|head| head.number == heads.latest) else {
             return Ok(heads);
@@ -29,10 +29,10 @@ impl IndexSession<'_> {
     }
 }
 
-/// The highest block that is old enough under this head to be read by range.
+/// The highest block that is old enough, under this head, to be read by range.
 ///
 /// # Errors
-/// Why the node cannot be asked, or that it lacks a block far below its head.
+/// Why a request failed, or that the node lacks a block far below its head.
 pub(super) async fn old_enough(
     node: &Node,
     policy: &DepthPolicy,

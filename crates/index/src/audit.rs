@@ -16,7 +16,7 @@ use chainflume_ops::metrics;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct AuditSettings {
-    /// Blocks read at once.
+    /// Blocks per read.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub blocks: u64,
     /// Time from one read to the next.
@@ -36,7 +36,7 @@ impl Default for AuditSettings {
 pub struct Auditor {
     /// Reads and compares.
     pub rereader: Rereader,
-    /// How fast.
+    /// The pace of the audit.
     pub settings: AuditSettings,
     /// Where progress is reported.
     pub board: Board,
@@ -44,31 +44,31 @@ pub struct Auditor {
     pub heartbeat: Heartbeat,
 }
 
-/// Reads that a source skips after a difference. It is hardly repaired earlier, and other sources need their turn.
+/// Reads that a source skips after a difference, which is hardly repaired earlier. Other sources are read meanwhile.
 const READS_SKIPPED: u32 = 10;
 
-/// When each source is read next, by its position.
+/// When a source was last read, which decides when it is read next.
 #[derive(Clone, Copy, Debug, Default)]
 struct SourceAudit {
-    /// When a read last agreed.
+    /// Time of the last read that agreed.
     agreed_at: Option<Instant>,
-    /// When a read last differed, until one agrees.
+    /// Time of the last read that differed; `None` after one that agreed.
     differed_at: Option<Instant>,
 }
 
-/// How far the chain is stored.
+/// The stored blocks of the chain.
 struct StoredBlocks<'a> {
     final_number: Option<u64>,
-    /// By source: one of thousands is looked up for each of them.
+    /// Checkpoint by source name, for quick look-ups among thousands of sources.
     tips: BTreeMap<&'a str, Option<BlockId>>,
 }
 
-/// Blocks that just became final wait for a full read, or for this long.
+/// A read of fewer than `blocks` blocks waits for this time.
 const PARTIAL_READ_AFTER: Duration = Duration::from_secs(3600);
 
 impl Auditor {
-    /// Audits until `stop`. A source with a difference gets no further until the difference is repaired. An error is logged
-    /// and retried.
+    /// Audits until `stop`. The audit of a source does not go past a difference until that is repaired. An error is
+    /// logged and retried.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut audits = vec![SourceAudit::default(); self.rereader.translator.sources().len()];
         while stop
@@ -106,9 +106,8 @@ impl Auditor {
             let Some(range) = self.unverified((index, compared), *verified, &blocks) else { continue };
             let SourceAudit { agreed_at, differed_at } = audits[index];
             let waited = agreed_at.is_none_or(|at| at.elapsed() >= PARTIAL_READ_AFTER);
-            let passed_over =
-                differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_SKIPPED);
-            let due = (range.width() >= self.settings.blocks || waited) && !passed_over;
+            let is_skipped = differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_SKIPPED);
+            let due = (range.width() >= self.settings.blocks || waited) && !is_skipped;
             if due && next.is_none_or(|(_, other)| range.from() < other.from()) {
                 next = Some((index, range));
             }
@@ -131,21 +130,21 @@ impl Auditor {
                 true => self.repair(source, range).await,
                 false => Ok(false),
             };
-            // What was repaired is compared once more before it counts as verified. After a repair that took long and failed
-            // other sources have their turn all the same.
+            // After a repair the range is compared once more before it counts as verified. After a repair that failed
+            // other sources are read first.
             audits[source].differed_at = (!matches!(repaired, Ok(true))).then(Instant::now);
             repaired?;
         }
         Ok(())
     }
 
-    /// The provider that gave the first look, as far as that is known: the one in use now.
+    /// The provider of the first read, as far as known: the one in use now.
     fn live_provider(&self) -> Option<String> {
         let chain = self.board.chains().remove(self.chain())?;
         chain.node.providers.into_iter().find(|provider| provider.live).map(|provider| provider.name)
     }
 
-    /// The source's final blocks that were not compared yet, below those that are still to be read themselves.
+    /// The final blocks of a source that were not compared yet, below its first gap.
     fn unverified(
         &self,
         (index, compared): (usize, &SourceComparison),
@@ -166,7 +165,7 @@ impl Auditor {
         let count = report.missing.count + report.differing.count + report.surplus.count;
         self.report(source, None, Some(count));
         let before = self.board.audit(self.chain(), name, |audit| audit.differing_in.replace(blocks));
-        // Logged once, not every few seconds.
+        // Logs the same difference once, not every few seconds.
         if before != Some(blocks) {
             metrics::audit_difference(self.chain(), name);
             tracing::error!(
@@ -179,7 +178,7 @@ impl Auditor {
         }
     }
 
-    /// Repairs what a root proves. Returns whether something was repaired and nothing is left.
+    /// Repairs the differences that receipts prove. Returns whether something was repaired and no difference is left.
     async fn repair(&mut self, source: usize, range: BlockRange) -> Result<bool, IndexerError> {
         let purpose = Purpose::RepairProven;
         let repaired =

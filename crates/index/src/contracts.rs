@@ -1,5 +1,5 @@
-//! Looks at the contracts of each source now and then: whether there is code, and whether their newest logs fit the ABI. A wrong
-//! address or ABI asks the node for events that never come, which looks like a quiet contract.
+//! Checks the contracts of each source at an interval: whether there is code, and whether their newest logs fit the
+//! ABI. With a wrong address or ABI no events come, which looks like a quiet contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,14 +15,15 @@ use chainflume_node::{ChainError, ChainSettings, Node};
 use chainflume_ops::health::{Board, ChainState, Heartbeat, SourceHealth, SourceIdle};
 use chainflume_store::Store;
 
-/// Contracts of a source looked at, the lowest addresses: enough for every usual source, few enough for one question.
-const CONTRACTS: usize = 20;
-/// The first look after a start waits so long: until then the loop that indexes has the node for itself.
-const FIRST_LOOK: Duration = Duration::from_mins(1);
-/// How long a look at one source may take: some requests, each as long as `request_timeout` by default.
-const LOOK_TIMEOUT: Duration = Duration::from_mins(1);
+/// Contracts of a source that are checked, the lowest addresses: enough for every usual source, few enough for one
+/// request.
+const MAX_CONTRACTS: usize = 20;
+/// Time from a start to the first check: until then the loop that indexes has the node to itself.
+const FIRST_CHECK_AFTER: Duration = Duration::from_mins(1);
+/// Timeout of the check of one source: a few requests, each with a `request_timeout` of 10 s by default.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Something about the contracts of a source that an operator should look at.
+/// A fact about the contracts of a source that an operator should check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContractFinding {
     /// No code at the address.
@@ -32,18 +33,18 @@ pub enum ContractFinding {
         /// At which block.
         block: u64,
     },
-    /// Logs, and none of them an event of the source.
+    /// There are logs, and none of them is an event of the source.
     NoneFits {
-        /// Where they were looked for.
+        /// The blocks that were searched.
         blocks: BlockRange,
-        /// What was found there.
+        /// The logs that were found.
         fit: AbiFit,
     },
 }
 
 impl ContractFinding {
-    /// Whether it matters for a source that has stored events, or has not: one that has events has the right ABI, and waits for
-    /// a rare event. A log that should fit and does not matters all the same.
+    /// Whether the finding matters for a source that has stored events or none. A source with stored events has the
+    /// right ABI, and its other events are only rare. A log that should fit and does not fit always matters.
     pub fn counts(&self, has_events: bool) -> bool {
         match self {
             Self::NoCode { .. } => true,
@@ -71,17 +72,17 @@ impl fmt::Display for ContractFinding {
     }
 }
 
-/// Looks at the contracts of one source. Nothing is found of a source that listens to every contract.
+/// Checks the contracts of one source. For a source that listens to all contracts nothing is checked.
 ///
 /// # Errors
-/// Why the node cannot be asked.
-pub async fn look_at_contracts(
+/// Why a request failed.
+pub async fn check_contracts(
     node: &Node,
     abi: &SourceAbi,
     head: u64,
 ) -> Result<Vec<ContractFinding>, ChainError> {
     let AddressSet::Only(contracts) = &abi.addresses else { return Ok(Vec::new()) };
-    let contracts: BTreeSet<Address> = contracts.iter().take(CONTRACTS).copied().collect();
+    let contracts: BTreeSet<Address> = contracts.iter().take(MAX_CONTRACTS).copied().collect();
     let all: Vec<Address> = contracts.iter().copied().collect();
     let without = node.without_code(&all).await?;
     let mut found: Vec<ContractFinding> =
@@ -94,43 +95,43 @@ pub async fn look_at_contracts(
     Ok(found)
 }
 
-/// Looks at the contracts of a chain's sources again and again.
+/// Checks the contracts of a chain's sources at an interval.
 pub struct ContractWatch {
-    /// How its node is asked.
+    /// The providers of the chain.
     pub settings: ChainSettings,
     /// Its sources.
     pub sources: Vec<TranslatedSource>,
-    /// Where their events are counted.
+    /// The number of stored events of each source is read from it.
     pub store: Store,
-    /// Where findings are shown.
+    /// Findings are reported to it.
     pub board: Board,
-    /// From one look to the next.
+    /// Time from one check to the next.
     pub every: Duration,
 }
 
 impl ContractWatch {
-    /// Looks until `stop`.
+    /// Checks until `stop`.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
-        let mut pause = self.every.min(FIRST_LOOK);
+        let mut pause = self.every.min(FIRST_CHECK_AFTER);
         while stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(pause))).await.is_some() {
             pause = self.every;
             let chains = self.board.chains();
-            // A standby's leader looks.
+            // The leader of the chain checks.
             if chains.get(&self.settings.name).is_none_or(|chain| chain.state == ChainState::Standby) {
                 continue;
             }
-            match stop.run_until_cancelled(self.look(&heartbeat)).await {
+            match stop.run_until_cancelled(self.check(&heartbeat)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     let chain = &self.settings.name;
-                    tracing::debug!(%chain, error, "contracts cannot be looked at; it is retried");
+                    tracing::debug!(%chain, error, "contracts cannot be checked; the check is retried");
                 }
             }
         }
     }
 
-    async fn look(&self, heartbeat: &Heartbeat) -> Result<(), String> {
+    async fn check(&self, heartbeat: &Heartbeat) -> Result<(), String> {
         let stored = self.store.status().await.map_err(|error| causes(&error))?;
         let events: BTreeMap<&str, u64> =
             stored.iter().map(|source| (source.source.as_str(), source.events)).collect();
@@ -142,18 +143,18 @@ impl ContractWatch {
                 |source: &&SourceHealth| matches!(source.idle, Some(SourceIdle::Complete { .. }));
             sources.filter(is_complete).any(|source| source.name == name)
         };
-        // Of a source that is complete nothing is asked any more.
+        // A complete source is not checked any more.
         let read = self.sources.iter().filter(|source| !is_complete(&source.name));
         for TranslatedSource { name, abi, .. } in read {
             heartbeat.beat();
-            let look = tokio::time::timeout(LOOK_TIMEOUT, look_at_contracts(&node, abi, head)).await;
+            let look = tokio::time::timeout(CHECK_TIMEOUT, check_contracts(&node, abi, head)).await;
             let look = look
                 .map_or_else(|_| Err("no answer in time".to_owned()), |look| look.map_err(|e| causes(&e)));
             let found = match look {
                 Ok(found) => found,
                 Err(error) => {
                     // The node may answer for the contracts of another source.
-                    tracing::debug!(chain = %self.settings.name, source = %name, error, "contracts cannot be looked at");
+                    tracing::debug!(chain = %self.settings.name, source = %name, error, "contracts of a source cannot be checked");
                     continue;
                 }
             };

@@ -7,24 +7,24 @@ use chainflume_db::StoreError;
 use chainflume_node::ChainError;
 use chainflume_ops::metrics::StepErrorKind;
 
-/// The longest pause that a node may ask for: a longer one would be an outage.
+/// The longest pause that is granted to a node: a longer one would be an outage.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// Longest pause while the node is on another chain: whether it still is takes one request, and a gateway may answer for
-/// another chain for some seconds only.
-const ON_ANOTHER_CHAIN: Duration = Duration::from_secs(2);
+/// Longest pause while the node is on another chain. To check the chain again takes one request, and a gateway may
+/// answer for another chain for some seconds only.
+const MAX_PAUSE_ON_ANOTHER_CHAIN: Duration = Duration::from_secs(2);
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexerError {
-    /// The node.
+    /// An error of the node.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The database.
+    /// An error of the database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The chain changed while it was read, or two backends of one node disagree.
-    #[error("{0}; reading again")]
+    #[error("{0}; the read is retried")]
     Moved(String),
     /// The node fails at the same blocks again and again, and a person waits for the result.
     #[error(
@@ -66,15 +66,15 @@ impl IndexerError {
         }
     }
 
-    /// Whether only another try shows that a stop is over: the database, its rights or what an operator changed there.
-    pub(super) fn is_tried_again(&self) -> bool {
+    /// Whether a stop ends by another try: an error of the database has no check of its own.
+    pub(super) fn ends_by_retry(&self) -> bool {
         matches!(self, Self::Store(_))
     }
 
-    /// How long to wait before the next try: `usual`, or longer where the node asks for it.
+    /// The pause before the next try: `usual`, or longer if the node asks for it.
     pub(super) fn wait(&self, usual: Duration) -> Duration {
         match self {
-            Self::Chain(error) if error.is_wrong_chain() => usual.min(ON_ANOTHER_CHAIN),
+            Self::Chain(error) if error.is_wrong_chain() => usual.min(MAX_PAUSE_ON_ANOTHER_CHAIN),
             Self::Chain(error) => {
                 error.retry_after().map_or(usual, |asked| asked.clamp(usual, MAX_RETRY_AFTER))
             }

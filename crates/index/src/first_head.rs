@@ -1,5 +1,5 @@
-//! What the first head of a node that has synced decides: from where on a new source publishes, and where a source begins whose
-//! `start_block` is `latest`.
+//! Decisions by the first head of a node that has synced: the block from which a new source publishes, and the first
+//! block of a source whose `start_block` is `latest`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +9,8 @@ use chainflume_core::canon::FirstHead;
 use chainflume_store::AwaitedHead;
 
 impl IndexSession<'_> {
-    /// Decides what waits for the first head, if the node has synced. Until then new sources publish nothing. Returns whether it
-    /// decided where a source begins: the chain is then to be opened again.
+    /// Makes the decisions that wait for the first head, if the node has synced. Until then new sources publish
+    /// nothing. Returns whether the first block of a source was decided: the chain must then be opened again.
     pub(super) async fn decide_by_first_head(&mut self) -> Result<bool, IndexerError> {
         let awaited = self.first_head.awaited;
         let waits = awaited != AwaitedHead::default();

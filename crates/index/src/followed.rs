@@ -1,5 +1,5 @@
-//! What each source follows of its configuration. What is stored for another source or with another meaning needs an
-//! operator; only that part is not followed.
+//! Which part of its configuration each source follows. A part that is stored for another source, or with another
+//! meaning, needs an operator. Only that part is not followed.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use super::session::{IndexSession, RETRY_SOURCE_AFTER};
 use chainflume_core::domain::{ChainComparison, SourceComparison, SourceDifference};
 use chainflume_db::StoreError;
 
-/// How often the loop checks whether an operator has decided.
+/// How often the loop checks whether an operator has made a decision.
 const DECISION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long such a check may take where it reads one row.
+/// Timeout of such a check that reads one row.
 const DECISION_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl IndexSession<'_> {
-    /// Follows what is configured and no other source holds. Logs each difference once.
-    pub(super) fn apply_comparison(&mut self, comparison: ChainComparison) {
+    /// Follows what is configured, except for what is stored for another source. Logs each difference once.
+    pub(super) fn follow_comparison(&mut self, comparison: ChainComparison) {
         for difference in comparison.differences() {
             let text = difference.to_string();
             let key = match difference {
-                // Its numbers change while it is read.
+                // The numbers in the text change while the past is read.
                 SourceDifference::Unread(unread) => format!("{}: {}", unread.source, unread.what),
                 _ => text.clone(),
             };
@@ -45,7 +45,8 @@ impl IndexSession<'_> {
         self.chain.board.chain(&self.chain.settings.name, |chain| chain.notices.past_sources = gone);
     }
 
-    /// Sets a source aside that follows what another source holds. Returns whether that was the error; other sources continue.
+    /// Sets a source aside whose logs are stored for another source. Returns whether the error had this cause. Other
+    /// sources continue.
     pub(super) fn set_aside_source(&mut self, error: &IndexerError) -> bool {
         if matches!(error, IndexerError::Store(error) if error.is_conflict()) {
             // An operator may have renamed, reset or removed a source: register all of them again.
@@ -62,7 +63,7 @@ impl IndexSession<'_> {
         true
     }
 
-    /// Checks now and then whether an operator has decided about a source, since that happens while the daemon runs.
+    /// Checks at an interval whether an operator has made a decision about a source while the daemon runs.
     pub(super) async fn check_decisions(&mut self) -> Result<(), IndexerError> {
         let aside = self.followed_sources.set_aside.len();
         self.followed_sources.set_aside.retain(|_, (at, _)| at.elapsed() < RETRY_SOURCE_AFTER);
@@ -81,7 +82,8 @@ impl IndexSession<'_> {
             let now = self.store().compared().await?;
             decided |= hindrances(&now) != hindrances(&self.followed_sources.comparison);
         } else if is_due {
-            // A commit would find a reset, but without new blocks there is none. The probe reports a database that does not answer.
+            // A commit would notice a reset of a source, but without new blocks there is no commit. Errors are
+            // ignored: the probe reports a database that does not answer.
             let check = tokio::time::timeout(DECISION_CHECK_TIMEOUT, self.store().reorgs());
             decided |= check.await.is_ok_and(|now| now.is_ok_and(|now| now != self.snapshot().reorgs()));
         }

@@ -1,7 +1,8 @@
-//! Gaps: old blocks of what was added to a source, read beside the live blocks, which go first.
+//! Gaps: old blocks of events and contracts that were added to a source. They are read between live blocks, which
+//! have precedence.
 //!
-//! Blocks that are final and far from the head are read in ranges. Blocks above them are read by hash, kept until they are linked to the
-//! stored block at their end, and stored in one transaction: so none of them is of another branch.
+//! Blocks that are final and far from the head are read in ranges. Blocks above them are read by hash, kept until
+//! they link to the stored block at their end, and stored in one transaction. So none of them is of another branch.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +19,18 @@ use chainflume_store::{Backfill, Read};
 
 /// Blocks read by hash at once.
 const BLOCKS_PER_READ: u64 = 16;
-/// Blocks read by hash that are kept until they are linked. Where a tag is further behind, the lower ones are waited for until
-/// they are final.
+/// Maximum number of blocks that are read by hash and kept until they are linked. A gap with more blocks above the
+/// final one waits until fewer are left.
 const MAX_BLOCKS_BY_HASH: u64 = 2_048;
 
 impl IndexSession<'_> {
-    /// Makes sure that the lowest gap is being read, if there is one and nothing is in its way.
+    /// Starts to read the lowest gap, if there is one and nothing prevents it.
     pub(super) async fn start_gap(&mut self, syncs: bool) -> Result<(), IndexerError> {
-        // The width of ranges is adapted to one reader of ranges at a time: sources that sync go first.
+        // The width of ranges adapts to one reader at a time: sources that sync have precedence.
         if syncs && matches!(&self.attempt.gap_read, Some(GapRead { mode: GapMode::ByRange(..), .. })) {
             self.attempt.gap_read = None;
         }
-        if self.attempt.gap_read.is_some() || !self.attempt.looked {
+        if self.attempt.gap_read.is_some() || !self.attempt.compared {
             return Ok(());
         }
         let Some((source, gap)) = self.next_gap() else { return Ok(()) };
@@ -65,7 +66,7 @@ impl IndexSession<'_> {
         self.followed_sources.with_gaps().filter_map(first).min_by_key(|(_, gap)| gap.range.from())
     }
 
-    /// Which of these blocks are read now, and whether by hash.
+    /// Which of these blocks are read now, and whether they are read by hash.
     fn gap_mode(&self, range: BlockRange) -> Option<(BlockRange, bool)> {
         let zones = self.chain.policy.zones(self.observed.heads.as_ref()?);
         let old = self.snapshot().final_number().min(zones.live_from.checked_sub(1)?);
@@ -81,11 +82,11 @@ impl IndexSession<'_> {
             &self.chain.settings.name,
             self.chain.settings.history,
             HistoryRequest { filter: filter.clone(), range, depths: self.depths() },
-            error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
+            error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.error_streak),
         )
     }
 
-    /// Stores a batch that was read in ranges; `None` is the end of them.
+    /// Stores a batch that was read in ranges; `None` ends the gap.
     pub(super) async fn store_gap_range(&mut self, batch: Option<Batch>) -> Result<(), IndexerError> {
         let (Some(GapRead { mode: GapMode::ByRange(_, link), next, translator, .. }), Some(batch)) =
             (&mut self.attempt.gap_read, batch)
@@ -97,19 +98,19 @@ impl IndexSession<'_> {
         *next = batch.range.to().saturating_add(1);
         let translated = translator.translate(&batch.logs, &batch.times);
         if !is_linked {
-            // No link shows yet that these blocks are of this chain.
+            // No parent link proves yet that these blocks are of this chain.
             self.past.check_chain().await?;
         }
         self.store_gap(batch.range, translated, Vec::new()).await
     }
 
-    /// Reads the next blocks by hash, and stores all of them once they are linked to what we hold.
+    /// Reads the next blocks by hash, and stores all of them once they link to stored blocks.
     pub(super) async fn read_gap_by_hash(&mut self) -> Result<(), IndexerError> {
         let read = self.fetch_gap_blocks().await;
         match read {
             Ok(true) => self.store_gap_by_hash().await,
             Ok(false) => Ok(()),
-            // As with pending blocks: the head, or what is near it, may be with one of a node's backends alone.
+            // As with pending blocks: only one backend of a node may have the blocks near the head.
             Err(error @ (IndexerError::Chain(_) | IndexerError::Moved(_))) if !error.is_fatal() => {
                 if let Some(GapRead { source, .. }) = self.attempt.gap_read.take() {
                     self.postpone_gap(source, &error);
@@ -120,7 +121,7 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Whether these blocks would be the last.
+    /// Fetches the next blocks of the gap. Returns whether they are the last.
     async fn fetch_gap_blocks(&mut self) -> Result<bool, IndexerError> {
         let Some(GapRead { gap, next, filter, mode: GapMode::ByHash(known), .. }) =
             &mut self.attempt.gap_read
@@ -129,7 +130,7 @@ impl IndexSession<'_> {
         };
         let numbers: Vec<u64> =
             (*next..=gap.range.to()).take(BLOCKS_PER_READ.try_into().unwrap_or(1)).collect();
-        let near = self.node.near(filter, &numbers).await?;
+        let near = self.node.headers_with_logs(filter, &numbers).await?;
         let mut below = known.last().map(|block| block.block.hash);
         for near in &near {
             let block = near.block();
@@ -164,7 +165,7 @@ impl IndexSession<'_> {
         let held = self.store().hash_at(range.to()).await?;
         if held.is_none() || held != last {
             self.attempt.gap_read = None;
-            let error = IndexerError::Moved(format!("block {} is not the one that is held", range.to()));
+            let error = IndexerError::Moved(format!("block {} differs from the stored one", range.to()));
             self.postpone_gap(source, &error);
             return Ok(());
         }
@@ -199,7 +200,7 @@ impl IndexSession<'_> {
                 self.attempt.gap_read = None;
                 self.followed_sources.postpone(
                     index,
-                    format!("something else is stored at {place}, or its block under another hash; see `chainflume verify`"),
+                    format!("another event is stored at {place}, or its block has another hash; see `chainflume verify`"),
                 );
                 self.report_sources(None);
                 Ok(())

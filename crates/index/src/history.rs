@@ -1,4 +1,4 @@
-//! Old blocks: ranges, read in parallel and committed in order.
+//! History: ranges of old blocks, read in parallel and committed in order.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::ErrorStreak;
 
 impl IndexSession<'_> {
-    /// How deep below the head blocks are now.
+    /// The heights that decide how blocks are read now.
     pub(super) fn depths(&self) -> ReadDepths {
         ReadDepths { final_number: self.final_number(), aged: self.aged() }
     }
 
-    /// Ends the reading of anything but this, and takes back what was written ahead of it.
-    pub(super) fn drop_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
+    /// Cancels a read of history that is not planned any more, with the rows that it wrote ahead.
+    pub(super) fn cancel_unplanned_history(&mut self, planned: Option<&SourceGroup>) {
         self.attempt.history_read = self.attempt.history_read.take().filter(|reading| {
             planned
                 .is_some_and(|group| reading.sources == group.sources && reading.next == group.range.from())
         });
     }
 
-    /// Makes sure that what is planned is what is being read.
+    /// Starts to read the planned history, unless it is being read already.
     pub(super) fn start_history(&mut self, planned: Option<SourceGroup>) {
-        self.drop_unplanned_history(planned.as_ref());
+        self.cancel_unplanned_history(planned.as_ref());
         let Some(group) = planned.filter(|_| self.attempt.history_read.is_none()) else { return };
-        // Who is asked about new blocks was checked when the chain was opened, another one is by its probe.
+        // The provider of new blocks was checked when the chain was opened; another one is checked by its probe.
         if let Err(error) = self.past.is_checked() {
-            return error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles)(
+            return error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.error_streak)(
                 group.range,
                 &error,
             );
@@ -45,7 +45,7 @@ impl IndexSession<'_> {
             &self.chain.settings.name,
             self.chain.settings.history,
             HistoryRequest { filter, range: group.range, depths: self.depths() },
-            error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.troubles),
+            error_reporter(&self.chain.board, &self.chain.settings.name, &self.chain.error_streak),
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
         let translator = self.chain.translator.of_group(&group.sources).clone();
@@ -80,9 +80,9 @@ impl IndexSession<'_> {
     }
 }
 
-/// Reports errors of a reader in the background, which retries by itself.
-pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStreak>) -> OnError {
-    let (board, chain, troubles) = (board.clone(), chain.to_owned(), troubles.clone());
+/// A function that reports errors of a reader in the background, which retries by itself.
+pub(super) fn error_reporter(board: &Board, chain: &str, error_streak: &Arc<ErrorStreak>) -> OnError {
+    let (board, chain, error_streak) = (board.clone(), chain.to_owned(), error_streak.clone());
     Arc::new(move |blocks: BlockRange, error: &ChainError| {
         metrics::step_error(&chain, error.kind());
         let mut errors = 0;
@@ -91,7 +91,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, troubles: &Arc<ErrorStr
             errors = health.errors.consecutive;
             health.errors.last = Some(error.to_string());
         });
-        if let Some(suppressed) = troubles.failed(error.kind().as_str(), errors, false) {
+        if let Some(suppressed) = error_streak.failed(error.kind().as_str(), errors, false) {
             let suppressed = suppressed.field();
             tracing::warn!(chain, errors, suppressed, %blocks, %error, "reading history failed; the provider is retried");
         }

@@ -1,4 +1,4 @@
-//! A first history is written without indexes. Everything else needs them.
+//! Drops the indexes of the store before a first history, and builds them after it. Everything else needs them.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use super::error::IndexerError;
 use super::session::IndexSession;
 use chainflume_core::canon::SourceGroup;
 
-/// A first history of fewer blocks is not worth the rebuild.
+/// A first history of fewer blocks keeps the indexes: to build them again would cost more.
 const MIN_BLOCKS_TO_DEFER: u64 = 10_000;
 /// How often the loop reports that it is alive while indexes are built.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl IndexSession<'_> {
-    /// Drops or builds indexes before a step. A step that reads `history` alone does without; any other step must find
+    /// Drops or builds indexes before a step. A step that only reads `history` needs none. Any other step must find
     /// events by their keys, because a reorg looks them up.
     pub(super) async fn maintain_indexes(
         &mut self,
@@ -28,7 +28,7 @@ impl IndexSession<'_> {
                 self.store().defer_indexes().await?;
                 self.indexed = false;
             }
-            None if self.attempt.looked && !self.indexed => {
+            None if self.attempt.compared && !self.indexed => {
                 if self.store().is_deferred().await? {
                     // Rows that were written ahead hold locks that block the build.
                     self.attempt.history_read = None;

@@ -1,11 +1,12 @@
 //! One loop per chain, the spine, which reads the chain and writes to the store.
 //!
-//! [`spine`] is the loop, [`wiring`] its parts, and [`session`] the state of one lease turn. [`live`] and [`history`] read new and old blocks,
-//! [`pending`] reads blocks that are not confirmed, [`gaps`] reads what a source left out, and [`reorg`] undoes. [`prefetch`]
-//! saves a round trip. [`contracts`] checks whether a source can have events at all. [`stopped`] waits until a stop is over,
-//! [`first_head`] decides from which block new sources publish, and [`repair`] repairs differences that the second reading ([`audit`],
-//! [`reread`]) found, within the [`patience`] of a person; [`omissions`] doubts an empty answer. [`snapshot`] is the copy of what is stored, [`translate`] turns logs into events, and [`report`] writes
-//! health, metrics and log lines.
+//! [`spine`] is the loop, [`wiring`] its parts, and [`session`] the state of one lease turn. [`live`] and [`history`]
+//! read new and old blocks, [`pending`] reads blocks that are not confirmed, [`gaps`] reads blocks that a source left
+//! out, and [`reorg`] undoes orphaned blocks. [`prefetch`] saves a round trip. [`contracts`] checks whether a source
+//! can have events at all. [`stopped`] waits until a stop is over. [`first_head`] decides from which block new
+//! sources publish. [`repair`] repairs differences that the second read ([`audit`], [`reread`]) found, within the
+//! [`patience`] of a person; [`omissions`] doubts an empty answer. [`snapshot`] is the copy in memory of what is stored,
+//! [`translate`] turns logs into events, and [`report`] writes health, metrics and log lines.
 
 mod age;
 mod audit;
@@ -41,7 +42,7 @@ mod views;
 mod wiring;
 
 pub use audit::{AuditSettings, Auditor};
-pub use contracts::{ContractFinding, ContractWatch, look_at_contracts};
+pub use contracts::{ContractFinding, ContractWatch, check_contracts};
 pub use error::IndexerError;
 pub use reread::{Places, Purpose, Reread, RereadReport, Rereader};
 pub use retry::{Retried, Retrier};

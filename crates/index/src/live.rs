@@ -1,4 +1,4 @@
-//! New blocks: one by one, each linked to the block below, with logs fetched by block hash.
+//! New blocks: each is linked to the block below, and its logs are fetched by block hash.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +15,8 @@ use chainflume_node::{BlockWithLogs, HeaderWithLogs, Work};
 use chainflume_ops::metrics;
 use chainflume_store::{Advance, Staged};
 
-/// Blocks read at once and committed together where the loop is a little behind: enough to hide the node's latency, few enough to
-/// commit within milliseconds.
+/// Maximum number of blocks that are read and committed together while the loop is a little behind: enough to hide
+/// the node's latency, few enough to commit within milliseconds.
 const LIVE_BATCH: u64 = 16;
 
 /// A read of new blocks.
@@ -46,7 +46,7 @@ impl IndexSession<'_> {
         }
     }
 
-    /// The next blocks of a group with their logs, as many as are read at once.
+    /// Reads the next blocks of a group with their logs, up to [`LIVE_BATCH`].
     pub(super) async fn read_live(&mut self, group: &SourceGroup) -> Result<LiveRead, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.chain.translator.filter(&group.sources);
@@ -82,7 +82,7 @@ impl IndexSession<'_> {
         Ok(LiveRead::Linked(blocks))
     }
 
-    /// The blocks of the range up to the first the node lacks. The first may have come with the head.
+    /// The blocks of the range, up to the first that the node lacks. The first block may have come with the head.
     async fn near(
         &mut self,
         sources: &[usize],
@@ -92,7 +92,7 @@ impl IndexSession<'_> {
         let mut blocks = Vec::from_iter(self.take_prefetched(sources, range.from()));
         let others: Vec<u64> = (range.from()..=range.to()).skip(blocks.len()).collect();
         if !others.is_empty() {
-            blocks.extend(self.node.near(filter, &others).await?);
+            blocks.extend(self.node.headers_with_logs(filter, &others).await?);
         }
         if blocks.is_empty() {
             let reason =
@@ -126,7 +126,7 @@ impl IndexSession<'_> {
         let final_number = self.final_number();
         let expected = self.snapshot().expected(sources);
         let head = self.head().max(to.number);
-        // The latency of a message is measured at the head only: history is read long after it happened.
+        // The latency of a message is measured only at the head: history is read long after it happened.
         let seen_at = durable.then(|| self.seen_at()).flatten();
         let advance =
             Advance { expected, to, refs, final_number, events, dead_letters, head, seen_at, durable };
@@ -143,7 +143,7 @@ impl IndexSession<'_> {
         Ok(())
     }
 
-    /// When the head was seen that made this step possible.
+    /// When the loop read the head that made this step possible.
     pub(super) fn seen_at(&self) -> Option<SystemTime> {
         SystemTime::now().checked_sub(self.woken_at.elapsed())
     }

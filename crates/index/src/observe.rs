@@ -12,7 +12,7 @@ use chainflume_core::canon::{Confirmations, Heads, ReadPlan, SourceGroup, TagVer
 use chainflume_node::{BlockTag, ChainError, Work};
 
 impl IndexSession<'_> {
-    /// Fetches the head. Where no parent link proves the stored blocks, it compares them with the node.
+    /// Fetches the head. Compares the stored blocks with the node, unless a parent link proves them.
     pub(super) async fn observe(&mut self, stop: &CancellationToken) -> Result<StepProgress, IndexerError> {
         self.woken_at = Instant::now();
         let Some(heads) = stop.run_until_cancelled(self.fetch_heads()).await.transpose()? else {
@@ -31,15 +31,15 @@ impl IndexSession<'_> {
         if !self.is_complete() && !self.is_linked() {
             let top = self.snapshot().highest().map_or(0, |highest| highest.min(heads.latest));
             match self.check_for_reorg(top, stop).await? {
-                ReorgCheck::Unchanged => self.settle_ends().await?,
+                ReorgCheck::Unchanged => self.raise_final_over_ends().await?,
                 ReorgCheck::Rewound => return Ok(StepProgress::Made),
                 ReorgCheck::Unconfirmed => {
                     return Err(IndexerError::Moved("two reads of the stored blocks differ".to_owned()));
                 }
             }
         }
-        self.attempt.looked = true;
-        // While there are blocks to read, a head does not show whether reading succeeds.
+        self.attempt.compared = true;
+        // While there are blocks to read, a head alone is no success.
         let ReadPlan { live, history, .. } = self.current_plan();
         if live.is_some() || history.is_some() {
             return Ok(StepProgress::None);
@@ -48,9 +48,9 @@ impl IndexSession<'_> {
         Ok(StepProgress::Made)
     }
 
-    /// Raises the final block over the last blocks of sources that have stored them. Where no other source is followed, no step
-    /// forward does.
-    async fn settle_ends(&mut self) -> Result<(), IndexerError> {
+    /// Raises the final block above the last blocks (`end_block`) that sources have stored. If no other source is
+    /// followed, no other step raises it.
+    async fn raise_final_over_ends(&mut self) -> Result<(), IndexerError> {
         let (stored, now) = (self.snapshot().final_number(), self.final_number());
         let sources = self.chain.translator.sources().iter().enumerate();
         let ended = sources.filter_map(|(index, source)| {
@@ -66,16 +66,18 @@ impl IndexSession<'_> {
         Ok(())
     }
 
-    /// Whether the newest block we hold is shown to be canonical by the parent link of the block read next, or of the
-    /// head itself. Where it is not, because a source joins elsewhere, that has to be asked before anything is stored: what is
-    /// stored under a new head makes blocks final, and orphans among what we hold must not become so.
+    /// Whether a parent link will prove that the newest stored block is canonical: that of the block that is read
+    /// next, or that of the head. If not, because a source continues at another height, the stored blocks must be
+    /// compared with the node before anything is stored. A commit under a new head makes blocks final, and an
+    /// orphaned block must not become final.
     fn is_linked(&self) -> bool {
         let ReadPlan { live, pending, .. } = self.current_plan();
         let follows = |group: &SourceGroup| group.range.from().checked_sub(1) == self.snapshot().highest();
         live.or(pending).as_ref().is_some_and(follows) || self.head_links()
     }
 
-    /// Tags move once in minutes, so they are not asked for with every head.
+    /// Fetches the head, and the tags when they are due. Tags move once in minutes, so they are not fetched with
+    /// every head.
     pub(super) async fn fetch_heads(&mut self) -> Result<Heads, IndexerError> {
         let prefetch = self.plan_prefetch();
         let due = self.observed.tags_at.is_none_or(|at| at.elapsed() >= self.chain.settings.poll_interval);
@@ -123,7 +125,7 @@ impl IndexSession<'_> {
                 }
                 TagVerdict::Jumped(to) => {
                     let (chain, host, tag) = (&self.chain.settings.name, self.node.host(), tag.as_str());
-                    tracing::info!(%chain, host, tag, to, head, "the node moved a tag much nearer to its head; that counts if the next answer repeats it");
+                    tracing::info!(%chain, host, tag, to, head, "the node moved a tag much nearer to its head; the tag is used if the next answer repeats it");
                     return Ok(());
                 }
             }

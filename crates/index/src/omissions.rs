@@ -18,7 +18,7 @@ impl Rereader {
         report: &mut RereadReport,
     ) {
         let filter = self.translator.filter(&[source]);
-        let headers = match node.show_headers(&sample(range)).await {
+        let headers = match node.identified_headers(&sample(range)).await {
             Ok(headers) => headers,
             Err(error) => return report.doubts.push(error.to_string()),
         };

@@ -1,4 +1,5 @@
-//! The beginning of each turn, and after an error: which chain the node is on, what is registered, and what is stored.
+//! Opens the chain at the beginning of each turn and after an error: checks the node's chain, registers the sources,
+//! and reads what is stored.
 
 use super::error::IndexerError;
 use super::session::IndexSession;
@@ -13,17 +14,17 @@ impl IndexSession<'_> {
                 Some(start) => {
                     self.snapshot().tip(index).map_or(start, |tip| start.max(tip.number.saturating_add(1)))
                 }
-                // Beyond every head: it is not planned for.
+                // Above every head, so that no read is planned.
                 None => u64::MAX,
             }
         };
         (0..self.chain.translator.sources().len()).map(next).collect()
     }
 
-    /// Asks the node which chain it is on, registers the chain and reads what we hold of it.
+    /// Checks which chain the node is on, registers the chain and its sources, and reads what is stored.
     pub(super) async fn open(&mut self) -> Result<(), IndexerError> {
         self.node.check_chain().await?;
-        // Before the database, so that the lag grows while the database is away.
+        // Before the database is used, so that the lag grows while the database is away.
         let heads = self.fetch_heads().await?;
         self.observed.heads = Some(heads);
         self.report_heads(&heads);
@@ -42,13 +43,13 @@ impl IndexSession<'_> {
             self.make_views(&opened).await;
             self.opened = Some(opened);
         }
-        // Before anything is stored, so that it is the head a source saw first that decides.
+        // Before anything is stored, so that the first head decides.
         if self.decide_by_first_head().await? {
             return Ok(());
         }
         self.chain.saved_limits.load(&[&self.node, &self.past]).await;
         let comparison = self.store().follow().await?;
-        self.apply_comparison(comparison);
+        self.follow_comparison(comparison);
         let held = self.store().snapshot().await?;
         self.attempt.snapshot = Some(ChainSnapshot::new(held, &self.chain.translator.names()));
         self.report_sources(None);

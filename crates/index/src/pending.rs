@@ -1,4 +1,5 @@
-//! Blocks above the confirmed ones are read like live blocks, and published as pending instead of stored.
+//! Pending blocks: blocks above the confirmed ones are read like live blocks, and their events are published as
+//! pending.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -50,7 +51,7 @@ impl IndexSession<'_> {
         let logs = blocks.iter().flat_map(|block| &block.logs);
         let events = self.chain.translator.translate_pending(sources, logs, &times);
         let with_events: BTreeSet<u64> = events.iter().map(|event| event.place.block_number).collect();
-        // Most blocks of most chains have nothing of ours: they cost no transaction.
+        // Most blocks have no event of a source, and need no transaction.
         if !events.is_empty() {
             let head = self.head().max(ids.last().map_or(0, |last| last.number));
             let expected = self.snapshot().expected(sources);
@@ -65,7 +66,8 @@ impl IndexSession<'_> {
         Ok(())
     }
 
-    /// Whether the parent link of the head shows that the newest pending block is canonical, and with it all that is stored.
+    /// Whether the parent link of the head proves that the newest pending block is canonical, and with it all stored
+    /// blocks.
     pub(super) fn head_links(&self) -> bool {
         let published = self
             .snapshot()

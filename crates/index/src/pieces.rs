@@ -1,26 +1,26 @@
-//! Blocks that were read again, cut so that each comparison beside live blocks is short.
+//! Splits blocks that were read again, so that each comparison takes the database only a short time.
 
 use std::ops::Range;
 
 use chainflume_core::domain::BlockRange;
 use chainflume_store::Backfill;
 
-/// Events compared at once beside live blocks, but for a block that has more: some milliseconds for the database.
-const PIECE: usize = 500;
+/// Maximum number of events in a piece, unless a single block has more: some milliseconds for the database.
+const MAX_EVENTS: usize = 500;
 
-/// The same blocks in stretches with few events each, and where the events of each are after this, in chain order. Logs that
-/// are no events are not compared.
+/// Sorts the events in chain order, and splits the blocks into pieces with few events each. Returns each piece with
+/// the positions of its events. Dead letters are not compared.
 pub(super) fn pieces(read: &mut Backfill) -> Vec<(BlockRange, Range<usize>)> {
     read.events.sort_unstable_by_key(|event| event.place);
     let blocks: Vec<u64> = read.events.iter().map(|event| event.place.block_number).collect();
     let (mut pieces, mut rest, mut from) = (Vec::new(), Some(read.range), 0);
     while let Some(left) = rest {
-        let full = (from + PIECE).min(blocks.len());
+        let full = (from + MAX_EVENTS).min(blocks.len());
         let to = match full.checked_sub(1) {
             Some(last) => full + blocks[full..].iter().take_while(|block| **block == blocks[last]).count(),
             None => full,
         };
-        // The blocks between this piece and the next are of this one.
+        // Blocks without events after a piece belong to it.
         let next = blocks.get(to).map(|block| block - left.from());
         let (range, after) = left.split_at_width(next.unwrap_or(left.width()));
         rest = after;
@@ -61,7 +61,7 @@ mod tests {
     fn pieces_cover_every_block_once_and_cut_none_in_two() {
         assert_eq!(cut((5, 9), vec![]), [((5, 9), 0)]);
         assert_eq!(cut((5, 9), vec![event(6, 0)]), [((5, 9), 1)]);
-        // 400 in each of three blocks, two of them beside empty ones, in reverse order.
+        // 400 events in each of three blocks, in reverse order; there are empty blocks around them.
         let mut busy: Vec<Event> = [10, 12, 13]
             .into_iter()
             .flat_map(|block| (0..400).map(move |index| event(block, index)))

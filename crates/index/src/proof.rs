@@ -1,5 +1,5 @@
-//! Stored events are taken back only on proof, block by block: receipts with the root of the header, a bloom that excludes
-//! them, or a second provider that answers the same. One node that leaves logs out proves nothing.
+//! Stored events are undone only on proof, block by block. A proof is receipts with the root of the header, a bloom
+//! that excludes the events, or a second provider with the same answer. One node that leaves logs out proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use chainflume_core::domain::{B256, BlockRef, Event, LogFilter, Logs, Place};
 use chainflume_node::{IdentifiedHeader, Node};
 use chainflume_store::{Backfill, ChainStore, DisputedEvent, ProvenBlocks};
 
-/// Who may prove something of a source's blocks.
+/// Looks for proof about the blocks of a source.
 pub(super) struct Prover {
-    /// The provider that was read first, and after it the others.
+    /// The provider of the first answer, and after it the others.
     pub nodes: Vec<Arc<Node>>,
     pub filter: LogFilter,
     pub translator: GroupTranslator,
@@ -21,57 +21,57 @@ pub(super) struct Prover {
     pub topics: BTreeMap<String, B256>,
 }
 
-/// What is looked for.
+/// Which proof is needed.
 pub(super) struct ProofRequest {
-    /// Places with logs that the source reads otherwise now. Nothing is wrong there.
+    /// Places of logs that are on the chain and that the source decodes differently now. They are no difference.
     pub others: BTreeSet<Place>,
     pub need: ProofNeed,
 }
 
-/// What counts as proof, and of which blocks it is looked for.
+/// What counts as proof, and for which blocks.
 pub(super) enum ProofNeed {
-    /// Receipts, a bloom or a second provider, of blocks with a disputed event.
+    /// Receipts, a bloom or a second provider, for blocks with a disputed event.
     Any,
-    /// Only receipts with the root of the header; these blocks are proven too.
+    /// Only receipts with the root of the header, for blocks with a disputed event and for these blocks.
     Root(BTreeSet<u64>),
 }
 
-/// Blocks of one batch for which receipts are fetched without an operator: the node has other work. The rest follows with the
-/// next read of the same range.
-pub(super) const MOST_BLOCKS: usize = 64;
+/// Maximum number of blocks of one batch whose receipts the audit fetches: the node has other work. The rest follows
+/// with the next read of the same range.
+pub(super) const MAX_BLOCKS: usize = 64;
 
-/// What came of looking for proof.
+/// The result of the search for proof.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
-    /// What the store may take back.
+    /// Events and blocks that the store may undo.
     pub proven: ProvenBlocks,
-    /// Stored events whose log is on the chain, and which the source reads otherwise now.
+    /// Stored events whose log is on the chain, and which the source decodes differently now.
     pub there: BTreeSet<Place>,
-    /// Stored events that the first answer did not have, and that no provider proves to be wrong.
+    /// Stored events that the first answer lacks and no provider proves wrong.
     pub unproven: Vec<Place>,
-    /// Why not, each reason once.
+    /// Why they are not proven, each reason once.
     pub reasons: BTreeSet<String>,
 }
 
-/// What is proven of one block.
+/// What is proven about one block.
 enum BlockProof {
-    /// These are all its logs that the source asks for, and its time in seconds.
+    /// All its logs that the source wants, and its time in seconds.
     Logs(Logs, u64),
-    /// The disputed events are not in it.
+    /// The block has none of the disputed events.
     Excluded,
 }
 
-/// What no provider could prove, and why.
+/// Why no provider could prove it.
 type Unproven = Vec<String>;
-/// The headers of one block, each as a provider shows it.
+/// The headers of one block, by provider.
 type ShownHeaders<'a> = Vec<(&'a Arc<Node>, IdentifiedHeader)>;
 
 impl Prover {
-    /// Looks for proof in each block in which something is disputed. Where the logs of a block are proven, they replace those
+    /// Looks for proof for each block with a disputed event. Where the logs of a block are proven, they replace those
     /// that were read.
     ///
     /// # Errors
-    /// A database error. A node that does not answer proves nothing; that is no error.
+    /// A database error. A node that does not answer is no error: it proves nothing.
     pub(super) async fn prove(
         &self,
         read: &mut Backfill,
@@ -79,7 +79,7 @@ impl Prover {
         need: &ProofNeed,
     ) -> Result<Proof, IndexerError> {
         let also = match need {
-            ProofNeed::Any => self.lettered(read).await?,
+            ProofNeed::Any => self.blocks_with_dead_letters(read).await?,
             ProofNeed::Root(blocks) => blocks.clone(),
         };
         let mut blocks: BTreeMap<u64, Vec<DisputedEvent>> =
@@ -92,7 +92,7 @@ impl Prover {
         let needs_root = matches!(need, ProofNeed::Root(_));
         for (index, (number, disputed)) in blocks.into_iter().enumerate() {
             let places = disputed.iter().map(|event| event.place);
-            if needs_root && index >= MOST_BLOCKS {
+            if needs_root && index >= MAX_BLOCKS {
                 proof.unproven.extend(places);
                 continue;
             }
@@ -122,13 +122,13 @@ impl Prover {
         Ok(proof)
     }
 
-    /// Blocks with dead letters that the first answer does not account for.
-    async fn lettered(&self, read: &Backfill) -> Result<BTreeSet<u64>, IndexerError> {
-        let mut lettered = self.store.dead_letter_blocks(read).await?;
+    /// Blocks with stored dead letters that the first answer does not account for.
+    async fn blocks_with_dead_letters(&self, read: &Backfill) -> Result<BTreeSet<u64>, IndexerError> {
+        let mut blocks_with_dead_letters = self.store.dead_letter_blocks(read).await?;
         for letter in &read.dead_letters {
-            lettered.remove(&letter.log.place.block_number);
+            blocks_with_dead_letters.remove(&letter.log.place.block_number);
         }
-        Ok(lettered)
+        Ok(blocks_with_dead_letters)
     }
 
     async fn block(
@@ -160,7 +160,8 @@ impl Prover {
         })
     }
 
-    /// The logs of a block out of receipts with the root of its header. Else the headers that were shown, and why not.
+    /// The logs of a block from receipts with the root of its header. The inner error: the headers that providers
+    /// returned, and the reasons.
     async fn by_root(
         &self,
         number: u64,
@@ -184,8 +185,8 @@ impl Prover {
         Ok(Err((shown, reasons)))
     }
 
-    /// The node's header at a height, where it is on the branch that is stored: it has the block of the stored events, or
-    /// else a block above that the store holds. The inner error is why not.
+    /// The node's header at a height, if the node is on the stored branch: it has the block of the stored events, or
+    /// a stored block above it. The inner error is the reason.
     async fn header(
         &self,
         node: &Arc<Node>,
@@ -194,24 +195,24 @@ impl Prover {
     ) -> Result<Result<IdentifiedHeader, String>, IndexerError> {
         let held = self.store.held_at_or_above(number).await?;
         let heights: Vec<u64> = [number].into_iter().chain(held.map(|held| held.number)).collect();
-        let headers = match node.show_headers(&heights).await {
+        let headers = match node.identified_headers(&heights).await {
             Ok(headers) => headers,
             Err(error) => return Ok(Err(error.to_string())),
         };
         let host = node.host();
         let Some(header) = headers.first().copied().flatten() else {
-            return Ok(Err(format!("{host} has not the header of block {number}")));
+            return Ok(Err(format!("{host} does not have the header of block {number}")));
         };
         let above = headers.get(1).copied().flatten().map(|header| header.block().id());
         let same =
             !disputed.is_empty() && disputed.iter().all(|event| event.block_hash == header.block().hash);
         Ok(match same || (held.is_some() && above == held) {
             true => Ok(header),
-            false => Err(format!("{host} has other blocks than are stored, at {number} and above")),
+            false => Err(format!("{host} has other blocks than the stored ones at {number} and above")),
         })
     }
 
-    /// Whether the bloom of some header of the node admits a log that is there: on some chains all blooms are empty, which
+    /// Whether the bloom of another header of the node holds a stored log. On some chains all blooms are empty, and
     /// would exclude everything.
     async fn has_useful_blooms(
         &self,
@@ -224,13 +225,13 @@ impl Prover {
         else {
             return Ok(false);
         };
-        let headers = node.show_headers(&[block.number]).await.unwrap_or_default();
+        let headers = node.identified_headers(&[block.number]).await.unwrap_or_default();
         let header = headers.first().copied().flatten();
         Ok(header.is_some_and(|header| header.block().hash == block.hash && header.may_have(&contract)))
     }
 
-    /// The logs of a second provider that has the same block and confirms the first answer, fetched by block hash. Else why
-    /// no provider does.
+    /// The logs of a second provider that has the same block and confirms the first answer, fetched by block hash.
+    /// The error is why there is none.
     async fn by_second_provider(
         &self,
         read: &Backfill,
@@ -240,10 +241,10 @@ impl Prover {
         let first =
             self.nodes.first().zip(shown.first()).filter(|(node, (shown, _))| Arc::ptr_eq(node, shown));
         let Some((_, (node, header))) = first else {
-            return Err("the provider that was read shows no header that can be trusted".to_owned());
+            return Err("the first provider returned no header that proves its branch".to_owned());
         };
         let block = header.block();
-        let mut why = format!("no second provider than {} shows block {}", node.host(), block.number);
+        let mut why = format!("no provider other than {} has block {}", node.host(), block.number);
         for (other, _) in shown.iter().skip(1).filter(|(_, other)| other.block() == block) {
             match other.with_logs(&self.filter, block).await {
                 Ok(answer) => {
@@ -269,8 +270,8 @@ impl Prover {
     }
 }
 
-/// Whether the events of a second provider confirm those that were read of a block: it has all of them, and besides either
-/// nothing or every disputed event. Nodes leave logs out and do not make them up, so an answer in between proves
+/// Whether the events of a second provider confirm the first answer: they contain all its events, and in addition
+/// either nothing or every disputed event. Nodes leave logs out and do not invent them, so any other answer proves
 /// nothing.
 fn confirms(events: &[Event], read: &Backfill, block: BlockRef, disputed: &[DisputedEvent]) -> bool {
     let second: BTreeMap<Place, &Event> = events.iter().map(|event| (event.place, event)).collect();

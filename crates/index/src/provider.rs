@@ -1,4 +1,4 @@
-//! The provider in use: the pool names it, and the loop takes it between two steps.
+//! The provider in use: the pool chooses it, and the loop switches to it between two steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use super::error::IndexerError;
 use super::session::{IndexSession, MAX_WAIT, PendingProgress};
 use chainflume_node::{HeadNotifier, Work};
 
-/// How a pause ended.
+/// Why a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PauseEnd {
     /// The whole pause has passed.
     Elapsed,
-    /// The pool named another provider.
+    /// The pool chose another provider.
     Switched,
 }
 
 impl IndexSession<'_> {
-    /// Pauses, and reports health meanwhile. A switch of the provider ends the pause.
+    /// Pauses, and reports progress meanwhile. A switch of the provider ends the pause.
     pub(super) async fn pause(&mut self, mut wait: Duration) -> PauseEnd {
         while !wait.is_zero() {
             let part = wait.min(MAX_WAIT);
@@ -30,7 +30,7 @@ impl IndexSession<'_> {
         PauseEnd::Elapsed
     }
 
-    /// Takes the provider that the pool names. What the last provider returned is fetched again.
+    /// Switches to the provider that the pool chose. Answers of the last provider are dropped.
     pub(super) fn take_provider(&mut self) {
         let (live, past) = (self.chain.pool.live(), self.chain.pool.history());
         if !Arc::ptr_eq(&live, &self.node) {
@@ -38,7 +38,7 @@ impl IndexSession<'_> {
             self.node = live;
             let host = self.node.host().to_owned();
             self.chain.board.chain(&self.chain.settings.name, |chain| chain.node.provider = Some(host));
-            // The errors of the last provider with its newest blocks do not count against the new one.
+            // Errors of the last provider about its newest blocks do not count for the new one.
             (self.observed.tags_at, self.pending) = (None, PendingProgress::default());
             self.forget();
         }
@@ -58,9 +58,9 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Skips a provider that is on another chain or contradicts a final block. Returns whether a retry may help: it may
-    /// until all providers do so. An only provider that was on the right chain in this turn is retried too, because a
-    /// gateway may answer for another chain for some seconds.
+    /// Skips a provider that is on another chain or contradicts a final block. Returns whether a retry may help. It
+    /// may unless all providers do the same. A single provider that was on the right chain in this turn is retried
+    /// too, because a gateway may answer for another chain for some seconds.
     pub(super) fn skip_provider(&self, error: &IndexerError) -> bool {
         match error {
             IndexerError::Chain(_) => self.chain.pool.has_several() || self.opened.is_some(),

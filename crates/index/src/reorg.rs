@@ -14,11 +14,12 @@ use chainflume_ops::health::DeepReorg;
 use chainflume_ops::metrics;
 use chainflume_store::Rewind;
 
-/// Between the two reads that make a reorg: long enough for a load balancer to send us to another backend,
-/// short enough not to be noticed.
+/// Pause between the two reads that confirm a reorg: long enough for a load balancer to choose another backend, short
+/// enough not to be noticed.
 const SECOND_READ_DELAY: Duration = Duration::from_millis(50);
 
-/// Most headers that are read to see that a new branch follows the common block. What is held near the head has no gaps.
+/// Maximum number of headers that are read to check that a new branch follows the common block. The stored blocks
+/// near the head have no gaps.
 const MAX_LINKS: u64 = 64;
 
 /// The result of a comparison with the node.
@@ -26,15 +27,15 @@ const MAX_LINKS: u64 = 64;
 pub(super) enum ReorgCheck {
     /// The node agrees with everything stored.
     Unchanged,
-    /// The node differs, but two reads do not show the same difference.
+    /// The node differs, but two reads did not return the same difference.
     Unconfirmed,
     /// Orphaned blocks were undone.
     Rewound,
 }
 
 impl IndexSession<'_> {
-    /// Compares what is stored at and below `top` with the node, and undoes what two equal reads contradict. The second read
-    /// comes with a proof of the chain it is from: no block is undone, and no chain stopped, for another chain's blocks.
+    /// Compares the stored blocks at and below `top` with the node, and undoes those that two equal reads contradict.
+    /// The second read proves which chain it is from, so that blocks of another chain undo nothing and stop nothing.
     pub(super) async fn check_for_reorg(
         &mut self,
         top: u64,
@@ -62,8 +63,8 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Whether a node that has another block where ours is final has not come so far that this height is final to itself:
-    /// a backend that lags may be on a branch it is about to leave. It is given as long as a backend may lag.
+    /// Whether a node that contradicts a final block may only lag: the height is not final for the node itself, and
+    /// it may be on a branch that it will leave. It may for as long as a backend may lag.
     async fn may_catch_up(&mut self, ours: BlockId, theirs: B256) -> Result<bool, IndexerError> {
         let NodeStatus { head, finalized, block } = self.node.status_at(ours.number).await?;
         let heads = Heads { latest: head, safe: None, finalized, aged: None };
@@ -75,7 +76,7 @@ impl IndexSession<'_> {
         Ok(since.elapsed() < self.chain.policy.backend_lag)
     }
 
-    /// As [`Self::check_for_reorg`], when a block contradicted ours at `at`: then agreement is a contradiction too.
+    /// As [`Self::check_for_reorg`], after a block contradicted the stored block `at`. Then agreement is an error.
     pub(super) async fn check_contradiction(
         &mut self,
         at: u64,
@@ -90,7 +91,7 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Asks the node for one height after the other until the verdict is clear.
+    /// Reads blocks of the node until the verdict is clear.
     async fn compare_with_node(&self, top: u64) -> Result<ReorgVerdict, IndexerError> {
         let held = self.snapshot().held();
         let mut seen = BTreeMap::new();
@@ -106,15 +107,16 @@ impl IndexSession<'_> {
         }
     }
 
-    /// As [`Self::compare_with_node`], by a node that shows its chain with each answer. `None` where the new branch does not follow what
-    /// is common, so that its blocks come from several backends or the chain has just moved.
+    /// As [`Self::compare_with_node`], from a node that proves its chain with each answer. `None` where the new
+    /// branch does not follow the common block: its blocks came from several backends, or the chain has just changed.
     async fn confirm(&self, top: u64) -> Result<Option<ReorgVerdict>, IndexerError> {
         let (held, final_number) = (self.snapshot().held(), self.snapshot().final_number());
         let (mut seen, mut genesis) = (BTreeMap::new(), true);
         let verdict = loop {
             match judge(&held, final_number, top, &seen) {
                 ReorgVerdict::Look(heights) => {
-                    let IdentifiedBlocks { blocks, genesis: shown } = self.node.show(&heights).await?;
+                    let IdentifiedBlocks { blocks, genesis: shown } =
+                        self.node.identified_blocks(&heights).await?;
                     genesis &= shown;
                     let hashes = blocks.into_iter().map(|block| block.map(|block| block.hash));
                     seen.extend(heights.into_iter().zip(hashes));
@@ -130,25 +132,26 @@ impl IndexSession<'_> {
                 let lowest = lowest.map_or(to.number, |(number, _)| *number);
                 Ok(self.follows(*to, lowest).await?.then_some(verdict))
             }
-            // What shares no block with what we hold is mostly another chain, and the chain id alone does not prove that.
+            // A branch that shares no block with the stored one is usually another chain, and the chain id alone does
+            // not prove this chain.
             ReorgVerdict::Rewind(_) | ReorgVerdict::TooDeep { .. }
-                if !genesis && self.node.has_shown_genesis() =>
+                if !genesis && self.node.has_returned_genesis() =>
             {
-                Err(self.node.hides_genesis().into())
+                Err(self.node.genesis_missing().into())
             }
             _ => Ok(Some(verdict)),
         }
     }
 
-    /// Whether the node's blocks above `common` lead from it up to height `to`, which only this chain's can. A gap that is
-    /// wider than a look is left to what the node has shown of its chain.
+    /// Whether the node's blocks link from `common` up to height `to`, which only blocks of this chain can. More than
+    /// [`MAX_LINKS`] blocks are not checked: then the node's proof of its chain is enough.
     async fn follows(&self, common: BlockId, to: u64) -> Result<bool, IndexerError> {
         if to - common.number > MAX_LINKS {
             return Ok(true);
         }
         let heights: Vec<u64> = (common.number + 1..=to).collect();
         let mut below = common.hash;
-        for block in self.node.show(&heights).await?.blocks {
+        for block in self.node.identified_blocks(&heights).await?.blocks {
             match block {
                 Some(block) if block.parent_hash == below => below = block.hash,
                 _ => return Ok(false),

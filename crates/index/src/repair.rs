@@ -1,4 +1,4 @@
-//! Blocks that were read a second time, where they differ from what is stored: what is proven, and the repair.
+//! Repairs stored events that differ from a second read, where the difference is proven.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use chainflume_node::Node;
 use chainflume_store::{Backfill, DisputedEvent};
 
 impl Rereader {
-    /// Adds what is missing, and takes back and replaces what is proven to be wrong.
+    /// Adds missing events, and undoes or replaces events that are proven wrong.
     pub(super) async fn repair(
         &mut self,
         of: (&Arc<Node>, usize),
@@ -24,7 +24,7 @@ impl Rereader {
         Ok(BatchOutcome { compared, unproven: proof.unproven, reasons: proof.reasons })
     }
 
-    /// As [`Self::repair`], of blocks whose receipts have the root of their header; all others stay as they are.
+    /// As [`Self::repair`], only for blocks whose receipts have the root of their header.
     pub(super) async fn repair_proven(
         &mut self,
         of: (&Arc<Node>, usize),
@@ -48,7 +48,7 @@ impl Rereader {
         Ok(BatchOutcome { compared, unproven, reasons: proof.reasons })
     }
 
-    /// Looks for proof of what is stored and was not read.
+    /// Looks for proof about stored events that the second read lacks.
     pub(super) async fn prove(
         &mut self,
         (node, source): (&Arc<Node>, usize),
@@ -59,7 +59,7 @@ impl Rereader {
         let disputed = self.store.disputed(read).await?;
         let (there, disputed) = disputed.into_iter().partition(|event| others.contains(&event.place));
         let prover = Prover {
-            nodes: [node.clone()].into_iter().chain(self.elsewhere.others(node)).collect(),
+            nodes: [node.clone()].into_iter().chain(self.providers.others(node)).collect(),
             filter: self.translator.filter(&[source]),
             translator: self.translator.of_group(&[source]).clone(),
             store: self.store.clone(),

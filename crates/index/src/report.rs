@@ -14,7 +14,8 @@ use chainflume_ops::health::{ChainHeads, ChainState, SourceHealth, SourceIdle};
 use chainflume_ops::metrics;
 
 impl IndexSession<'_> {
-    /// The state of each source. `committed` has the sources that have just advanced, and their events by name.
+    /// Reports the state of each source. `committed`: the sources that have just advanced, and the number of their
+    /// events by source name.
     pub(super) fn report_sources(&self, committed: Option<(&[usize], &BTreeMap<String, u64>)>) {
         let next = self.next_blocks();
         let now = Instant::now();
@@ -63,14 +64,14 @@ impl IndexSession<'_> {
         self.followed_sources.compared(index)?.start.map_or(Some(SourceIdle::AwaitsHead), |start| {
             let end = self.chain.translator.sources()[index].end_block?;
             let tip = self.snapshot().tip(index).map(|tip| tip.number);
-            // A reorg may still take back what is not final.
+            // A reorg may still undo blocks that are not final.
             let has_all = tip.map_or(start > end, |tip| tip >= end);
             let block = tip.unwrap_or(end);
             (has_all && block <= self.snapshot().final_number()).then_some(SourceIdle::Complete { block })
         })
     }
 
-    /// Whether every source has stored its last block, and all of it is final: no block is asked for any more.
+    /// Whether every source has stored its last block, and all stored blocks are final: no more blocks are read.
     pub(super) fn is_complete(&self) -> bool {
         let sources = 0..self.chain.translator.sources().len();
         let is_complete = |index| matches!(self.idle(index), Some(SourceIdle::Complete { .. }));
@@ -97,8 +98,8 @@ impl IndexSession<'_> {
         });
     }
 
-    /// Blocks by which the node is below what is stored, where that is more than a backend may lag: it was replaced by one that
-    /// still syncs, or by an old copy. None of its answers can move the chain.
+    /// Blocks by which the node's head is below the stored blocks; 0 if a backend may lag so far. Such a node was
+    /// replaced by one that still syncs, or by an old copy, and the chain cannot advance with it.
     fn node_behind(&self, heads: &Heads) -> u64 {
         let stored = self.attempt.snapshot.as_ref().and_then(ChainSnapshot::highest).unwrap_or(0);
         let behind = stored.saturating_sub(heads.latest);
@@ -106,7 +107,7 @@ impl IndexSession<'_> {
     }
 
     pub(super) fn report_state(&mut self, live: bool, history: bool) {
-        if self.observed.heads.is_none() || !self.attempt.looked {
+        if self.observed.heads.is_none() || !self.attempt.compared {
             return;
         }
         let is_behind = self.observed.heads.is_some_and(|heads| self.node_behind(&heads) > 0);
@@ -119,7 +120,7 @@ impl IndexSession<'_> {
                 && chain.errors.consecutive == 0
             {
                 chain.state = state;
-                // After an error the state is the old one, and "recovered" was logged.
+                // After an error the state is the same as before, and "recovered" was logged.
                 if logged.replace(state) != Some(state) {
                     tracing::info!(chain = %self.chain.settings.name, head = chain.heads.latest, "chain is {}", state.as_str());
                 }
@@ -144,7 +145,7 @@ impl IndexSession<'_> {
                 (chain.errors.last, chain.errors.last_kind) = (None, None);
             }
         });
-        if ended && self.chain.troubles.ended() {
+        if ended && self.chain.error_streak.ended() {
             tracing::info!(chain = %self.chain.settings.name, "recovered");
         }
         ended
@@ -153,7 +154,7 @@ impl IndexSession<'_> {
     pub(super) fn report_failure(&mut self, error: &IndexerError, fatal: bool) {
         self.forget();
         if matches!(error, IndexerError::Chain(error) if error.is_wrong_chain()) {
-            // The heads are another chain's, and a known tag never goes back.
+            // The heads are those of another chain, and the tag history would refuse lower ones.
             self.observed = Observed::default();
         }
         metrics::step_error(&self.chain.settings.name, error.kind());
@@ -166,7 +167,7 @@ impl IndexSession<'_> {
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.errors.last, chain.errors.last_kind) = (Some(text.clone()), Some(error.kind()));
         });
-        if let Some(suppressed) = self.chain.troubles.failed(error.kind().as_str(), errors, news) {
+        if let Some(suppressed) = self.chain.error_streak.failed(error.kind().as_str(), errors, news) {
             let (chain, suppressed) = (&self.chain.settings.name, suppressed.field());
             tracing::warn!(%chain, errors, suppressed, error = %text, "step failed; it is retried");
         }

@@ -25,24 +25,24 @@ pub use report::{Places, RereadReport};
 
 /// Reads a closed range of one source again, beside a running daemon.
 pub struct Rereader {
-    /// How the node is asked.
+    /// The providers and limits of the chain.
     pub settings: ChainSettings,
     /// The providers. They are kept between runs, because each keeps the width of ranges that it accepts.
-    pub elsewhere: AlternateProviders,
-    /// The provider that gave the first look: another one is asked if there is one.
+    pub providers: AlternateProviders,
+    /// The provider of the first read: another one is used if there is one.
     pub avoided: Option<String>,
     /// The chain's sources.
     pub translator: Translator,
     /// The chain's store.
     pub store: ChainStore,
-    /// Gets every error of the node; the read is retried.
+    /// Receives every error of the node. The read is retried.
     pub on_error: OnError,
-    /// Whether a comparison gives way to live blocks.
+    /// Whether comparisons pause so that live blocks are stored first.
     pub yields_to_live: bool,
     /// How long a node may fail at the same blocks before a run ends; `None` retries without end, as a daemon does.
     pub patience: Option<Duration>,
     policy: DepthPolicy,
-    /// The highest block that was found old enough to be read by range; what is old stays old.
+    /// The highest block that was old enough to be read by range. An old block stays old.
     aged: Option<u64>,
 }
 
@@ -53,14 +53,14 @@ pub enum Purpose {
     Add,
     /// Only compare.
     Compare,
-    /// Make the stored events equal to those of the chain.
+    /// Make the stored events equal to those on the chain.
     Repair,
-    /// As [`Self::Repair`], of what receipts with the root of their header prove and nothing else, of 64 blocks of a batch at
-    /// most.
+    /// As [`Self::Repair`], only with the proof of receipts with the root of their header, and for 64 blocks of a
+    /// batch at most.
     RepairProven,
 }
 
-/// Which blocks of which source, and what for.
+/// A range of a source to read again, and the purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reread {
     /// Position of the source in the chain's list.
@@ -83,11 +83,11 @@ impl Rereader {
         store: ChainStore,
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
-        let elsewhere = AlternateProviders::new(&settings)?;
+        let providers = AlternateProviders::new(&settings)?;
         let (avoided, yields_to_live, patience, aged) = (None, false, None, None);
         let reader = Self {
             settings,
-            elsewhere,
+            providers,
             avoided,
             translator,
             store,
@@ -102,25 +102,25 @@ impl Rereader {
 
     /// Gives the providers the limits that the daemon has saved for them, with a width of `widest` blocks at most.
     pub async fn use_limits(&self, store: &Store, widest: Option<u64>) {
-        for node in self.elsewhere.by_preference() {
+        for node in self.providers.by_preference() {
             use_saved_limits(store, &node, widest).await;
         }
     }
 
-    /// A provider with another block 0 than the stored one is not asked from now on.
+    /// Skips a provider with another block 0 than the stored one from now on.
     ///
     /// # Errors
     /// A database error.
     pub async fn require_stored_genesis(&self) -> Result<(), IndexerError> {
-        self.elsewhere.know_genesis(self.store.genesis().await?);
+        self.providers.set_genesis(self.store.genesis().await?);
         Ok(())
     }
 
-    /// Reads and does what is asked for; `progress` is called with each block that is done.
+    /// Reads the range for its purpose. Calls `progress` with the last block of each batch that is done.
     ///
     /// # Errors
-    /// When the source has not synced the range by itself yet, the database fails, or [`Self::patience`] ends. What was
-    /// committed until then stays, and a second run changes nothing there.
+    /// When the source has not stored the range yet, the database fails, or [`Self::patience`] ends. Batches that were
+    /// committed before stay, and a second run changes nothing in them.
     pub async fn run(
         &mut self,
         reread: Reread,
@@ -130,7 +130,7 @@ impl Rereader {
         let Reread { source, range, purpose } = reread;
         let (mut node, aged) = self.begin(range).await?;
         if purpose != Purpose::Compare {
-            // What is added or taken back is placed among what there is, which is found by index. A look needs none.
+            // To add or undo events needs the indexes. To compare does not.
             self.store.build_indexes().await?;
         }
         let (mut report, patience) = (RereadReport::default(), Patience::new(self.patience));
@@ -153,7 +153,7 @@ impl Rereader {
                     biased;
                     batch = history.next() => batch,
                     error = patience.ended() => return Err(error),
-                    other = self.elsewhere.instead_of(&node, self.avoided.as_deref()) => {
+                    other = self.providers.replacement_for(&node, self.avoided.as_deref()) => {
                         node = other;
                         break;
                     }
@@ -165,9 +165,11 @@ impl Rereader {
                         report.add(&outcome);
                         rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
                     }
-                    // A reorg since the range was read, or a repair of our own just now: what was read may be orphaned,
-                    // so it is read again.
-                    Err(IndexerError::Store(StoreError::Conflict { .. })) if self.moved(&held).await? => {
+                    // A reorg since the range was read, or the repair of the batch before: the blocks may be
+                    // orphaned, so they are read again.
+                    Err(IndexerError::Store(StoreError::Conflict { .. }))
+                        if self.was_rewound(&held).await? =>
+                    {
                         break;
                     }
                     Err(error) => return Err(error),
@@ -182,25 +184,25 @@ impl Rereader {
         Ok(report)
     }
 
-    /// The first provider that is there, on the right chain, and knows up to where this range may be read as such.
+    /// The first candidate that works and is on the right chain, with the highest block that may be read by range.
     async fn begin(&mut self, range: BlockRange) -> Result<(Arc<Node>, u64), IndexerError> {
-        let mut nodes = self.elsewhere.candidates(self.avoided.as_deref()).into_iter().peekable();
+        let mut nodes = self.providers.candidates(self.avoided.as_deref()).into_iter().peekable();
         loop {
             let node = nodes.next().expect("a chain has at least one provider");
-            match self.elsewhere.brief(self.old_enough(&node, range)).await {
+            match self.providers.with_probe_timeout(self.old_enough(&node, range)).await {
                 Ok(aged) => {
-                    self.elsewhere.takes(&node);
+                    self.providers.mark_used(&node);
                     return Ok((node, *self.aged.insert(aged)));
                 }
                 Err(error) if nodes.peek().is_none() => return Err(error),
                 Err(error) => {
-                    tracing::debug!(chain = %self.settings.name, host = node.host(), %error, "another provider is asked");
+                    tracing::debug!(chain = %self.settings.name, host = node.host(), %error, "another provider is tried");
                 }
             }
         }
     }
 
-    /// Up to where this range may be read as such, by a node that is on the right chain.
+    /// Checks the node's chain, and returns the highest block that may be read by range.
     async fn old_enough(&self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
         node.check_chain().await?;
         match self.aged.filter(|aged| range.to() <= *aged) {
@@ -209,12 +211,12 @@ impl Rereader {
         }
     }
 
-    /// Whether anything was taken back since.
-    async fn moved(&self, since: &StoreSnapshot) -> Result<bool, StoreError> {
+    /// Whether a rewind happened since.
+    async fn was_rewound(&self, since: &StoreSnapshot) -> Result<bool, StoreError> {
         Ok(self.store.snapshot().await?.reorgs != since.reorgs)
     }
 
-    /// Before anything is asked for; the store checks again when it writes.
+    /// Checks before any request that the source has stored the range. The store checks it again when it writes.
     fn check_reached(
         &self,
         held: &StoreSnapshot,
@@ -264,7 +266,7 @@ impl Rereader {
         if compared.agrees() {
             return Ok(compared.into());
         }
-        // Another chain differs everywhere.
+        // On another chain everything would differ.
         if let Err(error) = node.check_chain().await
             && error.is_wrong_chain()
         {
@@ -273,10 +275,10 @@ impl Rereader {
         if compared.surplus.is_empty() && compared.differing.is_empty() {
             return Ok(compared.into());
         }
-        // One answer that lacks stored events is no difference yet: its node may have left them out.
+        // One answer that lacks stored events is no difference yet: the node may have left them out.
         let request = ProofRequest { others, need: ProofNeed::Any };
         let proof = self.prove((node, reread.source), &mut read, request).await?;
-        // Only proven logs change what was read. Without them the first comparison is still right.
+        // Only proven logs change the events that were read. Without them the first comparison is still right.
         let mut compared = match proof.proven.blocks.is_empty() {
             true => compared,
             false => self.compare(&mut read).await?,
@@ -294,7 +296,7 @@ impl Rereader {
         }
     }
 
-    /// Piece by piece, with a rest after each as long as that took: live blocks want the same processors.
+    /// Compares piece by piece, and pauses after each for as long as it took: live blocks need the same processors.
     async fn compare_in_pieces(&self, read: &mut Backfill) -> Result<Compared, StoreError> {
         let mut all = Compared::default();
         for (range, of_events) in pieces(read) {
@@ -318,7 +320,8 @@ impl Rereader {
     }
 }
 
-/// Where there are logs that are no events: what is stored there is on the chain, and the source reads it otherwise now.
+/// Places of logs that are no events. An event that is stored there is on the chain, and the source decodes it
+/// differently now.
 fn other_places(batch: &Batch, events: &[Event]) -> BTreeSet<Place> {
     if batch.logs.len() == events.len() {
         return BTreeSet::new();

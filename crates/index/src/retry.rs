@@ -6,8 +6,8 @@ use chainflume_core::domain::{B256, BlockRange, DeadLetterKind, Place, causes};
 use chainflume_db::StoreError;
 use chainflume_store::{Backfill, ChainStore, FailedRetry, LogRef, StoredDeadLetter};
 
-/// Tries dead letters again, beside a running daemon: the same way from log to event, and the same transaction as a
-/// backfill.
+/// Retries dead letters while the daemon runs: by the same translation from log to event, and the same transaction as
+/// a backfill.
 pub struct Retrier {
     /// The chain's sources, as they are configured now.
     pub translator: Translator,
@@ -26,16 +26,15 @@ pub enum Retried {
     Gone,
 }
 
-/// Dead letters of one source in one block, which one transaction handles. A node that lied may have left letters of two
-/// blocks at one height.
+/// Dead letters by source and block; one transaction handles one block. A node that lied may have caused dead letters
+/// of two blocks at one height.
 type Blocks = BTreeMap<(String, u64, B256), Vec<(Place, StoredDeadLetter)>>;
 
 impl Retrier {
-    /// Tries the open dead letters of these numbers that are of this chain; each is reported once. Whatever else they were
-    /// given is [`Retried::Gone`].
+    /// Retries the open dead letters of this chain with these numbers. Any other number is [`Retried::Gone`].
     ///
     /// # Errors
-    /// When the database fails. What was committed until then stays, and trying again goes over it unharmed.
+    /// When the database fails. Retries that were committed before stay, and another run skips them.
     pub async fn run(&mut self, ids: &[u64]) -> Result<BTreeMap<u64, Retried>, IndexerError> {
         let mut outcomes = BTreeMap::new();
         while let Some(rest) = self.rest(ids, &outcomes).await? {
@@ -52,8 +51,8 @@ impl Retrier {
         Ok(ids.iter().map(|id| (*id, outcomes.remove(id).unwrap_or(Retried::Gone))).collect())
     }
 
-    /// What is left to be tried. The count of reorgs is read before the letters: a rewind takes the letters of its
-    /// blocks with it, and one after this look makes the store refuse what follows from it.
+    /// The dead letters that are left. The number of reorgs is read first: a rewind deletes dead letters, and after a
+    /// rewind the store refuses a transaction with the old number.
     async fn rest(
         &self,
         ids: &[u64],
@@ -94,7 +93,8 @@ impl Retrier {
         Ok(outcomes.into_iter().map(|(id, refused)| (id, outcome(refused))).collect())
     }
 
-    /// The letters' logs as they are understood now. One place may have two letters, of two stations.
+    /// The logs of the dead letters, translated by the present configuration. One place may have two dead letters,
+    /// one of decoding and one of mapping.
     fn translate(
         &mut self,
         source: &str,
@@ -117,7 +117,7 @@ impl Retrier {
         Ok(self.translator.translate(&[index], logs.into_values(), &times))
     }
 
-    /// Stores the logs that became events, and returns the others.
+    /// Stores the logs that became events, and returns why others did not.
     async fn store(
         &self,
         source: &str,
@@ -125,7 +125,7 @@ impl Retrier {
         (translated, reorgs): (Translated, u64),
     ) -> Result<Refused, StoreError> {
         let mut refused = Refused::default();
-        let foreign = "no event of its source fits it any more; drop it if that is meant".to_owned();
+        let foreign = "no event of its source fits it any more; drop it if this is intended".to_owned();
         refused.others = Some((None, foreign));
         for letter in translated.dead_letters {
             refused.by_place.insert(letter.log.place, Some((Some(letter.kind), letter.reason)));
@@ -141,12 +141,12 @@ impl Retrier {
         };
         match self.store.backfill(&backfill).await {
             Ok(done) => {
-                let reason = "something else is stored at its place, or its block under another hash";
+                let reason = "another event is stored at its place, or its block has another hash";
                 let differing = |place| (place, Some((None, reason.to_owned())));
                 refused.by_place.extend(done.differing.into_iter().map(differing));
                 Ok(refused)
             }
-            // A letter that cannot be stored does not stop the others.
+            // An event that cannot be stored does not stop the others.
             Err(error) if error.is_permanent() => {
                 let reason = causes(&error);
                 refused
@@ -159,7 +159,7 @@ impl Retrier {
     }
 }
 
-/// Why letters were not stored: by place, or all others for one reason. A place without a reason was stored.
+/// Why dead letters were not stored: by place, or one reason for all others. A place with `None` was stored.
 #[derive(Default)]
 struct Refused {
     by_place: BTreeMap<Place, Option<(Option<DeadLetterKind>, String)>>,

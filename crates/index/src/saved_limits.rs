@@ -1,4 +1,4 @@
-//! The limits of providers, which are found by their refusals and saved over restarts.
+//! The limits of providers, which refusals have shown. They are saved over restarts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use chainflume_store::Store;
 /// How often new limits are saved. A limit that is lost with a crash costs a few refused calls.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long the loop waits for the database when it saves: blocks or a stop are waiting.
+/// Timeout of a save: blocks or a stop wait for it.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The limits of a chain's endpoints.
 pub(super) struct SavedLimits {
     store: Store,
-    /// By endpoint; absent until it is known.
+    /// By endpoint; absent until they are loaded.
     known: BTreeMap<String, EndpointLimits>,
     saved_at: Instant,
 }

@@ -19,11 +19,11 @@ pub(super) use gap_read::{GapMode, GapRead};
 pub(super) use history_read::{HistoryRead, PreparedBatch};
 pub(super) use pending_progress::PendingProgress;
 
-/// A step returns at least this often, so that a loop that hangs differs from one that waits.
+/// A step returns at least this often, so that a loop that waits is not taken for one that hangs.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// What one lease turn knows of its chain. It is built when the turn begins and dropped when it ends, because another
-/// instance may have written in between.
+/// The state of one lease turn. It is built when the turn begins and dropped when it ends, because another instance
+/// may write between two turns.
 pub(super) struct IndexSession<'a> {
     /// The wiring, which outlives the turn.
     pub(super) chain: &'a mut ChainIndexer,
@@ -32,7 +32,7 @@ pub(super) struct IndexSession<'a> {
     /// The chain in the store. `None` until it is registered, and again when an operator may have changed its sources.
     pub(super) opened: Option<ChainStore>,
     pub(super) wake: HeadNotifier,
-    /// When the loop last looked at the head.
+    /// When the loop last read the head.
     pub(super) woken_at: Instant,
     pub(super) switched: SwitchListener,
     /// The provider of new blocks. A step keeps it to its end.
@@ -47,7 +47,7 @@ pub(super) struct IndexSession<'a> {
     pub(super) first_head: FirstHeadDecision,
     /// Why the chain stopped, and when it is tried again.
     pub(super) stopped: Option<StoppedChain>,
-    /// Since when a node that lags contradicts a final block.
+    /// When a node that lags first contradicted a final block.
     pub(super) differs_since: Option<Instant>,
     /// Whether every index of the store exists, as far as this turn knows.
     pub(super) indexed: bool,
@@ -77,13 +77,13 @@ impl Observed {
     }
 }
 
-/// What was read since the last error. Any error drops all of it: a commit whose reply was lost may have happened.
+/// State since the last error. Any error drops all of it, because a commit whose reply was lost may have happened.
 #[derive(Default)]
 pub(super) struct Attempt {
     /// `None` until it is read from the store.
     pub(super) snapshot: Option<ChainSnapshot>,
-    /// Whether the chain was compared with the snapshot. Nothing is stored before.
-    pub(super) looked: bool,
+    /// Whether the node was compared with the snapshot. Until then nothing is stored.
+    pub(super) compared: bool,
     /// The history that is being read.
     pub(super) history_read: Option<HistoryRead>,
     /// The gap of a source that is being read.
@@ -98,19 +98,19 @@ pub(super) struct Prefetched {
     pub(super) near: HeaderWithLogs,
 }
 
-/// Whether the first head has decided.
+/// The state of the decision by the first head.
 #[derive(Default)]
 pub(super) struct FirstHeadDecision {
     /// What still waits for the decision.
     pub(super) awaited: AwaitedHead,
-    /// The head that was last looked at and too old.
+    /// The last head that was too old for the decision.
     pub(super) before: Option<u64>,
     /// Whether it was logged that the decision waits.
     pub(super) is_logged: bool,
 }
 
 impl FirstHeadDecision {
-    /// The chain is registered; these parts of its sources wait.
+    /// Sets what waits for the first head, after the chain was registered.
     pub(super) fn begin(&mut self, awaited: AwaitedHead) {
         self.awaited = awaited;
     }
@@ -119,12 +119,12 @@ impl FirstHeadDecision {
 /// Why a chain stopped.
 pub(super) struct StoppedChain {
     pub(super) why: String,
-    /// Until the next look.
+    /// Pause until the next check.
     pub(super) pause: Duration,
 }
 
 impl<'a> IndexSession<'a> {
-    /// A turn that has fetched and stored nothing yet.
+    /// The state at the beginning of a turn.
     pub(super) fn new(chain: &'a mut ChainIndexer, epoch: Option<Epoch>) -> Self {
         // Subscribed before the providers are read, so that no switch is missed.
         let switched = chain.pool.switched();
@@ -153,10 +153,10 @@ impl<'a> IndexSession<'a> {
         }
     }
 
-    /// Drops what was read, with the reads that still run: the next step reads the store and looks at the chain again.
+    /// Drops what was read, and cancels reads: the next step reads the store and compares it with the node again.
     pub(super) fn forget(&mut self) {
         self.attempt = Attempt::default();
-        self.wake.again();
+        self.wake.poll_now();
     }
 
     pub(super) fn store(&self) -> &ChainStore {
@@ -176,7 +176,7 @@ impl<'a> IndexSession<'a> {
         self.observed.heads.map_or(0, |heads| heads.latest)
     }
 
-    /// The newest final block. It never goes back.
+    /// The newest final block. It never decreases.
     pub(super) fn final_number(&self) -> u64 {
         let now = self.observed.heads.map_or(0, |heads| self.chain.policy.final_number(&heads));
         now.max(self.attempt.snapshot.as_ref().map_or(0, ChainSnapshot::final_number))

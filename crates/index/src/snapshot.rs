@@ -5,34 +5,34 @@ use alloy_primitives::B256;
 use chainflume_core::domain::{BlockId, BlockRef};
 use chainflume_store::{Checkpoint, StoreSnapshot};
 
-/// A copy in memory of what is stored of a chain. After any error it is read again, because a commit whose reply was lost
-/// may have happened.
+/// A copy in memory of the stored state of a chain. After any error it is read again, because a commit whose reply
+/// was lost may have happened.
 #[derive(Debug, Default)]
 pub(super) struct ChainSnapshot {
-    /// By source, in the order of the config.
+    /// Checkpoints of the configured sources, in the order of the configuration.
     own: Vec<Checkpoint>,
-    /// Of sources that are no longer in the config; a rewind moves them too.
+    /// Checkpoints of sources that are no longer configured; a rewind moves them too.
     others: Vec<Checkpoint>,
     blocks: BTreeMap<u64, B256>,
     final_number: u64,
-    /// Number of rewinds so far: another rewind makes data that was read before it void.
+    /// Number of rewinds so far. After another rewind, data that was read before it is invalid.
     reorgs: u64,
-    /// Above the tips: every block of which something is pending, and the newest that was read for that.
+    /// Blocks above the tips: every block with pending events, and the newest block that was read for them.
     pending: BTreeMap<u64, PendingRef>,
-    /// By source, its next block to publish as pending. It is not stored: after a start pending events are written again,
-    /// which changes nothing.
+    /// The next block to publish as pending, by source. It is not stored: after a start pending events are written
+    /// again, which changes nothing.
     next_pending: Vec<u64>,
 }
 
 #[derive(Debug)]
 struct PendingRef {
     hash: B256,
-    /// Whose events are pending.
+    /// Sources whose events are pending.
     sources: BTreeSet<usize>,
 }
 
 impl ChainSnapshot {
-    /// Sorts what the store holds by the config's `sources`.
+    /// Creates the copy, in the order of the configured `sources`.
     pub(super) fn new(held: StoreSnapshot, sources: &[&str]) -> Self {
         let mut by_name: BTreeMap<String, Checkpoint> =
             held.checkpoints.into_iter().map(|checkpoint| (checkpoint.source.clone(), checkpoint)).collect();
@@ -69,7 +69,7 @@ impl ChainSnapshot {
         self.reorgs
     }
 
-    /// These blocks hold events now that were left out before.
+    /// Records that a gap was stored, whose events are in these blocks.
     pub(super) fn gap_stored(&mut self, refs: &[BlockId]) {
         let above = refs.iter().filter(|block| block.number > self.final_number);
         self.blocks.extend(above.map(|block| (block.number, block.hash)));
@@ -80,9 +80,9 @@ impl ChainSnapshot {
         self.own[source].at
     }
 
-    /// Height of the newest block we hold, be it of a source that is no longer configured.
+    /// Height of the newest stored or pending block, also of a source that is no longer configured.
     pub(super) fn highest(&self) -> Option<u64> {
-        // Asked with each head: nothing is copied for it, however many blocks are held.
+        // This is called with each head, so it copies nothing.
         let tips = self.own.iter().chain(&self.others).filter_map(|checkpoint| checkpoint.at);
         let tip = tips.map(|tip| tip.number).max();
         let pending = self.pending_refs().next_back().map(|(number, _)| number);
@@ -90,7 +90,7 @@ impl ChainSnapshot {
         tip.max(pending).max(block)
     }
 
-    /// The checkpoints of these sources, as the store is to find them.
+    /// The checkpoints that the store must have for these sources.
     pub(super) fn expected(&self, sources: &[usize]) -> Vec<Checkpoint> {
         sources.iter().map(|source| self.own[*source].clone()).collect()
     }
@@ -100,7 +100,7 @@ impl ChainSnapshot {
         self.own.iter().chain(&self.others).cloned().collect()
     }
 
-    /// Every block we hold, for judging: the reorg window, all checkpoints and what is pending.
+    /// Every block that a comparison with the node uses: the reorg window, all checkpoints and pending blocks.
     pub(super) fn held(&self) -> BTreeMap<u64, B256> {
         let tips = self.own.iter().chain(&self.others).filter_map(|checkpoint| checkpoint.at);
         let mut held: BTreeMap<u64, B256> = tips.map(|tip| (tip.number, tip.hash)).collect();
@@ -109,7 +109,7 @@ impl ChainSnapshot {
         held
     }
 
-    /// The hash that the parent of block `next` must have, where these sources hold it.
+    /// The hash that the parent of block `next` must have; `None` where it is not known.
     pub(super) fn parent_of(&self, next: u64, sources: &[usize]) -> Option<B256> {
         let below = next.checked_sub(1)?;
         let tip = |source: &usize| self.own[*source].at.filter(|tip| tip.number == below);
@@ -117,7 +117,8 @@ impl ChainSnapshot {
         tip.or_else(|| self.blocks.get(&below).copied()).or_else(|| self.pending_hash_at(below))
     }
 
-    /// The height at which these blocks, one above the other, contradict what is stored or published as pending for these sources.
+    /// The height at which these successive blocks contradict blocks that are stored, or published as pending, for
+    /// these sources.
     pub(super) fn contradicted(&self, blocks: &[BlockRef], sources: &[usize]) -> Option<u64> {
         let first = blocks.first()?;
         match self.parent_of(first.number, sources) {
@@ -144,14 +145,14 @@ impl ChainSnapshot {
         self.pending.get(&number).filter(|_| number > self.final_number).map(|published| published.hash)
     }
 
-    /// What is pending in blocks that are final by now, and still waits for a tag, is not judged: a chain must not stop
-    /// for what is only published as pending. The store takes it back if another block is confirmed there.
+    /// Pending blocks above the final block. A pending block below it is not compared: a chain must not stop because
+    /// of an event that is only pending. The store retracts the event if another block is confirmed there.
     fn pending_refs(&self) -> impl DoubleEndedIterator<Item = (u64, B256)> {
         let above = self.final_number.saturating_add(1);
         self.pending.range(above..).map(|(number, published)| (*number, published.hash))
     }
 
-    /// `blocks` were published as pending for these sources, with events in those that `pending` names.
+    /// Records `blocks` that were published as pending for these sources, with events in the heights `pending`.
     pub(super) fn add_pending(&mut self, sources: &[usize], blocks: &[BlockId], pending: &BTreeSet<u64>) {
         for block in blocks {
             let published = PendingRef { hash: block.hash, sources: BTreeSet::new() };
@@ -166,13 +167,13 @@ impl ChainSnapshot {
         self.forget_confirmed_pending(0);
     }
 
-    /// Keeps what is pending, and the newest block if that is above `confirmed`.
+    /// Keeps blocks with pending events, and the newest block if it is above `confirmed`.
     fn forget_confirmed_pending(&mut self, confirmed: u64) {
         let newest = self.pending.last_key_value().map(|(number, _)| *number).filter(|n| *n > confirmed);
         self.pending.retain(|number, published| !published.sources.is_empty() || Some(*number) == newest);
     }
 
-    /// The sources have advanced to `to`.
+    /// Records that the sources have advanced to `to`.
     pub(super) fn advanced(&mut self, sources: &[usize], to: BlockId, refs: &[BlockId], final_number: u64) {
         for source in sources {
             self.own[*source].at = Some(to);
@@ -188,7 +189,7 @@ impl ChainSnapshot {
     /// Raises the final block.
     pub(super) fn settled(&mut self, final_number: u64) {
         self.final_number = self.final_number.max(final_number);
-        // As the store does: the newest block at or below final stays, to notice that final changes.
+        // As in the store, the newest block at or below the final one stays, to notice a change of final blocks.
         let anchor = self.blocks.range(..=self.final_number).next_back().map(|(number, _)| *number);
         let lowest = self.blocks.first_key_value().map(|(number, _)| *number);
         if let Some(anchor) = anchor.filter(|anchor| Some(*anchor) != lowest) {

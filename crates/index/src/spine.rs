@@ -17,8 +17,8 @@ impl ChainIndexer {
         self.run_turn(None, stop).await;
     }
 
-    /// Runs steps until `stop`, or until another instance holds the lease. An error is logged, and the step is retried after
-    /// a pause; an error that needs an operator stops this chain and no other. A commit is never interrupted.
+    /// Runs steps until `stop`, or until another instance holds the lease. An error is logged, and the step is
+    /// retried after a pause. An error that needs an operator stops this chain only. A commit is never interrupted.
     pub async fn run_turn(&mut self, epoch: Option<Epoch>, stop: CancellationToken) {
         let mut session = IndexSession::new(self, epoch);
         session.run(&stop).await;
@@ -37,7 +37,7 @@ impl IndexSession<'_> {
                 Ok(StepProgress::Made) => {
                     if self.report_success() {
                         backoff.reset();
-                        self.note_no_stop();
+                        self.end_stop();
                     }
                     continue;
                 }
@@ -58,27 +58,28 @@ impl IndexSession<'_> {
             }
             let wait = error.wait(backoff.next_pause());
             if stop.run_until_cancelled(self.pause(wait)).await == Some(PauseEnd::Switched) {
-                // The errors of the last provider do not slow the new one down.
+                // Errors of the last provider must not delay the new one.
                 backoff.reset();
             }
         }
     }
 
-    /// One step: new blocks first, then pending blocks, else the first of a new head and a batch of old blocks.
+    /// One step: stores new blocks, or publishes pending blocks, or waits for a new head or a batch of old blocks.
     ///
-    /// The parts are boxed: a task of the runtime has two megabytes of stack, and a future inside another is there as often
-    /// as futures are moved.
+    /// The parts are boxed: a thread of the runtime has two megabytes of stack, and a large future inside another is
+    /// copied whenever the outer one is moved.
     async fn step(&mut self, stop: &CancellationToken) -> Result<StepProgress, IndexerError> {
         if !self.prepare(stop).await? {
             return Ok(StepProgress::None);
         }
         let ReadPlan { live, pending, history } =
-            if self.attempt.looked { self.current_plan() } else { ReadPlan::default() };
+            if self.attempt.compared { self.current_plan() } else { ReadPlan::default() };
         self.report_state(live.is_some(), history.is_some());
         Box::pin(self.maintain_indexes(history.as_ref().filter(|_| live.is_none()), stop)).await?;
         if let Some(group) = live {
-            // A head that fell back may make live what was history: its rows, written ahead, would then block the live rows.
-            self.drop_unplanned_history(history.as_ref());
+            // A head that went back may make history live. Its rows that were written ahead would block the live
+            // rows.
+            self.cancel_unplanned_history(history.as_ref());
             return Box::pin(self.advance_live(group, stop)).await.map(|()| StepProgress::Made);
         }
         if let Some(group) = pending {
@@ -89,13 +90,13 @@ impl IndexSession<'_> {
         self.wait_for_work(stop).await
     }
 
-    /// Takes the provider that the pool names and reads what is stored. Returns whether the step can go on.
+    /// Switches to the provider that the pool chose, and reads what is stored. Returns whether the step can continue.
     async fn prepare(&mut self, stop: &CancellationToken) -> Result<bool, IndexerError> {
         self.check_tasks();
         self.take_provider();
         if self.attempt.snapshot.is_none() {
             let opened = stop.run_until_cancelled(Box::pin(self.open())).await.transpose()?;
-            // The first head may have decided where a source begins: the chain is opened again.
+            // The first head may have decided the first block of a source: then the chain is opened again.
             if opened.is_none() || self.opened.is_none() {
                 return Ok(false);
             }
@@ -113,7 +114,7 @@ impl IndexSession<'_> {
             () = self.switched.next() => Ok(StepProgress::None),
             () = self.wake.ready() => Box::pin(self.observe(stop)).await,
             () = self.chain.board.woken(&self.chain.settings.name) => {
-                self.wake.again();
+                self.wake.poll_now();
                 Ok(StepProgress::None)
             }
             batch = HistoryRead::next(&mut self.attempt.history_read) => {
@@ -129,12 +130,12 @@ impl IndexSession<'_> {
         }
     }
 
-    /// What there is to do under the heads that were fetched last.
+    /// The plan for the heads that were fetched last.
     pub(super) fn current_plan(&self) -> ReadPlan {
         self.observed.heads.as_ref().map_or_else(ReadPlan::default, |heads| self.plan(heads))
     }
 
-    /// What there is to do under these heads.
+    /// The plan for these heads.
     pub(super) fn plan(&self, heads: &Heads) -> ReadPlan {
         let mut zones = self.chain.policy.zones(heads);
         zones.pending_to = zones.pending_to.filter(|_| self.pending.rest().is_none());
@@ -152,14 +153,14 @@ impl IndexSession<'_> {
     }
 }
 
-/// Whether a step made progress. Only progress ends a row of errors.
+/// Whether a step made progress. Only progress ends a streak of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StepProgress {
     Made,
     None,
 }
 
-/// Longest pause between two tries: a node or database that comes back is noticed within this time.
+/// Longest pause between two tries: a node or database that recovers is noticed within this time.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// First pause between two tries.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

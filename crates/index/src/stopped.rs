@@ -1,4 +1,4 @@
-//! A stopped chain: looked at again until nothing contradicts any more.
+//! A stopped chain: its cause is checked again until it is gone.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use super::error::IndexerError;
 use super::session::{IndexSession, StoppedChain};
 use chainflume_core::domain::causes;
 
-/// How soon a stopped chain is looked at again. Each later pause is twice as long.
+/// Pause before the first check of a stopped chain. Each later pause is twice as long.
 const FIRST_RECHECK_AFTER: Duration = Duration::from_secs(1);
-/// Longest such pause: a cause that is gone ends the stop within a minute.
+/// Longest such pause: a stop ends within a minute after its cause is gone.
 const LAST_RECHECK_AFTER: Duration = Duration::from_secs(60);
 
 impl IndexSession<'_> {
@@ -30,7 +30,7 @@ impl IndexSession<'_> {
             if looked.elapsed() < pause {
                 continue;
             }
-            if error.is_tried_again() {
+            if error.ends_by_retry() {
                 return;
             }
             if stop.run_until_cancelled(self.is_resolved(error)).await == Some(true) {
@@ -43,7 +43,7 @@ impl IndexSession<'_> {
         }
     }
 
-    /// Logs a stop once for each cause. Returns the time until the next look.
+    /// Logs a stop once for each cause. Returns the pause until the next check.
     fn note_stop(&mut self, error: &IndexerError) -> Duration {
         let why = causes(error);
         match &mut self.stopped {
@@ -52,15 +52,15 @@ impl IndexSession<'_> {
                 stopped.pause
             }
             _ => {
-                tracing::error!(chain = %self.chain.settings.name, error = %why, "chain stopped: operator action required; it is looked at again every minute");
+                tracing::error!(chain = %self.chain.settings.name, error = %why, "chain stopped: operator action required; the cause is checked every minute");
                 self.stopped = Some(StoppedChain { why, pause: FIRST_RECHECK_AFTER });
                 FIRST_RECHECK_AFTER
             }
         }
     }
 
-    /// A step succeeded after a stop.
-    pub(super) fn note_no_stop(&mut self) {
+    /// Records that a step succeeded, which ends a stop.
+    pub(super) fn end_stop(&mut self) {
         if self.stopped.take().is_some() {
             tracing::warn!(chain = %self.chain.settings.name, "the cause of the stop is gone; the chain continues");
         }

@@ -12,7 +12,7 @@ use chainflume_ops::metrics;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_store::{ChainRecord, ChainStore, Store};
 
-/// How often a command tries to register its sources: five minutes, in which most indexes are built.
+/// How often a command tries to register its sources: with 30 s each, five minutes, in which most indexes are built.
 const OPEN_TRIES: usize = 10;
 
 /// One configured source of a chain.
@@ -22,7 +22,7 @@ pub struct TranslatedSource {
     pub name: String,
     /// Last block read; `None` without one.
     pub end_block: Option<u64>,
-    /// What it listens to; its index is the position in the chain's list.
+    /// The contracts and events that it follows. Its index is the position in the chain's list.
     pub abi: SourceAbi,
     /// The argument that is the account, where the configuration names one.
     pub user: Option<String>,
@@ -33,11 +33,11 @@ pub struct Translator {
     chain: Arc<str>,
     sources: Arc<[TranslatedSource]>,
     mapper: Arc<Mapper>,
-    /// Of everything that is configured for the chain: what a group has no event for may be another source's.
+    /// The decoder of all sources of the chain: a log that fits no event of a group may be another source's.
     whole: Arc<Decoder>,
-    /// By source, what it follows where that is not all it is configured for.
+    /// The part that a source follows, by source, where it does not follow its whole configuration.
     follows: BTreeMap<usize, Vec<SourceAbi>>,
-    /// The translator of the group that asked last. Groups change when a source joins, so one is enough.
+    /// The translator of the last group. Groups rarely change, so one is enough.
     cached: Option<(Vec<usize>, GroupTranslator)>,
     /// Limits the log lines about dead letters: a contract may emit thousands.
     lines: Arc<LogLimiter>,
@@ -62,7 +62,7 @@ pub(super) struct Translated {
 }
 
 impl Translator {
-    /// Of the chain `chain` with these sources; `mapper` was built for the same list.
+    /// A translator for the chain `chain` with these sources; `mapper` was built for the same list.
     pub fn new(chain: String, sources: Vec<TranslatedSource>, mapper: Mapper) -> Self {
         let whole = Decoder::new(sources.iter().map(|source| source.abi.clone()).collect());
         let (chain, sources, mapper) = (chain.into(), sources.into(), Arc::new(mapper));
@@ -70,8 +70,8 @@ impl Translator {
         Self { chain, sources, mapper, whole, follows, cached: None, lines: Arc::default() }
     }
 
-    /// Registers the chain with its sources and kinds. From then on, arguments are written under the names by which the
-    /// store keeps them, whatever the ABI calls them today: a log must not be translated before.
+    /// Registers the chain with its sources and kinds. From then on arguments are written under their stored names,
+    /// which may differ from those in the ABI. So no log may be translated before.
     ///
     /// # Errors
     /// As [`Store::open_chain`].
@@ -82,11 +82,12 @@ impl Translator {
         Ok(opened)
     }
 
-    /// As [`Self::open`], for a command: it waits while another session registers sources or builds an index, 30 s each time.
+    /// As [`Self::open`], for a command: it retries while another session registers sources or builds an index. Each
+    /// try waits 30 s for the lock.
     ///
     /// # Errors
     /// As [`Store::open_chain`].
-    pub async fn open_patiently(
+    pub async fn open_with_retries(
         &mut self,
         store: &Store,
         record: &ChainRecord,
@@ -94,7 +95,7 @@ impl Translator {
         for _ in 1..OPEN_TRIES {
             match self.open(store, record).await {
                 Err(error) if error.is_lock_timeout() => {
-                    tracing::warn!(chain = %self.chain, %error, "another session registers sources or builds an index; it is waited for");
+                    tracing::warn!(chain = %self.chain, %error, "another session registers sources or builds an index; the registration is retried");
                 }
                 opened => return opened,
             }
@@ -102,12 +103,12 @@ impl Translator {
         self.open(store, record).await
     }
 
-    /// Its sources.
+    /// The configured sources.
     pub fn into_sources(self) -> Vec<TranslatedSource> {
         self.sources.to_vec()
     }
 
-    /// In the order of the configuration.
+    /// The sources in the order of the configuration.
     pub fn sources(&self) -> &[TranslatedSource] {
         &self.sources
     }
@@ -135,7 +136,7 @@ impl Translator {
         self.sources.iter().map(|source| source.name.as_str()).collect()
     }
 
-    /// Of sources of which a part must not be followed, the rest is from now on.
+    /// Follows only a part of each source of which another part must not be followed.
     pub fn follow(&mut self, sources: &[SourceComparison]) {
         self.cached = None;
         self.follows.clear();
@@ -180,7 +181,7 @@ impl Translator {
         self.of_group(group).decoder.filter().clone()
     }
 
-    /// The logs of these sources as events, in the order of the logs. `times` has the block time of each.
+    /// Translates logs of these sources to events, in the order of the logs. `times` has the block times by height.
     pub(super) fn translate(
         &mut self,
         group: &[usize],
@@ -190,8 +191,8 @@ impl Translator {
         self.of_group(group).translate(logs, times)
     }
 
-    /// As [`Self::translate`], of logs that will be read again when they are confirmed: what cannot be an event is not
-    /// spoken of before.
+    /// As [`Self::translate`], for logs that will be read again when they are confirmed. Logs that are no events are
+    /// not reported before that.
     pub(super) fn translate_pending(
         &mut self,
         group: &[usize],
@@ -201,7 +202,7 @@ impl Translator {
         self.of_group(group).read(logs, times).0.events
     }
 
-    /// What translates for this group.
+    /// The translator of this group.
     pub(super) fn of_group(&mut self, group: &[usize]) -> &GroupTranslator {
         if self.cached.as_ref().is_none_or(|(of, _)| of != group) {
             self.cached = None;
@@ -235,12 +236,12 @@ impl GroupTranslator {
         translated
     }
 
-    /// Whether the log is an event of the chain that this group does not read.
+    /// Whether the log is an event of a source outside this group.
     fn is_of_others(&self, log: &Log) -> bool {
         !self.decoder.claims(log) && self.whole.claims(log)
     }
 
-    /// What the logs are, and how many are of no source.
+    /// The events and dead letters of the logs, and the number of logs that belong to no source.
     fn read(&self, logs: impl IntoIterator<Item = Log>, times: &BTreeMap<u64, u64>) -> (Translated, u64) {
         let logs = logs.into_iter();
         let events = Vec::with_capacity(logs.size_hint().0);
@@ -275,7 +276,7 @@ impl GroupTranslator {
                 DecodeOutcome::Malformed { source, reason, .. } => (source, DeadLetterKind::Decode, reason),
             };
             let source = self.sources[source.0].name.clone();
-            // Kept with its time, so that trying again needs no node.
+            // The dead letter keeps the time of its block, so that a retry needs no node.
             log.block_timestamp = times.get(&log.place.block_number).copied().or(log.block_timestamp);
             translated.dead_letters.push(DeadLetter { kind, source, reason, log });
         }
@@ -283,7 +284,7 @@ impl GroupTranslator {
     }
 }
 
-/// Counts what was committed, by source and type. Returns the events by source.
+/// Counts committed events and dead letters in the metrics. Returns the number of events by source.
 pub(super) fn count(
     kinds: &[EventKind],
     translated_events: &[Event],

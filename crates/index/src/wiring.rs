@@ -1,4 +1,4 @@
-//! What a chain's loop is made of.
+//! The parts of a chain's loop.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ pub struct IndexerParts {
     pub board: Board,
 }
 
-/// One chain's loop: the only writer of its checkpoints. It holds what outlives a lease turn; an [`IndexSession`](super::session::IndexSession) holds the rest.
+/// One chain's loop: the only writer of its checkpoints. It has the state that outlives a lease turn; an
+/// [`IndexSession`](super::session::IndexSession) has the rest.
 pub struct ChainIndexer {
     pub(super) settings: ChainSettings,
     pub(super) policy: DepthPolicy,
@@ -38,8 +39,8 @@ pub struct ChainIndexer {
     pub(super) store: Store,
     pub(super) saved_limits: SavedLimits,
     pub(super) board: Board,
-    /// Which errors were logged, those of readers in the background included.
-    pub(super) troubles: Arc<ErrorStreak>,
+    /// Limits log lines about errors, those of readers in the background included.
+    pub(super) error_streak: Arc<ErrorStreak>,
     /// The state that was last logged.
     pub(super) logged_state: Option<ChainState>,
     /// The differences between configuration and store that were logged.
@@ -47,7 +48,7 @@ pub struct ChainIndexer {
 }
 
 impl ChainIndexer {
-    /// Fetches and writes nothing yet.
+    /// Creates the loop without a request or a write.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
@@ -65,7 +66,7 @@ impl ChainIndexer {
             saved_limits: SavedLimits::new(store.clone()),
             store,
             board,
-            troubles: Arc::default(),
+            error_streak: Arc::default(),
             logged_state: None,
             logged_differences: BTreeSet::new(),
         })

@@ -19,17 +19,17 @@ pub struct Batch {
     pub times: BTreeMap<u64, u64>,
 }
 
-/// What a block's time takes in the map, with its share of the nodes.
-const TIME: usize = 24;
+/// Bytes of one entry of the map, with its share of the tree's nodes.
+const TIME_ENTRY_BYTES: usize = 24;
 
 impl Batch {
     /// Its approximate memory use, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.logs.bytes() + self.times.len() * TIME
+        size_of::<Self>() + self.logs.bytes() + self.times.len() * TIME_ENTRY_BYTES
     }
 
     /// Whether `next` follows this batch directly, on the same branch.
-    pub(super) fn leads_to(&self, next: &Self) -> bool {
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
         self.range.to().checked_add(1) == Some(next.range.from()) && self.last.hash == next.parent_hash
     }
 

@@ -1,12 +1,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Maximum number of log requests in a batch: with their headers they fill a usual batch.
-const MOST: u64 = 13;
-/// Number of answers in a row before a size that failed is tried again.
+/// Maximum number of `eth_getLogs` calls in a batch. With three calls for headers they fill a batch of 16.
+const MAX_RANGES: u64 = 13;
+/// Number of answers in a row before a larger size is tried again.
 const ANSWERS_BEFORE_TRY: u64 = 64;
 
-/// How many adjacent ranges are requested in one batch, if the node accepts no wider range. Otherwise each range would need two headers of
-/// its own, and most calls of a quiet history would be for headers.
+/// How many adjacent ranges one batch requests, where the node accepts no wider range. With one range for each
+/// request, most calls of a quiet history would be for the headers of its ends.
 #[derive(Debug)]
 pub(super) struct BundleSize(Mutex<BundleState>);
 
@@ -20,32 +20,34 @@ struct BundleState {
 
 impl Default for BundleSize {
     fn default() -> Self {
-        Self(Mutex::new(BundleState { now: 1, most: MOST, calm: 0 }))
+        Self(Mutex::new(BundleState { now: 1, most: MAX_RANGES, calm: 0 }))
     }
 }
 
 impl BundleSize {
-    /// Questions of the next request, where the node takes so many `calls`, of which some are for headers.
+    /// Ranges of the next request, where the node accepts this number of `calls` in a batch. Three of the calls are
+    /// for headers.
     pub(super) fn now(&self, calls: usize) -> u64 {
         const HEADERS: u64 = 3;
         self.lock().now.min((calls as u64).saturating_sub(HEADERS)).max(1)
     }
 
-    /// So many were answered; `grows` if twice as many would be a quick and small answer too.
-    pub(super) fn answered(&self, questions: u64, grows: bool) {
+    /// Records a request that was answered. `grows`: twice as many ranges would still be a quick and small answer.
+    pub(super) fn answered(&self, calls: u64, grows: bool) {
         let mut state = self.lock();
         state.calm += 1;
         if state.calm >= ANSWERS_BEFORE_TRY {
-            (state.calm, state.most) = (0, (state.most * 2).min(MOST));
+            (state.calm, state.most) = (0, (state.most * 2).min(MAX_RANGES));
         }
         if grows {
-            state.now = state.now.max(questions * 2).min(state.most);
+            state.now = state.now.max(calls * 2).min(state.most);
         }
     }
 
-    /// So many were not answered: half of them next time, and no more for a while where that may be a limit.
-    pub(super) fn failed(&self, questions: u64, is_limit: bool) {
-        let (fewer, mut state) = ((questions / 2).max(1), self.lock());
+    /// Records a request that failed: the next one has half as many ranges. `is_limit`: the node may have such a
+    /// limit, so that more ranges are not tried for a while.
+    pub(super) fn failed(&self, calls: u64, is_limit: bool) {
+        let (fewer, mut state) = ((calls / 2).max(1), self.lock());
         let most = if is_limit { fewer.min(state.most) } else { state.most };
         *state = BundleState { now: fewer.min(most), most, calm: 0 };
     }

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// The limits of an endpoint that its refusals showed. They are stored, so that a restart does not cause the same refusals again.
+/// The limits of an endpoint, as its refusals have shown them. They are stored, so that a restart does not cause the
+/// same refusals again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndpointLimits {
@@ -18,7 +19,7 @@ pub struct EndpointLimits {
     pub batch: Option<u64>,
 }
 
-/// How long the lists of a filter may be.
+/// Maximum lengths of the lists of a filter, as far as refusals have shown them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FilterLimits {
     pub addresses: Option<usize>,

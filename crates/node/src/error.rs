@@ -14,7 +14,7 @@ pub(super) use remedy::{BY_PROXY, UNLESS_EXEMPT, remedy};
 /// Why a request to a node has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
-    /// No connection.
+    /// The node cannot be reached.
     #[error("{host}: cannot reach the node ({reason}); {}", remedy(.reason))]
     Unreachable {
         /// Host of the endpoint.
@@ -32,17 +32,17 @@ pub enum ChainError {
         /// The limit that ran out.
         after: Duration,
     },
-    /// No answer yet, and the request moved to another provider.
+    /// The request was cancelled before an answer came: another provider is used now.
     #[error("{host}: no answer to {method} within {} s, and the request moved to another provider", .after.as_secs_f32())]
-    Left {
+    Cancelled {
         /// Host of the endpoint.
         host: String,
         /// JSON-RPC method.
         method: &'static str,
-        /// How long it was waited for.
+        /// How long the request had waited.
         after: Duration,
     },
-    /// The node refuses.
+    /// The node answered with an error.
     #[error("{host}: {method} refused: {message}{}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default(), refusal_remedy(*.refusal, *.code))]
     Refused {
         /// Host of the endpoint.
@@ -53,7 +53,7 @@ pub enum ChainError {
         code: Option<i64>,
         /// The text of the node, cut to a line.
         message: String,
-        /// What kind of refusal that is.
+        /// The kind, which decides what to do about it.
         refusal: RefusalKind,
     },
     /// The answer does not fit the request.
@@ -76,7 +76,7 @@ pub enum ChainError {
         /// `max_response_bytes`.
         limit: usize,
     },
-    /// The chain is configured to confirm by a tag, and the node has no such block.
+    /// The configuration confirms blocks by a tag, and the node has no such block.
     #[error(
         "{host}: the node has no `{tag}` block; use a number of confirmations, or wait if the chain is young"
     )]
@@ -100,8 +100,8 @@ pub enum ChainError {
     },
     /// The node is on another chain with the same id.
     #[error(
-        "{host}: its block 0 is {found}, that of this chain is {expected}, as {by}: it is on another chain of the same id; \
-         correct its url, or use an empty database (`chainflume check` names how)"
+        "{host}: its block 0 is {found}, and block 0 of this chain is {expected} ({by}): the node is on another chain with the same \
+         id; correct its url, or use an empty database (`chainflume check` names how)"
     )]
     WrongGenesis {
         /// Host of the endpoint.
@@ -125,7 +125,7 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Why fewer blocks must be requested, and how many the node offers; `None` if that would not help.
+    /// Why fewer blocks must be requested, and the width that the node offers. `None` if fewer blocks would not help.
     pub(super) fn narrows(&self) -> Option<(NarrowReason, Option<Hint>)> {
         if self.method() != Some(LOGS) {
             return None;
@@ -143,14 +143,14 @@ impl ChainError {
         }
     }
 
-    /// Whether the node failed without a reason. Some do so if the range is too wide ("no backend is
-    /// currently healthy", a bare 503, a connection that is cut), and where many headers are needed one may always fail.
+    /// Whether the node failed without a reason. Some nodes fail so if the range is too wide: "no backend is
+    /// currently healthy", a bare 503, a connection that is cut. A request for many headers may fail so at any time.
     pub(super) fn is_unexplained(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, .. } | Self::BadAnswer { .. })
     }
 
-    /// Whether the same refusal means nothing else in time: a limit in words that are not understood. Of a rate, of an account that is
-    /// used up and of another chain it is known that a smaller question changes nothing.
+    /// Whether this refusal repeats the earlier one word for word. A repeated refusal may be a limit in unknown
+    /// words. A refusal because of the rate, the quota or the chain never is: a smaller request would not help.
     pub(super) fn is_same_refusal(&self, before: &Self) -> bool {
         let refusal = |error: &Self| match error {
             Self::Refused {
@@ -163,7 +163,7 @@ impl ChainError {
         refusal(self).is_some_and(|now| refusal(before) == Some(now))
     }
 
-    /// Whether another method may return the data: this method is off, or its answer is too large.
+    /// Whether another method may return the same data: this method is off, or its answer is too large or too slow.
     pub(super) fn has_other_ways(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => matches!(
@@ -179,7 +179,7 @@ impl ChainError {
         }
     }
 
-    /// Whether the node refuses the method, or refuses it to us.
+    /// Whether the method is off, or not allowed for this key.
     pub(super) fn is_method_off(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::MethodOff | RefusalKind::Denied, .. })
     }
@@ -187,7 +187,7 @@ impl ChainError {
     fn method(&self) -> Option<&'static str> {
         match self {
             Self::Timeout { method, .. }
-            | Self::Left { method, .. }
+            | Self::Cancelled { method, .. }
             | Self::Refused { method, .. }
             | Self::BadAnswer { method, .. }
             | Self::TooLarge { method, .. } => Some(method),
@@ -200,8 +200,8 @@ impl ChainError {
         matches!(self, Self::Refused { refusal: RefusalKind::Addresses, .. })
     }
 
-    /// Whether the node reports that it has no block of that name or height, in one of the many ways there are
-    /// (geth -39001, others -32602 or `not found`), as opposed to not answering just now.
+    /// Whether the node reports that it has no block of that tag or height: geth by -39001, others by -32602 or `not
+    /// found`. A failure to answer is not such a report.
     pub fn is_missing_block(&self) -> bool {
         let Self::Refused { refusal, code, message, .. } = self else { return false };
         match refusal {
@@ -211,19 +211,19 @@ impl ChainError {
         }
     }
 
-    /// Whether the node itself refuses the question as such, in words that are not classified: what a node that
-    /// does not know a tag may answer.
+    /// Whether the node refuses the call itself, in words that no rule knows. A node that does not know a tag may
+    /// answer so.
     pub(super) fn is_unclassified_refusal(&self) -> bool {
-        // -32005 is a limit of some kind (EIP-1474), whatever the words.
+        // -32005 is a limit (EIP-1474), whatever the text is.
         matches!(self, Self::Refused { refusal: RefusalKind::Unknown, code: Some(code), .. } if *code < 0 && *code != -32005)
     }
 
-    /// Whether the reason was the number of requests, and not this request.
+    /// Whether the node refused because of the rate of requests, and not because of this request.
     pub(super) fn is_rate(&self) -> bool {
         matches!(self, Self::Refused { refusal: RefusalKind::Rate { .. }, .. })
     }
 
-    /// How long the node asks us to wait.
+    /// The pause that the node asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { refusal: RefusalKind::Rate { retry_after }, .. } => *retry_after,
@@ -231,14 +231,14 @@ impl ChainError {
         }
     }
 
-    /// Whether only an operator can help. The list is positive: what is not in it is retried.
+    /// Whether only an operator can help. The list is positive: an error that is not in it is retried.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => true,
             Self::Refused { refusal, .. } => refusal.is_fatal(),
             Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::Left { .. }
+            | Self::Cancelled { .. }
             | Self::BadAnswer { .. }
             | Self::TooLarge { .. }
             | Self::NoTag { .. } => false,
@@ -256,11 +256,11 @@ impl ChainError {
         )
     }
 
-    /// Its kind in metrics.
+    /// The label in metrics.
     pub fn kind(&self) -> StepErrorKind {
         match self {
             Self::Unreachable { .. } => StepErrorKind::Unreachable,
-            Self::Timeout { .. } | Self::Left { .. } => StepErrorKind::Timeout,
+            Self::Timeout { .. } | Self::Cancelled { .. } => StepErrorKind::Timeout,
             Self::BadAnswer { .. } => StepErrorKind::BadAnswer,
             Self::TooLarge { .. } => StepErrorKind::TooLarge,
             Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::GenesisDiffers { .. } => {
@@ -271,7 +271,7 @@ impl ChainError {
         }
     }
 
-    /// The parts of the URL in `secrets` are not repeated, should the node do so.
+    /// A refusal by the node. The error leaves out the `secrets` of the URL that the node's text may repeat.
     pub(super) fn refused(
         (host, secrets): (&str, &[String]),
         method: &'static str,
@@ -285,12 +285,14 @@ impl ChainError {
     }
 }
 
-/// The text of a node, or a text that quotes it, for a person: a node may repeat the key that it refuses.
+/// A text that may quote a node, cut to one line and without the `secrets`: a node may repeat the key that it
+/// refuses.
 pub(super) fn redacted(secrets: &[String], text: &str) -> String {
     one_line(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<key>")))
 }
 
-/// Providers answer with whole HTML pages; a log line takes the beginning. Addresses of web pages go: some hold the key.
+/// The beginning of a text as one line: some providers answer with whole HTML pages. URLs are replaced, because some
+/// contain the key.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -301,7 +303,7 @@ fn one_line(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        // Control characters of a node would move the cursor of a terminal, or hide what follows.
+        // Control characters would move the cursor of a terminal, or hide the text after them.
         let word = if word.contains("://") { "<url>" } else { word };
         line.extend(word.chars().filter(|char| !is_unprintable(*char)).take(120));
     }

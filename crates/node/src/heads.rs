@@ -1,6 +1,6 @@
-//! The WebSocket, which only wakes the loop. The stored tip decides which blocks are read; `newHeads` shows when to look, and which block
-//! may be requested at once. The most common outage is an open socket without messages. So silence is measured, polling takes over, and
-//! the socket is used again as soon as it works.
+//! The WebSocket, which only wakes the loop of a chain. The stored tip decides which blocks are read. An announced
+//! head shows when to read, and which block can be requested by its hash. The most common outage is an open socket
+//! without messages. So silence is measured, polling takes over, and the socket is used again as soon as it works.
 
 mod socket;
 
@@ -32,19 +32,19 @@ pub use socket::check_websocket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeadSource {
-    /// No WebSocket is configured, or it does not work: the head is asked for every `poll_interval`.
+    /// No WebSocket is configured, or it does not work: the head is requested every `poll_interval`.
     Polling = 0,
     /// The WebSocket announces heads.
     Pushed = 1,
 }
 
-/// Wakes the reader of the chain.
+/// Wakes the loop of a chain when a head is announced, or when the next poll is due.
 pub struct HeadNotifier {
     shared: Arc<NotifierShared>,
     poll_interval: Duration,
     last: Option<Instant>,
-    /// Number of announcements that are still ignored.
-    passing: u32,
+    /// Number of announcements that are still to be ignored.
+    to_ignore: u32,
     listener: Option<Beside>,
 }
 
@@ -57,15 +57,15 @@ struct NotifierShared {
 /// The heads that were announced.
 #[derive(Default)]
 struct Announcements {
-    /// The last, until it is taken.
+    /// The last announcement, until the loop takes it.
     waiting: Option<BlockId>,
-    /// The last one that named its block.
+    /// The last announcement that named its block.
     newest: Option<BlockId>,
 }
 
 impl Announcements {
-    /// Notes a head. Returns whether it is news: a node, or a gateway with several behind it, announces some heads more than once,
-    /// and each would be asked for again.
+    /// Records a head. Returns whether it is new: a gateway with several nodes announces some heads more than once,
+    /// and each announcement would cause a request.
     fn note(&mut self, head: Option<BlockId>) -> bool {
         if head.is_some() && head == self.newest {
             return false;
@@ -77,9 +77,9 @@ impl Announcements {
 }
 
 impl HeadNotifier {
-    /// Starts to listen where the provider has a WebSocket.
+    /// Opens the provider's WebSocket, where one is configured.
     pub fn new(settings: &ChainSettings, provider: &ProviderSettings) -> Self {
-        let mut wake = Self::deaf(settings);
+        let mut wake = Self::without_websocket(settings);
         wake.listener = provider.ws_url.clone().map(|url| {
             let listener = HeadListener {
                 url,
@@ -90,60 +90,62 @@ impl HeadNotifier {
                 lines: LogLimiter::default(),
                 logged: AtomicBool::new(false),
             };
-            let this =
-                Loop::new(format!("websocket {}", settings.name), HUNG.max(settings.request_timeout * 4));
+            let this = Loop::new(
+                format!("websocket {}", settings.name),
+                HUNG_AFTER.max(settings.request_timeout * 4),
+            );
             Beside::start(this, |turns| listener.run(turns))
         });
         wake
     }
 
-    /// Without a WebSocket and without polling: for a chain that this process does not follow.
-    pub fn deaf(settings: &ChainSettings) -> Self {
+    /// A notifier that opens no WebSocket: for a chain that this process does not follow.
+    pub fn without_websocket(settings: &ChainSettings) -> Self {
         if settings.providers.iter().any(|provider| provider.ws_url.is_some()) {
             metrics::ws_connected(&settings.name, false);
         }
         let state = AtomicU8::new(HeadSource::Polling as u8);
         let shared = Arc::new(NotifierShared { state, changed: Notify::new(), announced: Mutex::default() });
-        Self { shared, poll_interval: settings.poll_interval, last: None, passing: 0, listener: None }
+        Self { shared, poll_interval: settings.poll_interval, last: None, to_ignore: 0, listener: None }
     }
 
     /// # Panics
-    /// When the listener panicked or hangs: the loop that waits for it would wait for ever.
+    /// When the listener panicked or hangs: without this check the loop would wait for it for ever.
     pub fn check(&mut self) {
         self.listener.iter_mut().for_each(Beside::check);
     }
 
-    /// Where heads come from now.
+    /// How new heads are noticed now.
     pub fn state(&self) -> HeadSource {
         self.shared.state()
     }
 
-    /// The head that was announced since this was last called, unless it is one that is let pass. It shows where to look and
-    /// nothing of what is there.
+    /// The head that was announced since the last call, unless that announcement is to be ignored. The head names a
+    /// block that can be requested, and proves nothing about it.
     pub fn announced(&mut self) -> Option<BlockId> {
         let announced =
             self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).waiting.take()?;
-        match self.passing.checked_sub(1) {
+        match self.to_ignore.checked_sub(1) {
             Some(left) => {
-                self.passing = left;
+                self.to_ignore = left;
                 None
             }
             None => Some(announced),
         }
     }
 
-    /// Forgets earlier announcements; from now on this many are ignored.
-    pub fn let_pass(&mut self, announcements: u32) {
-        self.passing = announcements;
+    /// Ignores this many announcements from now on.
+    pub fn ignore_next(&mut self, announcements: u32) {
+        self.to_ignore = announcements;
     }
 
     /// Makes the next [`Self::ready`] return at once.
-    pub fn again(&mut self) {
+    pub fn poll_now(&mut self) {
         self.last = None;
     }
 
-    /// Returns when it is time to look: at once the first time, then at the next announcement, or after
-    /// `poll_interval` since the last time where nothing announces. May be dropped and called again.
+    /// Waits until the head is to be read: not at all the first time, then until the next announcement. Without a
+    /// WebSocket that works, until `poll_interval` after the last read. Cancel safe.
     pub async fn ready(&mut self) {
         if let Some(last) = self.last {
             loop {
@@ -153,12 +155,13 @@ impl HeadNotifier {
                     timeout(due.saturating_duration_since(Instant::now()), self.shared.changed.notified())
                         .await,
                 ) {
-                    // While the socket works, its silence is the listener's to judge.
+                    // While the socket works, only the listener decides whether it is silent for too long.
                     (HeadSource::Pushed, Err(_)) => {
                         self.shared.changed.notified().await;
                         break;
                     }
-                    // A change of state also notifies; then only a due poll or a head counts.
+                    // A change of state notifies as well, and is no reason to read. Only an announced head or a poll
+                    // that is due is one.
                     (_, Ok(())) if self.shared.state() == HeadSource::Pushed => break,
                     (_, Ok(())) => {}
                     (HeadSource::Polling, Err(_)) => break,
@@ -190,17 +193,17 @@ struct HeadListener {
     host: String,
     settings: ChainSettings,
     shared: Arc<NotifierShared>,
-    /// A socket that is closed as often as it opens is logged once a minute.
+    /// Limits the log line of a socket that closes as often as it opens to one a minute.
     lines: LogLimiter,
-    /// Whether the log contains that it announces heads.
+    /// Whether the line "websocket announces heads" is the last that was logged about it.
     logged: AtomicBool,
 }
 
-/// Why listening ended; a person reads it.
+/// Why the WebSocket closed, as a text for people.
 struct CloseReason {
-    /// May quote the node.
+    /// The reason, which may quote the node.
     reason: String,
-    /// What helps, in words of this program; empty where nothing is known.
+    /// The remedy, in words of this program; empty where none is known.
     remedy: Cow<'static, str>,
 }
 
@@ -211,7 +214,7 @@ impl From<String> for CloseReason {
 }
 
 impl CloseReason {
-    /// The reason without the parts of URLs in `secrets`, cut to a line, and the whole remedy.
+    /// The reason without `secrets` and cut to one line, followed by the whole remedy.
     fn shown(&self, secrets: &[String]) -> String {
         let semicolon = if self.remedy.is_empty() { "" } else { "; " };
         format!("{}{semicolon}{}", redacted(secrets, &self.reason), self.remedy)
@@ -235,7 +238,7 @@ impl HeadListener {
                         tracing::warn!(%chain, host, reason, suppressed, "websocket lost, polling takes over");
                     }
                     false => tracing::warn!(
-                        %chain, host, reason, suppressed, "websocket does not open, the head is polled for"
+                        %chain, host, reason, suppressed, "websocket does not open, polling takes over"
                     ),
                 }
             }
@@ -257,12 +260,11 @@ impl HeadListener {
         loop {
             let limit = if *heard { self.settings.ws_silence } else { limit.max(self.settings.ws_silence) };
             let message = turns.wait(self.next_text(&mut socket, limit)).await?;
-            self.hear(&message, heard)?;
+            self.handle_message(&message, heard)?;
         }
     }
 
-    /// The next text, answering pings on the way. Only a text resets the clock: a proxy in between answers
-    /// pings for a node that is gone.
+    /// The next text message. Only a text resets the clock: a proxy answers pings for a node that is gone.
     async fn next_text<S>(&self, socket: &mut S, limit: Duration) -> Result<String, CloseReason>
     where
         S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
@@ -280,7 +282,7 @@ impl HeadListener {
         }
     }
 
-    fn hear(&self, text: &str, heard: &mut bool) -> Result<(), CloseReason> {
+    fn handle_message(&self, text: &str, heard: &mut bool) -> Result<(), CloseReason> {
         let mut message: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if let Some(error) = message.get("error") {
             return Err(format!("newHeads refused: {}", error["message"]).into());
@@ -297,7 +299,7 @@ impl HeadListener {
         }
         let head = announced(&mut message);
         let is_news = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).note(head);
-        // After a reconnection even a known head shows that the socket works.
+        // After a reconnection a known head also shows that the socket works.
         if is_news || self.shared.state() != HeadSource::Pushed {
             self.shared.set(HeadSource::Pushed);
         }
@@ -305,18 +307,18 @@ impl HeadListener {
     }
 }
 
-/// The head of an announcement. A header of another shape than ours announces as well, only not which.
+/// The head of an announcement. `None` for a header of an unknown shape: there is a new head, and which is not known.
 fn announced(message: &mut Value) -> Option<BlockId> {
     let head = message.pointer_mut("/params/result")?.take();
     serde_json::from_value::<WireHead>(head).ok().map(BlockId::from)
 }
 
-/// The listener turns every second while it waits; connecting takes no longer than a request may.
-const HUNG: Duration = Duration::from_mins(1);
+/// The listener reports progress every second while it waits. To connect takes no longer than a request may.
+const HUNG_AFTER: Duration = Duration::from_mins(1);
 
-/// Longest pause before the socket is tried again; polling covers it.
+/// Longest pause before the WebSocket is opened again. Polling covers the pause.
 const MAX_RECONNECT: Duration = Duration::from_secs(30);
-/// First pause before a WebSocket that was lost is opened again.
+/// First pause before the WebSocket is opened again.
 const FIRST_RECONNECT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use super::limits::RefusalKind;
 use super::settings::Work;
 use chainflume_core::domain::BlockRange;
 
-/// The health of an endpoint, method by method: an endpoint that returns headers and no logs is as useless as one that is away, so an
-/// answer to one method does not excuse failures of another. The contents of answers, and the work done with them, are counted
-/// separately: a working transport does not excuse wrong contents.
+/// The health of an endpoint, counted by method. An endpoint that returns headers and no logs is as useless as one
+/// that cannot be reached, so an answer to one method does not end the failures of another. Contents of answers, and
+/// work that is done with them, are counted by themselves: wrong contents remain a failure while the transport works.
 pub(super) struct HealthTracker {
     inner: Mutex<HealthState>,
     alarm: Arc<Notify>,
@@ -22,24 +22,24 @@ struct HealthState {
     latency: Option<Duration>,
     failures: u64,
     last_error: Option<String>,
-    /// The chain id or genesis is another; until it is checked again and right.
+    /// The chain id or block 0 was another, and no check has found the right one since.
     wrong: bool,
     well_since: Instant,
     answered_at: Instant,
-    /// A question has been waiting for an answer for longer than a probe would.
+    /// A request has waited for longer than the timeout of a probe.
     overdue: bool,
-    /// A probe found nothing wrong at this moment.
+    /// When a probe last passed after such a request.
     cleared_at: Option<Instant>,
 }
 
-/// A subject of failures. Only a success of the same subject ends its failures.
+/// What failures are counted for. Only a success of the same subject ends its failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum HealthSubject {
     /// A method was answered.
     Answer(&'static str),
-    /// The contents of an answer passed the checks.
+    /// The contents of an answer, which a check accepts or rejects.
     Contents(&'static str),
-    /// Work was done with what was answered.
+    /// Work that is done with answers.
     Work(Work),
 }
 
@@ -49,51 +49,51 @@ struct FailureStreak {
     count: u32,
     since: Instant,
     last: Instant,
-    /// The lowest block of the work that failed; only work on that block ends the streak.
+    /// The lowest block that the failed work needs. Only work on that block ends the streak.
     at: Option<u64>,
 }
 
 /// A [`HealthTracker`] at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSnapshot {
-    /// Answers fail, whatever they are for.
+    /// Requests fail, for whatever work.
     pub failing: bool,
     /// The work on new blocks fails.
     pub failing_live: bool,
     /// The work on old blocks fails.
     pub failing_history: bool,
-    /// Something is wrong that may pass: a probe decides.
+    /// There are health_now of a failure; a probe has to confirm it.
     pub suspected: bool,
-    /// The last failure is so long ago that no task can be waiting for it.
+    /// The last failure is so long ago that no task still retries.
     pub stale: bool,
     pub wrong: bool,
     pub latency: Option<Duration>,
     pub failures: u64,
     pub last_error: Option<String>,
     pub well_for: Duration,
-    /// How long nothing was answered.
+    /// Time since the last answer.
     pub quiet_for: Duration,
 }
 
-/// A failure is three parts of what it takes, "too many requests" one of twelve: being throttled now and then is
-/// how an endpoint with a limit works. Of questions that were not answered in time two are enough: they took long.
-const FAILURE: u32 = 4;
-const TIMED_OUT: u32 = 6;
-const THROTTLED: u32 = 1;
-const ENOUGH: u32 = 12;
-/// Questions that were on their way together fail together; only failures over this time count.
-const LONG_ENOUGH: Duration = Duration::from_millis(500);
-/// Failures of any kind are enough when there were so many over so long and nothing else: a limit lets something through
-/// every second, a backend that lags by a block or two has it by then.
-const MANY: u32 = 3;
-const LASTING: Duration = Duration::from_secs(3);
-/// From so many on a probe looks what is wrong; one failure is nothing.
-const SUSPICIOUS: u32 = 2;
-/// A probe that passed answers for so long for questions that take their time: wide ranges do.
+/// Weights of failures, and the sum at which an endpoint fails. Three failures are enough, or two timeouts of work,
+/// or twelve answers "too many requests": an endpoint with a rate limit refuses some requests in normal operation.
+const FAILURE_WEIGHT: u32 = 4;
+const TIMEOUT_WEIGHT: u32 = 6;
+const THROTTLED_WEIGHT: u32 = 1;
+const FAILING_WEIGHT: u32 = 12;
+/// Concurrent requests fail together. So a streak counts only if it lasts for this time.
+const MIN_STREAK: Duration = Duration::from_millis(500);
+/// This number of failures of any kind is enough if they lasted for [`FAILING_TIME`] without a success. A rate limit lets
+/// some requests through every second, and a backend that lags by a block has the block by then.
+const FAILING_COUNT: u32 = 3;
+const FAILING_TIME: Duration = Duration::from_secs(3);
+/// From this number of failures on, a probe is made. One failure means nothing.
+const SUSPICIOUS_COUNT: u32 = 2;
+/// After a probe that passed, a request that waits is no sign of a failure for this time: wide ranges take long.
 const CLEARED_FOR: Duration = Duration::from_secs(5);
 const DO_NOT_FIT: &str = "its answers do not fit together";
-/// A reader tries again within this; what has failed longer ago was given up.
-const STALE: Duration = Duration::from_secs(60);
+/// A reader retries within this time. A request that failed longer ago was given up.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 impl HealthTracker {
     pub(super) fn new(alarm: Arc<Notify>) -> Self {
@@ -115,39 +115,40 @@ impl HealthTracker {
     /// A method was answered.
     pub(super) fn answered(&self, method: &'static str, took: Duration) {
         let mut inner = self.lock();
-        // An average that has forgotten half after five answers.
+        // A moving average: after five answers half of the older value is gone.
         inner.latency = Some(inner.latency.map_or(took, |latency| (latency * 7 + took) / 8));
         inner.answered_at = Instant::now();
         inner.end(HealthSubject::Answer(method));
     }
 
-    /// Counts a request that failed. A refusal that a node may give is not a failure.
+    /// Counts a request that failed. A refusal of one request, as for its range, is no failure of the node.
     pub(super) fn failed(&self, method: &'static str, error: &ChainError) {
         self.note(HealthSubject::Answer(method), (weight(error), None), Some(error));
     }
 
-    /// Records a request that was not sent, because the node asked for a pause or is not used. It does not count as a failure, only as a
-    /// sign that the failures continue.
+    /// Records a request that was not sent, because the node asked for a pause. It has no weight, and only shows that
+    /// the failures last.
     pub(super) fn not_asked(&self, method: &'static str, error: &ChainError) {
         if error.is_rate() {
             self.note(HealthSubject::Answer(method), (Some(0), None), Some(error));
         }
     }
 
-    /// Records contents that a right answer proved wrong: this alone is enough to use another provider.
+    /// Records contents that another answer proved wrong. Once is enough to use another provider.
     pub(super) fn proven_wrong(&self, what: &'static str, error: &ChainError) {
         let now = Instant::now();
         let mut inner = self.lock();
         inner.failures += 1;
         inner.last_error = Some(error.to_string());
         inner.well_since = now;
-        let since = now.checked_sub(LONG_ENOUGH).unwrap_or(now);
-        let streak = FailureStreak { weight: ENOUGH, count: MANY, since, last: now, at: None };
+        let since = now.checked_sub(MIN_STREAK).unwrap_or(now);
+        let streak =
+            FailureStreak { weight: FAILING_WEIGHT, count: FAILING_COUNT, since, last: now, at: None };
         inner.streaks.insert(HealthSubject::Contents(what), streak);
         self.alarm.notify_one();
     }
 
-    /// Records contents that failed a check. A later answer does not make up for them.
+    /// Records contents that failed a check. Only contents that pass end this failure.
     pub(super) fn rejected(&self, what: &'static str, error: &ChainError) {
         self.note(HealthSubject::Contents(what), (weight(error), None), Some(error));
     }
@@ -157,17 +158,22 @@ impl HealthTracker {
         self.lock().end(HealthSubject::Contents(what));
     }
 
-    /// Counts a failure of work with its reason, also a refusal that a node may give. `None` where the answers do not fit together,
-    /// which a reorg explains for a moment. `at` is where the work has to go on.
+    /// Counts a failure of work, with its reason. Here a refusal of one request counts too. `None` as reason: the
+    /// answers do not fit together, which a reorg explains for a moment. `at` is the block that the work needs next.
     pub(super) fn work_failed(&self, work: Work, at: Option<u64>, error: Option<&ChainError>) {
-        // Another chain is a matter of its own.
+        // A provider on another chain is recorded in `wrong`.
         if !error.is_some_and(ChainError::is_wrong_chain) {
-            self.note(HealthSubject::Work(work), (Some(error.map_or(THROTTLED, work_weight)), at), error);
+            self.note(
+                HealthSubject::Work(work),
+                (Some(error.map_or(THROTTLED_WEIGHT, work_weight)), at),
+                error,
+            );
         }
     }
 
-    /// Records that work on these blocks was done; without blocks, all work. Returns whether that ends the failures of the work: several
-    /// ranges are read at once, and the success of others says nothing about a range that cannot be read.
+    /// Records work that was done on these blocks; `None`: all work. Returns whether this ends the failures of the
+    /// work. Several ranges are read at once, and a range that was read proves nothing about a range that cannot be
+    /// read.
     pub(super) fn worked(&self, work: Work, on: Option<BlockRange>) -> bool {
         let mut inner = self.lock();
         let stuck = inner.streaks.get(&HealthSubject::Work(work)).and_then(|streak| streak.at);
@@ -178,7 +184,7 @@ impl HealthTracker {
         ends
     }
 
-    /// A question waits for its answer for longer than a probe would.
+    /// Records a request that has waited for longer than the timeout of a probe.
     pub(super) fn overdue(&self) {
         let mut inner = self.lock();
         if inner.cleared_at.is_none_or(|at| at.elapsed() >= CLEARED_FOR) {
@@ -187,23 +193,23 @@ impl HealthTracker {
         }
     }
 
-    /// A probe was answered well: whatever is overdue takes its time.
+    /// Records a probe that passed: a request that still waits is slow, and the node works.
     pub(super) fn cleared(&self) {
         let mut inner = self.lock();
         (inner.overdue, inner.cleared_at) = (false, Some(Instant::now()));
     }
 
-    /// The chain is the right one.
+    /// Records that a check found the right chain.
     pub(super) fn on_chain(&self) {
         self.lock().wrong = false;
     }
 
-    /// Clears all failures: a probe of everything that is asked went well.
+    /// Clears all failures, after a probe of everything that the work needs has passed.
     pub(super) fn reset(&self) {
         self.lock().streaks.clear();
     }
 
-    /// Something else is wrong with it just now.
+    /// Records that the endpoint is unfit for another reason now.
     pub(super) fn unwell(&self) {
         self.lock().well_since = Instant::now();
     }
@@ -211,13 +217,13 @@ impl HealthTracker {
     pub(super) fn snapshot(&self) -> HealthSnapshot {
         let inner = self.lock();
         let fails = |of: fn(&HealthSubject) -> bool| {
-            inner.streaks.iter().any(|(matter, streak)| of(matter) && streak.is_failing())
+            inner.streaks.iter().any(|(subject, streak)| of(subject) && streak.is_failing())
         };
-        let recent = |streak: &FailureStreak| streak.last.elapsed() < STALE;
+        let recent = |streak: &FailureStreak| streak.last.elapsed() < STALE_AFTER;
         HealthSnapshot {
-            failing: fails(|matter| !matches!(matter, HealthSubject::Work(work) if *work != Work::Probe)),
-            failing_live: fails(|matter| matches!(matter, HealthSubject::Work(Work::Live | Work::Pending))),
-            failing_history: fails(|matter| matches!(matter, HealthSubject::Work(Work::History))),
+            failing: fails(|subject| !matches!(subject, HealthSubject::Work(work) if *work != Work::Probe)),
+            failing_live: fails(|subject| matches!(subject, HealthSubject::Work(Work::Live | Work::Pending))),
+            failing_history: fails(|subject| matches!(subject, HealthSubject::Work(Work::History))),
             suspected: inner.overdue
                 || inner.streaks.values().any(|streak| streak.is_suspicious() && recent(streak)),
             stale: !inner.streaks.values().any(recent),
@@ -230,10 +236,10 @@ impl HealthTracker {
         }
     }
 
-    /// Adds a failure; a weight of `None` is no failure of the node.
+    /// Counts a failure. With a weight of `None` the error is no failure of the node.
     fn note(
         &self,
-        matter: HealthSubject,
+        subject: HealthSubject,
         (weight, at): (Option<u32>, Option<u64>),
         error: Option<&ChainError>,
     ) {
@@ -248,7 +254,7 @@ impl HealthTracker {
         inner.last_error = Some(error.map_or_else(|| DO_NOT_FIT.to_owned(), ToString::to_string));
         inner.well_since = now;
         let new = FailureStreak { weight: 0, count: 0, since: now, last: now, at: None };
-        let streak = inner.streaks.entry(matter).or_insert(new);
+        let streak = inner.streaks.entry(subject).or_insert(new);
         streak.weight = streak.weight.saturating_add(weight);
         streak.count = streak.count.saturating_add(1);
         streak.last = now;
@@ -264,8 +270,8 @@ impl HealthTracker {
 }
 
 impl HealthState {
-    fn end(&mut self, matter: HealthSubject) {
-        self.streaks.remove(&matter);
+    fn end(&mut self, subject: HealthSubject) {
+        self.streaks.remove(&subject);
         if self.streaks.is_empty() && !self.wrong {
             self.last_error = None;
         }
@@ -275,23 +281,26 @@ impl HealthState {
 impl FailureStreak {
     fn is_failing(&self) -> bool {
         let lasted = self.last.duration_since(self.since);
-        (self.weight >= ENOUGH && lasted >= LONG_ENOUGH) || (self.count >= MANY && lasted >= LASTING)
+        (self.weight >= FAILING_WEIGHT && lasted >= MIN_STREAK)
+            || (self.count >= FAILING_COUNT && lasted >= FAILING_TIME)
     }
 
-    /// Whether it is worth a probe. A limit refuses in handfuls, and lets something through a second later.
+    /// Whether a probe is to be made. A rate limit refuses several requests at once, and lets some through a second
+    /// later.
     fn is_suspicious(&self) -> bool {
         let lasted = self.last.duration_since(self.since);
-        let only_throttled = self.weight <= self.count * THROTTLED;
-        (self.weight >= TIMED_OUT && !only_throttled) || (self.count >= SUSPICIOUS && lasted >= LONG_ENOUGH)
+        let only_throttled = self.weight <= self.count * THROTTLED_WEIGHT;
+        (self.weight >= TIMEOUT_WEIGHT && !only_throttled)
+            || (self.count >= SUSPICIOUS_COUNT && lasted >= MIN_STREAK)
     }
 }
 
-/// Of an answer. What depends on the question is no failure of the node: another question may be answered. Where no other
-/// can be asked the work comes to nothing, and that counts.
+/// The weight of a request that failed. `None` for a refusal of this request alone: the node may answer another one.
+/// If no other request can be made, the work fails, and that counts.
 fn weight(error: &ChainError) -> Option<u32> {
     match error {
         ChainError::Refused { refusal, .. } => match refusal {
-            RefusalKind::Rate { .. } => Some(THROTTLED),
+            RefusalKind::Rate { .. } => Some(THROTTLED_WEIGHT),
             RefusalKind::Range(_)
             | RefusalKind::Size(_)
             | RefusalKind::Addresses
@@ -304,32 +313,33 @@ fn weight(error: &ChainError) -> Option<u32> {
             | RefusalKind::Denied
             | RefusalKind::WrongChain
             | RefusalKind::MethodOff
-            | RefusalKind::Unknown => Some(FAILURE),
+            | RefusalKind::Unknown => Some(FAILURE_WEIGHT),
         },
-        // A narrower question may be answered.
+        // A narrower request may be answered.
         ChainError::TooLarge { .. } => None,
-        // We went away, and did not wait for the end.
-        ChainError::Left { .. } => None,
+        // The request was cancelled here.
+        ChainError::Cancelled { .. } => None,
         ChainError::Unreachable { .. }
         | ChainError::Timeout { .. }
         | ChainError::BadAnswer { .. }
         | ChainError::NoTag { .. }
         | ChainError::WrongChain { .. }
         | ChainError::WrongGenesis { .. }
-        | ChainError::GenesisDiffers { .. } => Some(FAILURE),
+        | ChainError::GenesisDiffers { .. } => Some(FAILURE_WEIGHT),
     }
 }
 
-/// Of work. What a limit or a backend that lags refuses is there a moment later; that it is not counts by its time.
+/// The weight of work that failed. A refusal by a rate limit or by a backend that lags ends within a moment; it
+/// counts by the time that it lasts.
 fn work_weight(error: &ChainError) -> u32 {
     match error {
         ChainError::Refused {
             refusal: RefusalKind::Rate { .. } | RefusalKind::BeyondHead | RefusalKind::UnknownBlock,
             ..
         }
-        | ChainError::Left { .. } => THROTTLED,
-        ChainError::Timeout { .. } => TIMED_OUT,
-        _ => FAILURE,
+        | ChainError::Cancelled { .. } => THROTTLED_WEIGHT,
+        ChainError::Timeout { .. } => TIMEOUT_WEIGHT,
+        _ => FAILURE_WEIGHT,
     }
 }
 
@@ -346,10 +356,10 @@ mod tests {
         ChainError::Refused { host, method: "eth_getLogs", code: None, message, refusal }
     }
 
-    /// As if every streak had lasted.
+    /// Makes every streak older than it is.
     fn age(health: &HealthTracker) {
         for streak in health.lock().streaks.values_mut() {
-            streak.since = streak.last.checked_sub(LONG_ENOUGH).expect("the machine runs for a second");
+            streak.since = streak.last.checked_sub(MIN_STREAK).expect("the machine runs for a second");
         }
     }
 
@@ -416,9 +426,12 @@ mod tests {
                 health.work_failed(Work::History, Some(at), Some(&refused(refusal)));
             }
             age(&health);
-            let signs = health.snapshot();
-            assert_eq!((signs.failing, signs.failing_live, signs.failing_history), (false, false, true));
-            // Other ranges do not make it good, and the one that failed does.
+            let health_now = health.snapshot();
+            assert_eq!(
+                (health_now.failing, health_now.failing_live, health_now.failing_history),
+                (false, false, true)
+            );
+            // Other ranges do not end the failure, and the range that failed does.
             assert!(!health.worked(Work::History, BlockRange::new(20, 40)));
             assert!(health.snapshot().failing_history);
             assert!(health.worked(Work::History, BlockRange::new(5, 10)));

@@ -1,8 +1,8 @@
-//! Reads history: ranges in flight in parallel, handed out in order, within a byte budget.
+//! Reads history: several ranges at once, handed out in order, within a byte budget.
 //!
-//! Readers ask, each for the range after the last one that was given out, and put what they get into a buffer; the caller that
-//! commits takes from the buffer in order, as much as fits one commit. The readers go on while a commit runs, and stop
-//! when the buffer is full.
+//! Each reader takes the range after the last one that was given out, and puts its batch into a buffer. The caller
+//! takes batches from the buffer in order, as many as fit one commit. The readers continue while a commit runs, and
+//! stop when the buffer is full.
 
 mod log_times;
 
@@ -30,32 +30,32 @@ pub type OnError = Arc<dyn Fn(BlockRange, &ChainError) + Send + Sync>;
 /// The heights that decide how a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadDepths {
-    /// The highest final block. What lies above is read between two looks at its last header.
+    /// The highest final block. A range above it is read between two reads of its last header.
     pub final_number: u64,
-    /// The highest block that is old enough for every backend of a node to have it. What lies above is read block by
-    /// block, by hash.
+    /// The highest block that every backend of a node has, because it is old enough. Blocks above it are read one by
+    /// one, by hash.
     pub aged: u64,
 }
 
-/// What is read of history.
+/// Which logs of which blocks are read.
 #[derive(Clone, Debug)]
 pub struct HistoryRequest {
     /// Which logs.
     pub filter: LogFilter,
     /// Of which blocks.
     pub range: BlockRange,
-    /// How deep below the head these blocks are.
+    /// Heights that decide how each block is read.
     pub depths: ReadDepths,
 }
 
-/// A reader of one closed range for one filter. Dropping it ends what is in flight.
+/// A reader of one closed range for one filter. To drop it cancels its requests.
 pub struct HistoryReader {
     buffer: Arc<ReorderBuffer>,
     readers: Vec<Beside>,
     commit_logs: usize,
 }
 
-/// All that a reader needs.
+/// What one task of the reader needs.
 #[derive(Clone)]
 struct RangeFetcher {
     node: Arc<Node>,
@@ -67,7 +67,7 @@ struct RangeFetcher {
 }
 
 impl HistoryReader {
-    /// Reads `range`, each block as its depth demands. Needs a runtime.
+    /// Starts the tasks that read the range. Needs a runtime.
     pub fn new(
         node: Arc<Node>,
         chain: &str,
@@ -83,21 +83,22 @@ impl HistoryReader {
         let fetch = RangeFetcher { node, chain, filter, buffer: buffer.clone(), depths, on_error };
         let reader = |_| {
             let fetch = fetch.clone();
-            Beside::start(Loop::new(format!("readers {}", fetch.chain), HUNG), |turns| fetch.run(turns))
+            Beside::start(Loop::new(format!("readers {}", fetch.chain), HUNG_AFTER), |turns| fetch.run(turns))
         };
         let readers = (0..settings.ranges_in_flight.max(1)).map(reader).collect();
         Self { buffer, readers, commit_logs: settings.commit_logs }
     }
 
-    /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Waits for as
-    /// long as the node does not answer; every error is retried with backoff and reported. May be dropped and called
-    /// again.
+    /// The next batches in order, joined up to `commit_logs` logs; `None` at the end of the range. Every error is
+    /// reported and retried with backoff, without an end. Cancel safe.
     ///
     /// # Panics
-    /// When a reader panicked or hangs, or all have returned and blocks are left.
+    /// When a task panicked or hangs, or when all have returned and blocks are left.
     pub async fn next(&mut self) -> Option<Batch> {
         loop {
-            if let Ok(batch) = tokio::time::timeout(LOOK, self.buffer.take(self.commit_logs)).await {
+            if let Ok(batch) =
+                tokio::time::timeout(READER_CHECK_INTERVAL, self.buffer.take(self.commit_logs)).await
+            {
                 return batch;
             }
             assert!(!self.readers.is_empty(), "the readers of history returned although blocks are left");
@@ -106,7 +107,7 @@ impl HistoryReader {
     }
 }
 
-/// Failures of one question in a row that may be a limit in words that are not understood.
+/// Failures of one request in a row that may be a limit in unknown words.
 #[derive(Default)]
 struct UnexplainedFailures {
     count: u32,
@@ -114,7 +115,7 @@ struct UnexplainedFailures {
 }
 
 impl UnexplainedFailures {
-    /// A refusal that is understood as something else counts from its first repetition.
+    /// Counts a failure. A refusal of a known kind counts from its first repetition on.
     fn count(&mut self, error: &ChainError) {
         let is_repeated = self.last.as_ref().is_some_and(|last| error.is_same_refusal(last));
         self.count += u32::from(error.is_unexplained() || is_repeated);
@@ -123,7 +124,7 @@ impl UnexplainedFailures {
 }
 
 impl RangeFetcher {
-    /// Takes ranges until none is left.
+    /// Reads ranges until none is left.
     async fn run(self, turns: Turns) {
         let given = || self.buffer.give(|rest| self.grant(rest.width()));
         while let Some((range, width)) = turns.wait(given()).await {
@@ -132,25 +133,25 @@ impl RangeFetcher {
         }
     }
 
-    /// How many of the blocks that are `left` the next request spans, and how many each of its questions does.
+    /// How many of the blocks that are `left` the next request spans, and how many each of its calls spans.
     fn grant(&self, left: u64) -> Option<(u64, u64)> {
         let mut widths = self.node.width();
         let width = widths.grant(left)?;
-        let questions = if widths.is_widest(width) { self.node.questions_at_once(&self.filter) } else { 1 };
-        Some((width.saturating_mul(questions), width))
+        let calls = if widths.is_widest(width) { self.node.log_calls_at_once(&self.filter) } else { 1 };
+        Some((width.saturating_mul(calls), width))
     }
 
-    /// All of `range`, of which each question may span `width` blocks, in as many requests as the node demands.
+    /// Reads all of `range` in as many requests as the node demands. Each call may span `width` blocks.
     async fn read(&self, range: BlockRange, mut width: u64, turns: &Turns) {
         let (mut rest, mut blocks) = (Some(range), range.width());
         let (mut backoff, mut failures) =
             (Backoff::new(MIN_PAUSE, MAX_PAUSE), UnexplainedFailures::default());
         while let Some(left) = rest {
             let (piece, after) = left.split_at_width(self.at_once(left, blocks));
-            let question = self.first_question(piece, width);
+            let first = self.first_call(piece, width);
             let started = Instant::now();
             turns.turn();
-            self.node.reads(&self.filter, question);
+            self.node.reads(&self.filter, first);
             match self.read_piece(piece, width).await {
                 Ok(batch) => {
                     self.answered(&batch, width, started.elapsed());
@@ -160,17 +161,17 @@ impl RangeFetcher {
                     backoff.reset();
                     failures = UnexplainedFailures::default();
                 }
-                Err(error) if self.asks_for_less((piece, question), &error) => {
+                Err(error) if self.asks_for_less((piece, first), &error) => {
                     failures = UnexplainedFailures::default();
                 }
                 Err(error) => {
                     failures.count(&error);
-                    self.node.work_failed_on(Work::History, (&self.filter, question), &error);
-                    let narrowed = !self.is_young(piece)
-                        && piece == question
+                    self.node.work_failed_on(Work::History, (&self.filter, first), &error);
+                    let narrowed = !self.is_recent(piece)
+                        && piece == first
                         && self.node.width().failed(piece.width(), failures.count);
                     turns.wait(self.wait((piece, &error), &mut backoff)).await;
-                    if !narrowed && piece == question {
+                    if !narrowed && piece == first {
                         continue;
                     }
                     failures = UnexplainedFailures::default();
@@ -180,48 +181,48 @@ impl RangeFetcher {
         }
     }
 
-    /// How many of these blocks are read at once: those that are old as many as the node takes, the others a few.
+    /// How many of these blocks one request reads: of aged blocks as many as the node accepts, of others a few.
     fn at_once(&self, left: BlockRange, width: u64) -> u64 {
         match self.depths.aged.checked_sub(left.from()) {
             Some(old) => width.min(old.saturating_add(1)),
-            None => width.min(YOUNG_AT_ONCE),
+            None => width.min(RECENT_AT_ONCE),
         }
     }
 
-    /// The first of the questions for these blocks.
-    fn first_question(&self, piece: BlockRange, width: u64) -> BlockRange {
-        if self.is_young(piece) { piece } else { piece.split_at_width(width).0 }
+    /// The blocks of the first call for these blocks.
+    fn first_call(&self, piece: BlockRange, width: u64) -> BlockRange {
+        if self.is_recent(piece) { piece } else { piece.split_at_width(width).0 }
     }
 
     fn answered(&self, batch: &Batch, width: u64, took: Duration) {
-        if self.is_young(batch.range) {
+        if self.is_recent(batch.range) {
             return;
         }
         let (blocks, mut widths) = (batch.range.width(), self.node.width());
-        let questions = blocks.div_ceil(width);
-        let share = u32::try_from(questions).unwrap_or(u32::MAX);
+        let calls = blocks.div_ceil(width);
+        let share = u32::try_from(calls).unwrap_or(u32::MAX);
         let each = (width.min(blocks), batch.bytes() / share as usize, took / share);
-        (0..questions).for_each(|_| widths.answered(each.0, each.1, each.2));
+        (0..calls).for_each(|_| widths.answered(each.0, each.1, each.2));
         let grows = took < QUICK && widths.is_widest(width) && widths.leaves_room(batch.bytes());
-        self.node.bundle.answered(questions, grows);
+        self.node.bundle.answered(calls, grows);
         metrics::range_width(&self.chain, widths.now());
     }
 
-    /// Whether the node would answer a narrower question, or fewer in one request.
-    fn asks_for_less(&self, (piece, question): (BlockRange, BlockRange), error: &ChainError) -> bool {
-        if piece != question {
+    /// Whether a narrower call, or fewer calls in one request, would be answered.
+    fn asks_for_less(&self, (piece, first): (BlockRange, BlockRange), error: &ChainError) -> bool {
+        if piece != first {
             let is_limit = error.narrows().is_some() || error.is_rate();
-            self.node.bundle.failed(piece.width().div_ceil(question.width()), is_limit);
+            self.node.bundle.failed(piece.width().div_ceil(first.width()), is_limit);
         }
-        let narrows = error.narrows().filter(|_| piece.width() > 1 && !self.is_young(piece));
-        let Some((why, hint)) = narrows else { return piece != question && error.splits_filter() };
+        let narrows = error.narrows().filter(|_| piece.width() > 1 && !self.is_recent(piece));
+        let Some((why, hint)) = narrows else { return piece != first && error.splits_filter() };
         tracing::debug!(chain = %self.chain, range = %piece, %error, "range is narrowed");
-        // A limit is answered in time. No answer at all may be a limit, or a node that hangs: where another provider answers, it
-        // is not found out by a dozen more questions.
+        // A refusal by a limit comes in time. A timeout may be a limit, or a node that hangs. It counts as a failure,
+        // so that another provider is tried before a dozen narrower requests have failed.
         if matches!(error, ChainError::Timeout { .. }) {
-            self.node.work_failed_on(Work::History, (&self.filter, question), error);
+            self.node.work_failed_on(Work::History, (&self.filter, first), error);
         }
-        if piece == question {
+        if piece == first {
             self.node.width().refused(piece.width(), hint, why);
         }
         true
@@ -234,24 +235,25 @@ impl RangeFetcher {
             .await;
     }
 
-    fn is_young(&self, range: BlockRange) -> bool {
+    fn is_recent(&self, range: BlockRange) -> bool {
         range.to() > self.depths.aged
     }
 
     async fn read_piece(&self, range: BlockRange, width: u64) -> Result<Batch, ChainError> {
-        if self.is_young(range) {
-            return self.node.young(&self.filter, range).await;
+        if self.is_recent(range) {
+            return self.node.read_by_hash(&self.filter, range).await;
         }
         let may_change = range.to() > self.depths.final_number;
         let asked = RangeRequest { filter: &self.filter, range, width, twice: may_change };
-        let RangeResponse { first, last, logs } = self.node.ranged(&asked).await?;
-        let logs = self.node.with_tail(&self.filter, (range, last), logs).await?;
+        let RangeResponse { first, last, logs } = self.node.read_range(&asked).await?;
+        let logs = self.node.with_checked_tail(&self.filter, (range, last), logs).await?;
         let times = self.times(&logs, (first.block, last.block)).await?;
         Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
     }
 
-    /// Block times from the logs themselves, where the node adds them, the blocks are final and the times are plausible. Else from the
-    /// headers, which must have the hashes that the logs have: a branch may come and go between two looks at the range's last block.
+    /// The times of the blocks. They come from the logs, where the node adds them, the blocks are final and the times
+    /// are plausible. Otherwise they come from headers, which must have the block hashes of the logs: another branch
+    /// may come and go between two reads of the range's last block.
     async fn times(
         &self,
         logs: &Logs,
@@ -263,7 +265,7 @@ impl RangeFetcher {
         for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
             if let Some(block) = [first, last].iter().find(|block| block.number == number) {
                 if block.hash != hash {
-                    return Err(self.node.moved(number));
+                    return Err(self.node.block_changed(number));
                 }
                 times.insert(number, block.timestamp);
             } else if let Some(time) = known_times.get(&number).filter(|_| number <= self.depths.final_number)
@@ -277,7 +279,7 @@ impl RangeFetcher {
         for chunk in numbers.chunks(HEADERS_AT_ONCE) {
             for block in self.headers(chunk).await?.into_iter().flatten() {
                 if unknown.remove(&block.number) != Some(block.hash) {
-                    return Err(self.node.moved(block.number));
+                    return Err(self.node.block_changed(block.number));
                 }
                 self.node.in_sequence(&first, &block)?;
                 self.node.in_sequence(&block, &last)?;
@@ -290,7 +292,7 @@ impl RangeFetcher {
         }
     }
 
-    /// One failure among hundreds of headers is no reason to ask for the logs again.
+    /// Fetches headers. One failure among hundreds of headers is no reason to request the logs again.
     async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<BlockRef>>, ChainError> {
         for _ in 1..HEADER_TRIES {
             match self.node.blocks(numbers).await {
@@ -306,20 +308,21 @@ impl RangeFetcher {
     }
 }
 
-/// A reader turns with each question. One question may be asked in hundreds of parts, and a node may ask for a pause with each.
-const HUNG: Duration = Duration::from_mins(15);
-/// Between two looks at the readers, while their next batch is waited for.
-const LOOK: Duration = Duration::from_millis(200);
-/// Headers asked for at the same time where logs lack their block's time: enough to hide the latency, few
-/// enough not to look like an attack.
+/// A task reports progress before each request. One request may be split into hundreds, and a node may ask for a
+/// pause with each.
+const HUNG_AFTER: Duration = Duration::from_mins(15);
+/// Interval of the check of the tasks while the next batch is awaited.
+const READER_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Headers requested at the same time where logs lack the time of their block: enough to hide the latency, few enough
+/// not to look like an attack.
 const HEADERS_AT_ONCE: usize = 16;
-/// Young blocks asked for at the same time: enough to hide the latency, as near the head.
-const YOUNG_AT_ONCE: u64 = 16;
-/// How often they are asked for before the range counts as failed.
+/// Blocks requested at the same time by hash: enough to hide the latency.
+const RECENT_AT_ONCE: u64 = 16;
+/// How often headers are requested before the range counts as failed.
 const HEADER_TRIES: usize = 3;
-/// Longest pause between two tries: a node that comes back is noticed within it.
+/// Longest pause between two tries: a node that recovers is noticed within this time.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The longest pause that a node may ask for: a longer one would be an outage.
+/// The longest pause that is granted to a node: a longer one would be an outage.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// First pause between two tries.

@@ -1,5 +1,5 @@
-//! Asks nodes: heads, headers and logs, over JSON-RPC. An answer is evidence, not truth: what can be
-//! checked against the question is checked here, and an answer that fails is an error, never "no logs".
+//! Reads heads, headers and logs from nodes, over JSON-RPC. An answer is evidence, not truth. Every answer is checked
+//! against its request, and an answer that fails a check is an error, never "no logs".
 
 mod alternates;
 mod batch;
@@ -31,7 +31,7 @@ pub use node::identified_header::IdentifiedHeader;
 pub use node::identity::IdentifiedBlocks;
 pub use node::transactions::{KnownTransaction, TransactionReceipt};
 pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
-pub use pool::{Pool, ProviderState, SwitchListener, essential};
+pub use pool::{Pool, ProviderState, SwitchListener, check_essentials};
 pub use rpc::{MethodUsage, probing};
 pub use settings::{
     BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, MAX_RATE,

@@ -1,6 +1,6 @@
-//! Classifies a refusal by the words of its message. Providers change wording, numbers and status codes, and new providers appear, but all
-//! messages are about ranges, results, requests or blocks. The first clause with known words decides; the advice after it ("reduce your
-//! block range", "use fewer addresses") may be about anything.
+//! Classifies a refusal by the words of its message. Providers change wording, numbers and status codes, and new
+//! providers appear. But all messages are about ranges, results, requests or blocks. The first clause with known
+//! words decides: the advice after it ("reduce your block range", "use fewer addresses") may be about anything.
 
 mod hint;
 mod refusal;
@@ -20,11 +20,11 @@ const METHOD_NOT_FOUND: i64 = -32601;
 /// EIP-1474: the method is not implemented.
 const METHOD_NOT_SUPPORTED: i64 = -32004;
 
-/// The family of a refusal. Words come before numbers: codes and statuses are used at will.
+/// The kind of a refusal. Words come before numbers: providers choose codes and statuses at will.
 pub(super) fn classify(answer: &ErrorResponse) -> RefusalKind {
     let text = RefusalText::new(&answer.message, answer.data.as_deref());
     match text.family() {
-        // The status "too many requests" beats words that are about no limit of the question's own.
+        // The status "too many requests" decides, unless the words are about a limit of this request.
         Some(family) if !is_too_many_requests(answer) || family.is_limit() => meant(family, &text, answer),
         _ => by_number(answer),
     }
@@ -52,7 +52,8 @@ fn is_too_many_requests(answer: &ErrorResponse) -> bool {
     answer.status == Some(429) || answer.code == Some(429)
 }
 
-/// Where no word is understood. -32005 alone decides nothing: some mean the rate by it, some the range.
+/// The kind by code and status, where no word is known. -32005 alone decides nothing: some providers use it for the
+/// rate, some for the range.
 fn by_number(answer: &ErrorResponse) -> RefusalKind {
     match (answer.status, answer.code) {
         _ if is_too_many_requests(answer) => RefusalKind::Rate { retry_after: answer.retry_after },
@@ -62,7 +63,7 @@ fn by_number(answer: &ErrorResponse) -> RefusalKind {
         (Some(408 | 504 | 522 | 524), _) => RefusalKind::Time,
         (Some(413), _) => RefusalKind::Size(None),
         (Some(401 | 403), _) => RefusalKind::Denied,
-        // A node that returns a time to retry at is busy, not at a loss.
+        // A node that returns `Retry-After` is busy.
         _ if answer.retry_after.is_some() => RefusalKind::Rate { retry_after: answer.retry_after },
         _ => RefusalKind::Unknown,
     }

@@ -1,31 +1,31 @@
-//! Checks an answer of `eth_getLogs` against its question.
+//! Checks an answer of `eth_getLogs` against its request.
 
 use alloy_primitives::B256;
 
 use super::wire::ReadLog;
 use chainflume_core::domain::{BlockRange, Log, LogFilter, Logs, Place};
 
-/// The method.
+/// The method for logs.
 pub(super) const LOGS: &str = "eth_getLogs";
-/// All receipts of a block at once.
+/// The method for all receipts of a block.
 pub(crate) const RECEIPTS: &str = "eth_getBlockReceipts";
 
-/// Which blocks' logs are asked for.
+/// The blocks of a request for logs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BlockSelector {
-    /// All of a range.
+    /// All blocks of a range.
     Range(BlockRange),
-    /// Those of the block with this hash, at this height.
+    /// The block with this hash, at this height.
     Hash { number: u64, hash: B256 },
 }
 
 impl BlockSelector {
-    /// Whether nothing narrower can be asked.
+    /// Whether it is one block, so that no narrower request exists.
     pub(super) fn is_one(&self) -> bool {
         self.width().is_none_or(|width| width == 1)
     }
 
-    /// Number of blocks, where they are asked for by number.
+    /// Number of blocks; `None` for a block by hash.
     pub(super) fn width(&self) -> Option<u64> {
         match self {
             Self::Range(range) => Some(range.width()),
@@ -34,17 +34,17 @@ impl BlockSelector {
     }
 }
 
-/// The logs of an answer, checked while they come: that each was asked for, that no block has two hashes, that no place is
-/// taken twice. A node that answers otherwise may as well have left something out.
+/// The logs of an answer, checked while they arrive: each was requested, no block has two hashes, and no two logs
+/// have the same place. A node that breaks one of these rules may also have left logs out.
 pub(super) struct CheckedLogs<'a> {
     filter: &'a LogFilter,
     blocks: BlockSelector,
     logs: Logs,
-    /// Place and block of the last one.
+    /// Place and block hash of the last log.
     last: Option<(Place, B256)>,
-    /// Whether they came in chain order so far.
+    /// Whether all logs so far came in chain order.
     sorted: bool,
-    /// The first thing that was wrong.
+    /// The first rule that was broken.
     wrong: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> CheckedLogs<'a> {
     pub(super) fn push(&mut self, log: &Log) {
         if self.wrong.is_none() {
             self.wrong = self.check(log).err();
-            // A node that ignores topics answers more than was asked.
+            // A node that ignores topics returns more logs than requested.
             if self.filter.wants(&log.address, log.topics.as_slice()) {
                 self.logs.push(log);
             }
@@ -76,7 +76,7 @@ impl<'a> CheckedLogs<'a> {
         }
     }
 
-    /// All of them in chain order, or what is wrong with them.
+    /// All logs in chain order, or the rule that was broken.
     pub(super) fn finish(self) -> Result<Logs, String> {
         let Self { mut logs, sorted, wrong, .. } = self;
         if let Some(wrong) = wrong {
@@ -94,7 +94,7 @@ impl<'a> CheckedLogs<'a> {
     }
 }
 
-/// All of an answer that is there already.
+/// Checks an answer that is complete.
 pub(super) fn checked(
     wire: impl IntoIterator<Item = ReadLog>,
     filter: &LogFilter,
@@ -105,7 +105,7 @@ pub(super) fn checked(
     checked.finish()
 }
 
-/// Two logs in a row, each by its place and block.
+/// Checks two successive logs, each by its place and block hash.
 fn check_next(before: (Place, B256), this: (Place, B256)) -> Result<(), String> {
     if before.0 == this.0 {
         return Err(format!("two logs at {}", this.0));
@@ -120,17 +120,20 @@ fn check_one(log: &Log, filter: &LogFilter, blocks: BlockSelector) -> Result<(),
     let number = log.place.block_number;
     match blocks {
         BlockSelector::Range(range) if !range.contains(number) => {
-            return Err(format!("a log of block {number}, asked was {range}"));
+            return Err(format!("a log of block {number}, requested was {range}"));
         }
         BlockSelector::Hash { number: asked, hash } if (number, log.block_hash) != (asked, hash) => {
-            return Err(format!("a log of block {number} ({}), asked was {asked} ({hash})", log.block_hash));
+            return Err(format!(
+                "a log of block {number} ({}), requested was {asked} ({hash})",
+                log.block_hash
+            ));
         }
         _ => {}
     }
     if filter.admits(&log.address, log.topics.as_slice().first()) {
         Ok(())
     } else {
-        Err(format!("a log of {} that was not asked for", log.address))
+        Err(format!("a log of {} that was not requested", log.address))
     }
 }
 
@@ -181,8 +184,8 @@ mod tests {
         for (pair, why) in [
             ([log(6, 0, 1), log(6, 0, 1)], "two logs at"),
             ([log(6, 0, 1), log(6, 1, 2)], "block 6 has two hashes"),
-            ([log(6, 0, 1), log(10, 0, 2)], "a log of block 10, asked was 5..=9"),
-            ([log(6, 0, 1), stranger], "that was not asked for"),
+            ([log(6, 0, 1), log(10, 0, 2)], "a log of block 10, requested was 5..=9"),
+            ([log(6, 0, 1), stranger], "that was not requested"),
         ] {
             let [a, b] = pair;
             for logs in

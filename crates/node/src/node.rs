@@ -42,13 +42,13 @@ use recent_headers::RecentHeaders;
 pub struct NodeStatus {
     /// Height of its newest block.
     pub head: u64,
-    /// The `finalized` tag where it has it.
+    /// Height of its `finalized` block, where it has that tag.
     pub finalized: Option<u64>,
     /// The block at the requested height; `None` if the node does not have it.
     pub block: Option<BlockRef>,
 }
 
-/// A block with its requested logs.
+/// A block with those of its logs that were requested.
 #[derive(Clone, Debug)]
 pub struct BlockWithLogs {
     /// The block.
@@ -60,21 +60,21 @@ pub struct BlockWithLogs {
 /// The method for headers.
 pub(crate) const HEADER: &str = "eth_getBlockByNumber";
 
-/// What the providers of a chain share.
+/// What all providers of a chain share.
 #[derive(Clone, Default)]
 pub struct ProviderGroup {
     /// Notified when a provider fails.
     pub(crate) alarm: Arc<Notify>,
-    /// Block 0 as they return it.
+    /// Block 0, as each provider returned it.
     pub(crate) genesis: Arc<Genesis>,
-    /// The filter of requests near the head, which probes use too.
+    /// The filter of requests near the head. Probes use the same filter.
     pub(crate) filter: Arc<Mutex<Option<LogFilter>>>,
-    /// Whether the logs of a block are not requested if its bloom excludes all of them.
+    /// Whether logs are requested for a block whose bloom filter excludes all wanted logs.
     pub(crate) exclusion: Arc<ExclusionTrust>,
 }
 
 impl ProviderGroup {
-    /// Checks that all providers that were asked have the same block 0.
+    /// Checks that all providers that have answered have the same block 0.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
@@ -82,12 +82,12 @@ impl ProviderGroup {
         self.genesis.agree_on(None)
     }
 
-    /// What was last asked for near the head.
+    /// The filter of the last request near the head.
     pub(crate) fn filter(&self) -> Option<LogFilter> {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is asked for near the head.
+    /// Sets the filter of requests near the head.
     pub(crate) fn note_filter(&self, filter: &LogFilter) {
         let mut noted = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.as_ref() != Some(filter) {
@@ -106,25 +106,25 @@ pub struct Node {
     pub(crate) exclusion: Arc<ExclusionTrust>,
     pub(crate) recent: RecentHeaders,
     pub(crate) chain_id: u64,
-    /// Whether it has shown that it is on this chain.
+    /// Whether the node has proven that it is on this chain.
     pub(crate) checked: AtomicBool,
     history: HistorySettings,
-    /// The limits for ranges so far, for all readers of history.
+    /// The width of ranges now, for all readers of history.
     width: Mutex<Width>,
-    /// The number of ranges in a batch so far.
+    /// The number of ranges in a batch now.
     pub(crate) bundle: BundleSize,
-    /// The limits for filters so far.
-    pub(crate) lists: Mutex<FilterLimits>,
-    /// Whether it answers questions for logs of all contracts.
+    /// The limits of filters that refusals have shown.
+    pub(crate) filter_limits: Mutex<FilterLimits>,
+    /// Whether the node answers requests for logs of all contracts.
     pub(crate) by_topics: ByTopics,
-    /// Questions for the logs of one block that failed in a row without a reason.
-    pub(crate) stuck: AtomicU32,
-    /// What it is asked again before anything depends on it.
+    /// Requests for the logs of one block that failed in a row without a reason.
+    pub(crate) unexplained_failures: AtomicU32,
+    /// Requests that failed, which a probe repeats before the provider is used again.
     pub(crate) failed: FailedReads,
 }
 
 impl Node {
-    /// Nothing is asked yet.
+    /// Creates the node without a request.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
@@ -139,31 +139,31 @@ impl Node {
     pub fn among(
         settings: &ChainSettings,
         provider: &ProviderSettings,
-        kin: ProviderGroup,
+        group: ProviderGroup,
     ) -> Result<Self, ChainError> {
         Ok(Self {
-            rpc: Rpc::new(settings, provider, kin.alarm)?,
-            genesis: kin.genesis,
+            rpc: Rpc::new(settings, provider, group.alarm)?,
+            genesis: group.genesis,
             fingerprint: provider.fingerprint(),
             verify: settings.verify.on_chain(settings.chain_id),
             trust: EvidenceState::default(),
-            exclusion: kin.exclusion,
+            exclusion: group.exclusion,
             recent: RecentHeaders::default(),
             chain_id: settings.chain_id,
             checked: AtomicBool::new(false),
             history: settings.history,
             width: Mutex::new(Width::new(&settings.history, None)),
             bundle: BundleSize::default(),
-            lists: Mutex::default(),
+            filter_limits: Mutex::default(),
             by_topics: ByTopics::default(),
-            stuck: AtomicU32::new(0),
+            unexplained_failures: AtomicU32::new(0),
             failed: FailedReads::default(),
         })
     }
 
-    /// The limits of the endpoint that its answers have shown, for [`Self::use_limits`] after a restart.
+    /// The limits of the endpoint, as its answers have shown them. [`Self::use_limits`] applies them after a restart.
     pub fn limits(&self) -> EndpointLimits {
-        let lists = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists = *self.filter_limits.lock().unwrap_or_else(PoisonError::into_inner);
         let width = self.width().limits();
         EndpointLimits {
             width: width.map(|(width, _)| width),
@@ -179,12 +179,12 @@ impl Node {
     pub fn use_limits(&self, limits: &EndpointLimits) {
         let width = limits.width.map(|width| (width, limits.ceiling));
         *self.width() = Width::new(&self.history, width);
-        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.filter_limits.lock().unwrap_or_else(PoisonError::into_inner) =
             FilterLimits { addresses: limits.addresses, topics: limits.topics, values: limits.values };
         self.rpc.limit_batch(limits.batch);
     }
 
-    /// Requests that may be on their way at once, as configured.
+    /// The configured number of concurrent requests.
     pub fn max_concurrent(&self) -> usize {
         self.rpc.max_concurrent()
     }
@@ -198,7 +198,7 @@ impl Node {
         self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name under which the limits of the endpoint are stored. It reveals no key.
+    /// The name under which the limits of the endpoint are stored. It reveals no key.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -208,7 +208,7 @@ impl Node {
         self.rpc.host()
     }
 
-    /// The block of that name; `None` where the chain does not have the tag, or nothing is tagged yet.
+    /// The block with this tag. `None` where the chain does not have the tag, or no block has it yet.
     ///
     /// # Errors
     /// Why the node cannot be asked.
@@ -226,8 +226,8 @@ impl Node {
     pub async fn status_at(&self, number: u64) -> Result<NodeStatus, ChainError> {
         let names =
             [json!(BlockTag::Latest.as_str()), json!(BlockTag::Finalized.as_str()), json!(hex(number))];
-        let questions = names.map(|name| RpcCall::new(HEADER, json!([name, false])));
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let calls = names.map(|name| RpcCall::new(HEADER, json!([name, false])));
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&calls).await?.into_iter();
         let head = self.newest(self.seal_of(answers.next())?)?.block.number;
         let finalized = match self.seal_of(answers.next()) {
             Err(error) if error.is_unclassified_refusal() => None,
@@ -237,20 +237,21 @@ impl Node {
         Ok(NodeStatus { head, finalized, block })
     }
 
-    /// Whether it reports that it syncs (`eth_syncing`, an object while it does). A node without the method counts as synced.
+    /// Whether the node still syncs: `eth_syncing` then returns an object. A node without the method counts as
+    /// synced.
     ///
     /// # Errors
     /// Why the node cannot be asked.
     pub async fn is_syncing(&self) -> Result<bool, ChainError> {
         match self.rpc.ask::<Value>(&RpcCall::new("eth_syncing", json!([]))).await {
             Ok(answer) => Ok(answer.is_some_and(|answer| answer.is_object())),
-            // In whatever words: nothing else depends on this method.
+            // Any refusal counts: nothing else depends on this method.
             Err(error @ ChainError::Refused { .. }) if !error.is_rate() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// As [`Self::tagged`], for a chain that cannot do without.
+    /// As [`Self::tagged`], for a chain whose configuration needs the tag.
     ///
     /// # Errors
     /// [`ChainError::NoTag`] or why the node cannot be asked.
@@ -267,15 +268,15 @@ impl Node {
         self.newest(self.tagged(BlockTag::Latest).await?)
     }
 
-    /// A chain without a newest block is none.
+    /// An answer without a newest block is an error.
     pub(crate) fn newest<T>(&self, head: Option<T>) -> Result<T, ChainError> {
         head.ok_or_else(|| self.rpc.bad(HEADER, "there is no latest block"))
     }
 
-    /// The canonical block at a height, `None` where the node has none.
+    /// The canonical block at a height; `None` where the node has none.
     ///
     /// # Errors
-    /// Why the node cannot be asked, or that it answers with another height.
+    /// Why the request failed, or that the answer has another height.
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
         let seal = self.block_by(json!(hex(number))).await?;
         Ok(self.at_height(seal, number)?.map(|seal| seal.block))
@@ -288,7 +289,7 @@ impl Node {
     ) -> Result<Option<HeaderSeal>, ChainError> {
         match seal {
             Some(HeaderSeal { block, .. }) if block.number != number => {
-                let reason = format!("block {} where {number} was asked for", block.number);
+                let reason = format!("block {} instead of block {number}", block.number);
                 Err(self.rpc.bad(HEADER, reason))
             }
             seal => Ok(seal),
@@ -303,24 +304,24 @@ impl Node {
         Ok(self.headers(numbers).await?.into_iter().map(|seal| seal.map(|seal| seal.block)).collect())
     }
 
-    /// As [`Self::blocks`], with their evidence about their logs.
+    /// As [`Self::blocks`], with what the headers prove about their logs.
     pub(crate) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Option<HeaderSeal>>, ChainError> {
-        let question = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
-        let questions: Vec<RpcCall> = numbers.iter().map(question).collect();
-        let answers = self.rpc.ask_all::<WireHeader>(&questions).await?;
+        let call = |number: &u64| RpcCall::new(HEADER, json!([hex(*number), false]));
+        let calls: Vec<RpcCall> = numbers.iter().map(call).collect();
+        let answers = self.rpc.ask_all::<WireHeader>(&calls).await?;
         let header = |(answer, number)| self.at_height(self.sealed(or_missing(answer)?)?, number);
         answers.into_iter().zip(numbers.iter().copied()).map(header).collect()
     }
 
     async fn block_by(&self, block: Value) -> Result<Option<HeaderSeal>, ChainError> {
-        let question = RpcCall::new(HEADER, json!([block, false]));
-        self.sealed(or_missing(self.rpc.ask::<WireHeader>(&question).await)?)
+        let call = RpcCall::new(HEADER, json!([block, false]));
+        self.sealed(or_missing(self.rpc.ask::<WireHeader>(&call).await)?)
     }
 
-    /// The evidence of the header about its logs; its hash is remembered.
+    /// What a header proves about its logs. Remembers the header.
     ///
     /// # Errors
-    /// That its time contradicts that of a header next to it.
+    /// That its time contradicts the time of a neighbouring header.
     pub(crate) fn sealed(&self, header: Option<WireHeader>) -> Result<Option<HeaderSeal>, ChainError> {
         let Some(header) = header else { return Ok(None) };
         let ((bloom, receipts_root), is_hashed) = (header.seal(), header.has_its_hash());
@@ -329,7 +330,7 @@ impl Node {
         Ok(Some(HeaderSeal { block, bloom, receipts_root, is_hashed }))
     }
 
-    /// The hash of a canonical block, where the node has it.
+    /// The hash of the canonical block at a height; `None` where the node has none.
     ///
     /// # Errors
     /// As [`Self::block`].
@@ -338,7 +339,7 @@ impl Node {
     }
 }
 
-/// Some nodes refuse a height above their head, or a tag they do not have, instead of answering `null`.
+/// Takes a refusal of a height above the head, or of an unknown tag, for `null`: some nodes answer so.
 pub(crate) fn or_missing(
     answer: Result<Option<WireHeader>, ChainError>,
 ) -> Result<Option<WireHeader>, ChainError> {

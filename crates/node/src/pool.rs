@@ -1,12 +1,12 @@
-//! The providers of one chain, and which of them is asked. Each is asked for its head now and then, and watched
-//! while it is used; what follows from that is decided in [`choice`] and done here. A caller sees one
-//! [`Node`] at a time, so that what is compared within a step comes from one provider.
+//! The providers of one chain, and which of them is in use. A probe reads the head of each at an interval, and the
+//! health of each is counted while it is used. [`choice`] decides when to switch, and this module switches. A caller
+//! uses one [`Node`] at a time, so that all answers of one step come from one provider.
 
 mod agreement;
 mod choice;
-mod look;
 mod probe;
 mod report;
+mod rounds;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,17 +21,17 @@ use chainflume_ops::metrics;
 use chainflume_ops::supervise::{Beside, Loop};
 use choice::{ProviderFacts, SwitchDecision, SwitchReason, SwitchRules, behind, choose};
 use probe::TakeoverTask;
-pub use probe::essential;
-pub(super) use probe::reading;
+pub use probe::check_essentials;
+pub(super) use probe::recheck_current_range;
 pub use report::ProviderState;
 
-/// The providers of one chain. Dropping it ends the probes.
+/// The providers of one chain. To drop it ends the probes.
 pub struct Pool {
     shared: Arc<PoolShared>,
     probes: Option<Beside>,
 }
 
-/// Which provider does which work, by position.
+/// The providers in use, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ActiveProviders {
     live: usize,
@@ -42,16 +42,16 @@ struct PoolShared {
     settings: ChainSettings,
     members: Vec<PoolMember>,
     in_use: watch::Sender<ActiveProviders>,
-    kin: ProviderGroup,
-    /// Notified when the failures of a provider are cleared: another provider may be used then.
+    group: ProviderGroup,
+    /// Notified when the failures of a provider are cleared, so that a switch may be due.
     readmitted: Notify,
 }
 
 struct PoolMember {
     settings: ProviderSettings,
     node: Arc<Node>,
-    seen: Mutex<ProbeFindings>,
-    /// Rung when it may be asked again for what it could not read.
+    findings: Mutex<ProbeFindings>,
+    /// Notified when the reads that failed are to be repeated.
     again: Notify,
 }
 
@@ -60,23 +60,23 @@ struct PoolMember {
 struct ProbeFindings {
     head: Option<u64>,
     rounds_behind: u32,
-    /// It has returned its chain id since it last failed.
+    /// It has returned the right chain id since it last failed.
     admitted: bool,
-    /// It has failed the probe before a promotion, and is not tried again until then.
+    /// It has failed the check before a switch, and is not checked again until then.
     incapable_until: Option<Instant>,
-    /// It contradicts what is final, and is not asked again until then.
+    /// It contradicts final blocks, and is not used until then.
     distrusted_until: Option<Instant>,
-    /// How often it was left for failing, lately.
-    left: u32,
-    /// When it was last taken or left.
+    /// How often the pool has switched away from it because of failures or lag, lately.
+    times_left: u32,
+    /// Time of the last switch to it or away from it.
     changed: Option<Instant>,
 }
 
-/// Notifies when another provider is asked.
+/// Waits for switches to another provider.
 pub struct SwitchListener(watch::Receiver<ActiveProviders>);
 
 impl SwitchListener {
-    /// Returns at the next switch; never where there is but one provider. May be dropped and called again.
+    /// Returns at the next switch; never where there is only one provider. Cancel safe.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
@@ -85,15 +85,20 @@ impl SwitchListener {
 }
 
 impl Pool {
-    /// Begins with the preferred provider. Where there are several, all of them are probed from now on.
+    /// Begins with the preferred provider. Where there are several, all of them are probed.
     ///
     /// # Errors
     /// When no HTTP client can be made of the settings.
     pub fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        let kin = ProviderGroup::default();
+        let group = ProviderGroup::default();
         let member = |provider: &ProviderSettings| {
-            let node = Arc::new(Node::among(settings, provider, kin.clone())?);
-            Ok(PoolMember { settings: provider.clone(), node, seen: Mutex::default(), again: Notify::new() })
+            let node = Arc::new(Node::among(settings, provider, group.clone())?);
+            Ok(PoolMember {
+                settings: provider.clone(),
+                node,
+                findings: Mutex::default(),
+                again: Notify::new(),
+            })
         };
         let members: Vec<PoolMember> =
             settings.providers.iter().map(member).collect::<Result<_, ChainError>>()?;
@@ -106,35 +111,35 @@ impl Pool {
             history: first(ProviderRole::History),
         });
         let (settings, readmitted) = (settings.clone(), Notify::new());
-        let shared = Arc::new(PoolShared { settings, members, in_use, kin, readmitted });
+        let shared = Arc::new(PoolShared { settings, members, in_use, group, readmitted });
         let this = Loop::new(format!("probes {}", shared.settings.name), shared.probes_hang_after());
         let probes = (shared.members.len() > 1)
-            .then(|| Beside::start(this, |turns| PoolShared::watch_over(shared.clone(), turns)));
+            .then(|| Beside::start(this, |turns| PoolShared::run_probes(shared.clone(), turns)));
         Ok(Self { shared, probes })
     }
 
     /// # Panics
-    /// When the probes panicked or hang: the chain is not to continue without them.
+    /// When the probes panicked or hang: the chain must not continue without them.
     pub fn check(&mut self) {
         self.probes.iter_mut().for_each(Beside::check);
     }
 
-    /// Whom to ask about the newest blocks.
+    /// The provider for the newest blocks.
     pub fn live(&self) -> Arc<Node> {
         self.shared.members[self.shared.in_use().live].node.clone()
     }
 
-    /// Whom to ask about old blocks.
+    /// The provider for history.
     pub fn history(&self) -> Arc<Node> {
         self.shared.members[self.shared.in_use().history].node.clone()
     }
 
-    /// The settings of the provider that is asked about the newest blocks.
+    /// The settings of the provider for the newest blocks.
     pub fn live_settings(&self) -> &ProviderSettings {
         &self.shared.members[self.shared.in_use().live].settings
     }
 
-    /// A provider that is well and is not this one.
+    /// Another provider that works, the most preferred one.
     pub fn another(&self, than: &Arc<Node>) -> Option<Arc<Node>> {
         let facts = self.shared.facts(ProviderRole::Any);
         let other = |index: &usize| !Arc::ptr_eq(&self.shared.members[*index].node, than);
@@ -143,12 +148,12 @@ impl Pool {
         all.min_by_key(|index| facts[*index].priority).map(|index| self.shared.members[index].node.clone())
     }
 
-    /// Whether there is another one to turn to.
+    /// Whether there are several providers.
     pub fn has_several(&self) -> bool {
         self.shared.members.len() > 1
     }
 
-    /// Notifies when another provider is asked.
+    /// A listener for switches to another provider.
     pub fn switched(&self) -> SwitchListener {
         SwitchListener(self.shared.in_use.subscribe())
     }
@@ -165,21 +170,21 @@ impl PoolMember {
         work == ProviderRole::Any || self.settings.role.includes(work)
     }
 
-    fn seen(&self) -> MutexGuard<'_, ProbeFindings> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn findings(&self) -> MutexGuard<'_, ProbeFindings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_distrusted(&self) -> bool {
-        self.seen().distrusted_until.is_some_and(|until| Instant::now() < until)
+        self.findings().distrusted_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn is_incapable(&self) -> bool {
-        self.seen().incapable_until.is_some_and(|until| Instant::now() < until)
+        self.findings().incapable_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
 impl PoolShared {
-    /// A round of probes waits for answers one after the other, each for as long as a request may take.
+    /// A round of probes waits for several answers in a row, each for up to the timeout of a request.
     fn probes_hang_after(&self) -> Duration {
         Duration::from_mins(2).max(self.settings.request_timeout * 8)
     }
@@ -188,11 +193,11 @@ impl PoolShared {
         *self.in_use.borrow()
     }
 
-    /// What is known of each provider, for this work.
+    /// The facts about each provider for this work.
     fn facts(&self, work: ProviderRole) -> Vec<ProviderFacts> {
         let unknown = Duration::MAX;
         let fact = |member: &PoolMember| {
-            let (health, seen) = (member.node.rpc.health.snapshot(), *member.seen());
+            let (health, seen) = (member.node.rpc.health.snapshot(), *member.findings());
             let at_work = match work {
                 ProviderRole::Live => health.failing_live,
                 ProviderRole::History => health.failing_history,
@@ -205,28 +210,29 @@ impl PoolShared {
                 head: seen.head,
                 rounds_behind: seen.rounds_behind,
                 well_for: health.well_for,
-                owes: self.settings.failover.return_after * 2u32.pow(seen.left.min(MOST_LEFT)),
+                required_well_for: self.settings.failover.return_after
+                    * 2u32.pow(seen.times_left.min(MAX_DOUBLINGS)),
                 latency: health.latency.unwrap_or(unknown),
             }
         };
         self.members.iter().map(fact).collect()
     }
 
-    /// Switches the provider of one work, if another is better and proves that it can do it.
+    /// Switches the provider of one kind of work, if another one is better and passes a check.
     async fn decide(&self, work: ProviderRole) {
         let rules = SwitchRules { max_lag: self.settings.failover.max_lag };
-        // Each of them fails its probe at most once before it is left out.
+        // Each provider fails the check at most once, and is then left out.
         for _ in &self.members {
             let in_use = self.in_use();
             let now = if work == ProviderRole::Live { in_use.live } else { in_use.history };
             let SwitchDecision::Switch(next, why) = choose(now, &self.facts(work), &rules) else { return };
             let (from, to) = (&self.members[now], &self.members[next]);
-            // Where the other one fails, this one has to do what that one could not.
+            // If the provider in use fails, the new one must succeed at the read that failed there.
             let failed = if why == SwitchReason::Failing { &from.node } else { &to.node };
             let task = TakeoverTask { unread: failed.failed.get(kind(work)), work: kind(work), why };
-            match probe::all(&to.node, &to.settings, (&self.settings, &self.kin), task).await {
+            match probe::all(&to.node, &to.settings, (&self.settings, &self.group), task).await {
                 Ok(()) => {
-                    to.seen().incapable_until = None;
+                    to.findings().incapable_until = None;
                     return self.switch(work, from, PoolSlot { member: to, index: next }, why);
                 }
                 Err(reason) => self.note_incapable(to, &reason),
@@ -234,10 +240,10 @@ impl PoolShared {
         }
     }
 
-    /// A provider that fails the check is logged seldom, and checked again at the next switch.
+    /// Records a provider that failed the check before a switch: it is not checked again for `return_after`.
     fn note_incapable(&self, to: &PoolMember, reason: &str) {
         let until = Instant::now() + self.settings.failover.return_after;
-        if to.seen().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
+        if to.findings().incapable_until.replace(until).is_none_or(|until| until <= Instant::now()) {
             let host = &to.settings.label;
             tracing::warn!(chain = %self.settings.name, host, reason, "a provider failed the check before a switch; the present one stays in use");
         }
@@ -248,18 +254,18 @@ impl PoolShared {
         let PoolSlot { member: to, index } = to;
         let now = Instant::now();
         {
-            let mut left = from.seen();
-            // A provider that was good for a long time starts anew.
+            let mut left = from.findings();
+            // Earlier switches do not count after a long time of use.
             let long = self.settings.failover.return_after * RESET_AFTER;
             if left.changed.is_some_and(|taken| taken.elapsed() > long) {
-                left.left = 0;
+                left.times_left = 0;
             }
             if matches!(why, SwitchReason::Failing | SwitchReason::Behind) {
-                left.left = left.left.saturating_add(1);
+                left.times_left = left.times_left.saturating_add(1);
             }
             left.changed = Some(now);
         }
-        to.seen().changed = Some(now);
+        to.findings().changed = Some(now);
         let role = if work == ProviderRole::Live { "live" } else { "history" };
         let (old, new) = (&from.settings.label, &to.settings.label);
         tracing::warn!(chain = %self.settings.name, role, from = %old, to = %new, reason = why.as_str(), "provider switched");
@@ -269,7 +275,7 @@ impl PoolShared {
             _ => in_use.history = index,
         });
         if why == SwitchReason::Failing {
-            from.node.rpc.leave();
+            from.node.rpc.cancel_requests();
         }
     }
 
@@ -297,7 +303,7 @@ fn kind(work: ProviderRole) -> Work {
     if work == ProviderRole::History { Work::History } else { Work::Live }
 }
 
-/// A provider that comes and goes is waited for twice as long each time it was left, up to 32 times `return_after`.
-const MOST_LEFT: u32 = 5;
-/// A provider that was used for so many `return_after` without a break starts anew.
+/// The time before a switch back doubles with each switch away, up to 2^5 times `return_after`.
+const MAX_DOUBLINGS: u32 = 5;
+/// After a use of this many `return_after` earlier switches are forgotten.
 const RESET_AFTER: u32 = 10;

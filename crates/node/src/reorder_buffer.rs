@@ -6,31 +6,31 @@ use tokio::sync::Notify;
 use super::batch::Batch;
 use chainflume_core::domain::BlockRange;
 
-/// Between the readers of ranges and their consumer: what is still to be read, and what was read and waits for its
-/// turn.
+/// The buffer between the tasks that read ranges and the caller: ranges that are still to be read, and batches that
+/// wait to be taken in order.
 pub(super) struct ReorderBuffer {
     state: Mutex<BufferState>,
-    /// Bytes on it and on their way above which nothing more is given out.
+    /// Bytes, in the buffer and expected, above which no range is given out.
     full: usize,
-    /// Something came that may be the next: for the taker.
+    /// Notified when a batch was put in: for the caller of `take`.
     came: Notify,
-    /// Something was answered or taken: for readers that wait.
+    /// Notified when a batch was put in or taken: for tasks that wait in `give`.
     changed: Notify,
 }
 
 struct BufferState {
-    /// Not given out yet.
+    /// The blocks that are not given out yet.
     rest: Option<BlockRange>,
-    /// First block of what is taken next, `None` when all was taken.
+    /// First block of the batch that is taken next; `None` when all was taken.
     next: Option<u64>,
-    /// The last block there is to be read.
+    /// The last block of the whole range.
     end: u64,
-    /// By first block.
+    /// Batches by their first block.
     waiting: BTreeMap<u64, Batch>,
     bytes: usize,
-    /// Given out and not put back.
+    /// Ranges that are given out and not done.
     asked: usize,
-    /// What an answer takes, by the last one.
+    /// Expected bytes of a batch: those of the last one.
     usual: usize,
 }
 
@@ -41,17 +41,19 @@ impl ReorderBuffer {
         Self { state: Mutex::new(state), full, came: Notify::new(), changed: Notify::new() }
     }
 
-    /// The next range to be read, as wide as `grant` returns for the rest, with what else that returns; waits while the buffer is full and while nothing
-    /// is granted. `None` when all was given out.
+    /// The next range to be read, and the value that `grant` returned for it. `grant` decides from the remaining
+    /// blocks how wide the range is, and returns `None` to wait. Waits while the buffer is full. Returns `None` when
+    /// all blocks were given out.
     ///
-    /// Ranges are given out in order, so what is taken next is in the buffer or with a reader, or nothing is and one
-    /// question is allowed: waiting for room does not wait for ever, not even for an answer larger than the buffer.
+    /// This never waits for ever. Ranges are given out in order, so the batch that is taken next is in the buffer or
+    /// is being read. If neither is so, the buffer is empty and one range is given out, even if its answer is larger
+    /// than the buffer.
     pub(super) async fn give<T>(
         &self,
         grant: impl Fn(BlockRange) -> Option<(u64, T)>,
     ) -> Option<(BlockRange, T)> {
         loop {
-            // Before looking, so that no change is missed in between.
+            // Registers before the state is read, so that no change is missed.
             let changed = self.changed.notified();
             {
                 let mut state = self.state();
@@ -69,7 +71,7 @@ impl ReorderBuffer {
         }
     }
 
-    /// All of a range that was given out is in the buffer.
+    /// Records that all of a range that was given out is in the buffer.
     pub(super) fn done(&self) {
         let mut state = self.state();
         state.asked = state.asked.saturating_sub(1);
@@ -77,7 +79,7 @@ impl ReorderBuffer {
         self.changed.notify_waiters();
     }
 
-    /// A part of a range that was given out.
+    /// Puts in a batch, which may be a part of a range that was given out.
     pub(super) fn put(&self, batch: Batch) {
         let mut state = self.state();
         (state.usual, state.bytes) = (batch.bytes(), state.bytes + batch.bytes());
@@ -87,7 +89,8 @@ impl ReorderBuffer {
         self.changed.notify_waiters();
     }
 
-    /// What comes next, with all that follows it in the buffer up to `logs` logs; waits for it. `None` at the end.
+    /// Waits for the next batch, and returns it joined with those that follow, up to `logs` logs. `None` at the end
+    /// of the range.
     pub(super) async fn take(&self, logs: usize) -> Option<Batch> {
         loop {
             {
@@ -113,7 +116,7 @@ impl BufferState {
         let mut batch = self.remove(next)?;
         while let Some(after) = batch.range.to().checked_add(1).and_then(|after| self.waiting.get(&after))
             && batch.logs.len() + after.logs.len() < logs
-            && batch.leads_to(after)
+            && batch.is_followed_by(after)
         {
             let after = self.remove(after.range.from())?;
             batch.join(after);

@@ -1,6 +1,6 @@
-//! One JSON-RPC endpoint over HTTP. Our own and not a library's, because of what has to be seen or bounded
-//! here: a body is counted while it is read, after decompression; the body of a non-2xx answer names the limit;
-//! nothing is retried below the place that knows why.
+//! A client of one JSON-RPC endpoint over HTTP. It is not a library's, for three reasons. Bytes of a body are counted
+//! while it is read, after decompression. The body of an answer with an error status is kept, because it names the
+//! limit. And only the caller retries, because only the caller knows why.
 
 mod batch;
 mod batch_limit;
@@ -35,7 +35,7 @@ pub(super) use batch::RawResult;
 use batch_limit::BatchLimit;
 use body::{Body, BodyConsumer, BodyError};
 pub(super) use call::RpcCall;
-use call::{lead, max_bytes};
+use call::{max_bytes, method_of};
 use canceller::RequestCanceller;
 use chainflume_ops::http::build_client;
 use chainflume_ops::metrics;
@@ -54,8 +54,8 @@ pub(super) struct Rpc {
     client: reqwest::Client,
     url: String,
     host: String,
-    /// Parts of the chain's URLs that a node may repeat in its refusal ("unknown key …"), be it of another's: two may
-    /// be of one account.
+    /// Parts of URLs that a node may repeat in a refusal ("unknown key …"). They are those of all providers of the
+    /// chain: two may belong to one account.
     secrets: Vec<String>,
     chain: String,
     timeout: Duration,
@@ -65,8 +65,8 @@ pub(super) struct Rpc {
     pace: RateLimiter,
     usage: UsageCounter,
     batches: BatchLimit,
-    departures: RequestCanceller,
-    /// A request that takes longer is a reason to look whether anything is answered at all.
+    canceller: RequestCanceller,
+    /// A request that takes longer causes a probe.
     overdue_after: Duration,
     pub(super) health: HealthTracker,
 }
@@ -85,12 +85,12 @@ impl Rpc {
         }
         let builder = || {
             reqwest::Client::builder()
-                // A redirect would send the key in our URL to another host.
+                // A redirect would send the key of the URL to another host.
                 .redirect(reqwest::redirect::Policy::none())
                 .timeout(settings.request_timeout)
                 .connect_timeout(settings.request_timeout)
                 .user_agent(concat!("chainflume/", env!("CARGO_PKG_VERSION")))
-                // Unfolded even where it was not asked for.
+                // Some servers compress an answer without being asked.
                 .gzip(true)
                 .default_headers(headers.clone())
         };
@@ -110,40 +110,40 @@ impl Rpc {
             pace: RateLimiter::new(&provider.pace),
             usage: UsageCounter::default(),
             batches: BatchLimit::default(),
-            departures: RequestCanceller::default(),
+            canceller: RequestCanceller::default(),
             overdue_after: settings.failover.probe_timeout,
             health: HealthTracker::new(alarm),
         })
     }
 
-    /// The answer, `None` where the node answers `null`.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
-        self.paced(std::slice::from_ref(question), self.ask_once(question)).await
+    /// Makes a call. `None` where the node answers `null`.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, call: &RpcCall) -> Result<Option<T>, ChainError> {
+        self.paced(std::slice::from_ref(call), self.ask_once(call)).await
     }
 
-    /// As [`Self::ask`], where `null` is no answer.
-    pub(super) async fn demand<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<T, ChainError> {
-        self.ask(question).await?.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
+    /// As [`Self::ask`], where `null` is an error.
+    pub(super) async fn demand<T: DeserializeOwned>(&self, call: &RpcCall) -> Result<T, ChainError> {
+        self.ask(call).await?.ok_or_else(|| self.bad(call.method, "null instead of a result"))
     }
 
-    /// As [`Self::demand`], of a list that may be long: each element is handed out as soon as it is there, so that the answer
-    /// is never in memory as a whole. What was handed out counts for nothing where this ends with an error.
+    /// As [`Self::demand`], for a long list: each element is handed out as soon as it has arrived, so that the answer
+    /// is never in memory as a whole. After an error the elements that were handed out are not valid.
     pub(super) async fn demand_each<T: DeserializeOwned>(
         &self,
-        question: &RpcCall,
+        call: &RpcCall,
         mut each: impl FnMut(T) + Send,
     ) -> Result<(), ChainError> {
-        let answer = self.paced(std::slice::from_ref(question), self.list_once(question, &mut each)).await?;
-        answer.ok_or_else(|| self.bad(question.method, "null where a result belongs"))
+        let answer = self.paced(std::slice::from_ref(call), self.list_once(call, &mut each)).await?;
+        answer.ok_or_else(|| self.bad(call.method, "null instead of a result"))
     }
 
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether the node asks for a longer pause than work should wait for where there is another provider.
+    /// Whether the node asked for a pause that is long enough to use another provider.
     pub(super) fn refuses(&self) -> bool {
-        self.pace.closed_for() > LEFT_ALONE
+        self.pace.closed_for() > MAX_PAUSE_BEFORE_SWITCH
     }
 
     pub(super) fn max_concurrent(&self) -> usize {
@@ -160,19 +160,19 @@ impl Rpc {
     }
 
     pub(super) fn bad(&self, method: &'static str, reason: impl Into<String>) -> ChainError {
-        // What cannot be read is quoted.
+        // The reason may quote the answer.
         let reason = redacted(&self.secrets, &reason.into());
         ChainError::BadAnswer { host: self.host.clone(), method, reason }
     }
 
-    /// Makes one request of these calls when it is its turn, and counts them.
+    /// Makes one request of these calls within the rate limit, and counts them.
     async fn paced<T: Outcomes>(
         &self,
         calls: &[RpcCall],
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let request = Box::pin(request);
-        let method = lead(calls);
+        let method = method_of(calls);
         let units = calls.iter().map(|call| self.pace.cost(call.method)).sum();
         let count = calls.len() as u64;
         let turn = |entered: Result<_, Duration>| {
@@ -180,13 +180,13 @@ impl Rpc {
         };
         let asked = match probe_limit() {
             Some(limit) => match turn(self.pace.enter_now(count, units)) {
-                Ok(entered) => Ok((entered, self.brief((method, limit), request).await)),
+                Ok(entered) => Ok((entered, self.with_timeout((method, limit), request).await)),
                 Err(closed) => Err(closed),
             },
             None => {
-                self.work(method, async {
+                self.unless_cancelled(method, async {
                     let entered = turn(self.pace.enter(count, units).await)?;
-                    Ok((entered, self.watched(request).await))
+                    Ok((entered, self.with_overdue_alarm(request).await))
                 })
                 .await
             }
@@ -204,18 +204,18 @@ impl Rpc {
         answer
     }
 
-    /// The endpoint asked for a pause, so that nothing was sent, or it was left before it answered.
+    /// Handles a request that was not sent because of a pause, or was cancelled before its answer.
     fn not_answered<T: Outcomes>(&self, calls: &[RpcCall], error: ChainError) -> Result<T, ChainError> {
-        if let ChainError::Left { after, .. } = error {
+        if let ChainError::Cancelled { after, .. } = error {
             let answer = Err(error);
             self.count(calls, &answer, after);
             return answer;
         }
-        self.health.not_asked(lead(calls), &error);
+        self.health.not_asked(method_of(calls), &error);
         Err(error)
     }
 
-    /// What came of the calls of a request. A batch may be answered and each of its calls refused.
+    /// Counts the calls of a request by method. A batch may be answered and each of its calls refused.
     fn count<T: Outcomes>(&self, calls: &[RpcCall], answer: &Result<T, ChainError>, took: Duration) {
         let who = (self.chain.as_str(), self.host.as_str());
         let mut methods: BTreeMap<&'static str, Option<&ChainError>> = BTreeMap::new();
@@ -224,7 +224,7 @@ impl Rpc {
             self.usage.count(method, error.is_none(), credits);
             metrics::rpc_request(who, method, error.map_or("ok", |error| error.kind().as_str()), took);
             metrics::rpc_credits(who, method, credits);
-            // One answer of several shows that the method is answered.
+            // A method counts as answered if one of its calls is.
             let failed = methods.entry(method).or_insert(error);
             *failed = failed.and(error);
         }
@@ -236,7 +236,7 @@ impl Rpc {
         }
     }
 
-    /// The node has named when it wants to be asked again; until then it is not.
+    /// The error for a request during a pause that the node asked for.
     fn closed(&self, method: &'static str, wait: Duration) -> ChainError {
         ChainError::Refused {
             host: self.host.clone(),
@@ -247,58 +247,56 @@ impl Rpc {
         }
     }
 
-    async fn ask_once<T: DeserializeOwned>(&self, question: &RpcCall) -> Result<Option<T>, ChainError> {
+    async fn ask_once<T: DeserializeOwned>(&self, call: &RpcCall) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let asked = (std::slice::from_ref(call), call.to_json(id).to_string());
         let body = self.post(asked, &mut Vec::new()).await?;
-        self.read_body(question, id, &body)
+        self.read_body(call, id, &body)
     }
 
     async fn list_once<T: DeserializeOwned>(
         &self,
-        question: &RpcCall,
+        call: &RpcCall,
         each: &mut (impl FnMut(T) + Send),
     ) -> Result<Option<()>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut listing = StreamedList::new(&mut *each);
-        let asked = (std::slice::from_ref(question), question.call(id).to_string());
+        let asked = (std::slice::from_ref(call), call.to_json(id).to_string());
         let body = self.post(asked, &mut listing).await?;
         match listing.wrong() {
-            Some(wrong) if body.is_ok() => Err(self.bad(question.method, wrong)),
-            // Elements that were not recognised as such are in what is left.
-            _ => {
-                Ok(self.read_body::<Vec<T>>(question, id, &body)?.map(|rest| rest.into_iter().for_each(each)))
-            }
+            Some(wrong) if body.is_ok() => Err(self.bad(call.method, wrong)),
+            // Elements that the stream did not recognise are in the rest of the body.
+            _ => Ok(self.read_body::<Vec<T>>(call, id, &body)?.map(|rest| rest.into_iter().for_each(each))),
         }
     }
 
     fn read_body<T: DeserializeOwned>(
         &self,
-        question: &RpcCall,
+        call: &RpcCall,
         id: u64,
         body: &Body,
     ) -> Result<Option<T>, ChainError> {
         match serde_json::from_slice::<RpcResponse<T>>(&body.bytes) {
-            Ok(answer) => self.read(question, answer, id, body),
-            Err(error) if body.is_ok() => Err(self.unread(question, body, body.why_unread(&error))),
-            Err(_) => Err(self.refused(question, body, None)),
+            Ok(answer) => self.read(call, answer, id, body),
+            Err(error) if body.is_ok() => Err(self.unread(call, body, body.why_unread(&error))),
+            Err(_) => Err(self.refused(call, body, None)),
         }
     }
 
-    /// One answer to one question, whose id must be its own.
+    /// Reads one answer, whose id must be that of the call.
     fn read<T>(
         &self,
-        question: &RpcCall,
+        call: &RpcCall,
         answer: RpcResponse<T>,
         id: u64,
         body: &Body,
     ) -> Result<Option<T>, ChainError> {
         match answer {
-            // A node that could not read the question has no id to repeat.
-            RpcResponse { error: Some(error), .. } => Err(self.refused(question, body, Some(error))),
-            answer if !body.is_ok() => Err(self.refused(question, body, answer.error)),
+            // A node that could not read the call has no id to repeat.
+            RpcResponse { error: Some(error), .. } => Err(self.refused(call, body, Some(error))),
+            answer if !body.is_ok() => Err(self.refused(call, body, answer.error)),
             answer if answer.id == json!(id) => Ok(answer.result),
-            answer => Err(self.unread(question, body, format!("its id is {}, asked was {id}", answer.id))),
+            answer => Err(self.unread(call, body, format!("its id is {}, expected was {id}", answer.id))),
         }
     }
 
@@ -307,7 +305,7 @@ impl Rpc {
         (calls, request): (&[RpcCall], String),
         intake: &mut impl BodyConsumer,
     ) -> Result<Body, ChainError> {
-        let (method, limit) = (lead(calls), max_bytes(calls, self.max_bytes));
+        let (method, limit) = (method_of(calls), max_bytes(calls, self.max_bytes));
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
         let share = AnswerBytes::new(self.in_flight.clone());
@@ -317,20 +315,21 @@ impl Rpc {
         })
     }
 
-    /// A body with status 200 that is no answer may be a refusal all the same: gateways write theirs in JSON of their own.
-    fn unread(&self, question: &RpcCall, body: &Body, reason: String) -> ChainError {
-        match self.refused(question, body, None) {
-            ChainError::Refused { refusal: RefusalKind::Unknown, .. } => self.bad(question.method, reason),
-            // An answer that was cut short may contain anything.
+    /// The error for a body with status 200 that is no JSON-RPC answer. It may be a refusal in the gateway's own
+    /// JSON.
+    fn unread(&self, call: &RpcCall, body: &Body, reason: String) -> ChainError {
+        match self.refused(call, body, None) {
+            ChainError::Refused { refusal: RefusalKind::Unknown, .. } => self.bad(call.method, reason),
+            // An answer that was cut off may contain any words.
             _ if body.bytes.windows(9).take(200).any(|part| part == b"\"result\":") => {
-                self.bad(question.method, reason)
+                self.bad(call.method, reason)
             }
             refused => refused,
         }
     }
 
-    fn refused(&self, question: &RpcCall, body: &Body, error: Option<ErrorObject>) -> ChainError {
-        self.refused_all(std::slice::from_ref(question), body, error)
+    fn refused(&self, call: &RpcCall, body: &Body, error: Option<ErrorObject>) -> ChainError {
+        self.refused_all(std::slice::from_ref(call), body, error)
     }
 
     /// A refusal of all calls of a request.
@@ -345,7 +344,7 @@ impl Rpc {
         let batch = (calls.len() > 1).then_some(calls.len() as u64);
         let (status, retry_after) = (Some(body.status), body.retry_after);
         let answer = ErrorResponse { code, status, message, data, retry_after, asked, calls: batch };
-        let method = lead(calls);
+        let method = method_of(calls);
         ChainError::refused((&self.host, &self.secrets), method, answer)
     }
 
@@ -364,16 +363,16 @@ impl Rpc {
         }
         let reason = match error.is_request() {
             true => format!(
-                "the connection ended before it came ({}); if that repeats, check scheme and port of the url",
+                "the connection ended before the answer came ({}); if that repeats, check scheme and port of the url",
                 root_cause(error)
             ),
-            // What came cannot be unpacked, or broke off.
+            // The body broke off, or cannot be decompressed.
             false => root_cause(error),
         };
         ChainError::BadAnswer { host, method, reason }
     }
 }
 
-/// A node that asks for a longer pause refuses work. Less is how limits by the second are kept, and is sat
-/// out.
-const LEFT_ALONE: Duration = Duration::from_secs(3);
+/// A pause that is longer than this is a reason to use another provider. A shorter one keeps a limit of requests per
+/// second.
+const MAX_PAUSE_BEFORE_SWITCH: Duration = Duration::from_secs(3);

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use chainflume_core::settings::{GIB, KIB};
 pub use pace::{FailoverSettings, HistorySettings, MAX_RATE, RateLimitSettings};
 
-/// How one chain's node is asked.
+/// Settings of one chain and its providers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ChainSettings {
@@ -23,15 +23,15 @@ pub struct ChainSettings {
     /// The chain id the node must have (EIP-155).
     #[serde(skip)]
     pub chain_id: u64,
-    /// Whom to ask; at least one.
+    /// The providers; at least one.
     #[serde(skip)]
     pub providers: Vec<ProviderSettings>,
-    /// When another one is asked.
+    /// When another provider is used.
     #[serde(skip)]
     pub failover: FailoverSettings,
     /// How the logs of new blocks are checked.
     pub verify: LogVerification,
-    /// The tag blocks are confirmed by, if they are: a provider without it is of no use.
+    /// The tag that confirms blocks, if the chain is configured so. A provider without it is not used.
     #[serde(skip)]
     pub tag: Option<BlockTag>,
     /// How long one request may take, connection included.
@@ -42,13 +42,13 @@ pub struct ChainSettings {
     /// Largest body read, after decompression, in bytes.
     #[serde(deserialize_with = "chainflume_core::settings::size::<{ 64 * KIB }, GIB, _>")]
     pub max_response_bytes: usize,
-    /// How often the head is asked for while the WebSocket does not work.
+    /// How often the head is requested while no WebSocket works.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<50, 3_600_000, _>")]
     pub poll_interval: Duration,
-    /// An open WebSocket that has sent nothing for this long counts as dead.
+    /// An open WebSocket without a message for this time counts as lost.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 3_600_000, _>")]
     pub ws_silence: Duration,
-    /// A node whose newest block is older has not synced. Zero: any block is young enough.
+    /// A node whose newest block is older counts as not synced. Zero: no limit.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<0, 31_536_000_000, _>")]
     pub max_head_age: Duration,
     /// How history is read.
@@ -56,7 +56,7 @@ pub struct ChainSettings {
     pub history: HistorySettings,
 }
 
-/// Of a chain with a block every twelve seconds.
+/// Defaults for a chain with a block every twelve seconds.
 impl Default for ChainSettings {
     fn default() -> Self {
         Self {
@@ -77,14 +77,14 @@ impl Default for ChainSettings {
     }
 }
 
-/// One node, or one company's gateway to many.
+/// One node, or one company's gateway to many nodes.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ProviderSettings {
-    /// What it is called in messages and metrics; another for each of a chain, and never the URL.
+    /// Its name in messages and metrics: unique in the chain, and never the URL.
     #[serde(skip)]
     pub label: String,
-    /// `http://` or `https://`; may hold a key and is never shown.
+    /// `http://` or `https://`. It may contain a key and is never shown.
     #[serde(skip)]
     pub http_url: String,
     /// `ws://` or `wss://`; `None` follows the chain by polling alone.
@@ -93,12 +93,12 @@ pub struct ProviderSettings {
     /// Headers of each request and of the WebSocket's handshake; values may be keys and are never shown.
     #[serde(skip)]
     pub headers: HeaderMap,
-    /// The lower, the rather it is asked.
+    /// The priority; a lower number is preferred.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000, _, _>")]
     pub priority: u32,
-    /// What it is for.
+    /// The work that the provider is used for.
     pub role: ProviderRole,
-    /// How fast it is asked.
+    /// Limits of the rate of requests.
     #[serde(skip)]
     pub pace: RateLimitSettings,
 }
@@ -117,7 +117,7 @@ impl Default for ProviderSettings {
     }
 }
 
-// URLs and headers may hold keys.
+// URLs and headers may contain keys.
 impl fmt::Debug for ProviderSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProviderSettings")
@@ -133,38 +133,40 @@ impl fmt::Debug for ProviderSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogVerification {
-    /// By their own shape alone.
+    /// Only the shape of the logs is checked.
     Off,
-    /// Against the bloom filter of the header: it never leaves out a log there is.
+    /// Against the bloom filter of the header, which holds every log of the block.
     #[default]
     Bloom,
-    /// Against the root of the receipts in the header: nothing can be missing or changed.
+    /// Against the receipts root of the header: no log can be missing or changed.
     Receipts,
 }
 
 impl LogVerification {
-    /// What this chain's headers cannot be held against, whatever is configured. What is not listed and fails all the same is
-    /// found out and given up.
+    /// The strongest check up to this one that the headers of this chain allow. A chain that is not listed and fails
+    /// a check is noticed, and the check is given up.
     pub(super) fn on_chain(self, chain_id: u64) -> Self {
         match chain_id {
-            // zkSync Era and its test network: a bloom that is no block's own (zksync-era issue 4580), no root at all.
-            // Polygon and its test network: logs of state syncs are answered and in no header (bor pull request 90).
+            // zkSync Era and its test network have blooms that are not those of the block (zksync-era issue 4580),
+            // and no root. Polygon and its test network return logs of state syncs that are in no header (bor pull
+            // request 90).
             324 | 300 | 137 | 80_002 => Self::Off,
-            // Arbitrum One, Nova and their test network have receipts of their own kinds; Celo's CIP-64 adds a field to one.
+            // Arbitrum One, Nova and their test network have receipt types of their own. Celo's CIP-64 adds a field
+            // to a receipt type.
             42_161 | 42_170 | 421_614 | 42_220 if self == Self::Receipts => Self::Bloom,
             _ => self,
         }
     }
 }
 
-/// A block by name (execution API, "block tags").
+/// A block by tag (execution API, "block tags").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockTag {
     /// The newest block.
     Latest,
     /// Unlikely to be reorganised.
     Safe,
-    /// Accepted by more than two thirds of the validators, or whatever the chain promises.
+    /// Accepted by more than two thirds of the validators, or final by the chain's own rule.
     Finalized,
 }
 
@@ -179,12 +181,13 @@ impl BlockTag {
     }
 }
 
-/// Whether a node may compress its answers. It saves eight ninths of the bytes, and a node (go-ethereum, Erigon) spends more
-/// time on it than on the answer.
+/// Whether a node may compress its answers. Compression saves eight ninths of the bytes. But a node (go-ethereum,
+/// Erigon) spends more time on compression than on the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// Over `https://`, which leads across the internet; not over `http://`, which leads to a node of one's own.
+    /// Over `https://`, which usually crosses the internet, and not over `http://`, which usually reaches an own
+    /// node.
     #[default]
     Auto,
     /// Always.
@@ -203,7 +206,7 @@ impl Compression {
     }
 }
 
-/// What a provider is asked for. Each kind fails by itself.
+/// A kind of work that a provider is used for. Failures are counted by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// Blocks near the head, to be stored.
@@ -212,7 +215,7 @@ pub enum Work {
     Pending,
     /// Ranges of old blocks.
     History,
-    /// Only a look at how it is.
+    /// A check of the provider.
     Probe,
 }
 
@@ -220,14 +223,14 @@ pub enum Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderRole {
-    /// Whatever there is to ask.
+    /// All kinds of work.
     #[default]
     Any,
     /// The newest blocks.
     Live,
     /// Ranges of old blocks.
     History,
-    /// The second look at what is stored.
+    /// The second read of blocks that are stored.
     Audit,
 }
 
@@ -242,14 +245,14 @@ impl ProviderRole {
         }
     }
 
-    /// Whether who has this role does that work.
+    /// Whether a provider with this role does that work.
     pub fn includes(self, work: Self) -> bool {
         self == Self::Any || self == work
     }
 }
 
 impl ChainSettings {
-    /// Every part of its URLs that may be a key.
+    /// Every part of the URLs and headers of all providers that may be a key, the longest first.
     pub(super) fn secrets(&self) -> Vec<String> {
         let urls = |provider: &ProviderSettings| {
             [Some(provider.http_url.clone()), provider.ws_url.clone()].into_iter().flatten()
@@ -259,15 +262,15 @@ impl ChainSettings {
         let of_headers = headers.filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
         let of_headers = of_headers.filter(|part| part.len() >= SHORTEST_SECRET).map(str::to_owned);
         let mut secrets: Vec<String> = of_urls.chain(of_headers).collect();
-        // One may be the beginning of another, of which the rest would then be shown.
+        // A secret may be the beginning of another, whose rest would then be shown.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
     }
 }
 
 impl ProviderSettings {
-    /// A name under which the limits of the endpoint are saved: the host for people, and a digest that differs for two keys or paths
-    /// on it apart and gives neither away.
+    /// The name under which the limits of the endpoint are stored: the host for people, and a digest of the URL. The
+    /// digest differs for two keys or paths, and reveals neither.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.http_url.as_bytes());
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -275,7 +278,7 @@ impl ProviderSettings {
     }
 }
 
-/// The host (and port) of a URL: no user, no path, no query, since each may hold a key.
+/// The host and port of a URL, without user, path and query, which may contain a key.
 pub fn host_of(url: &str) -> String {
     reqwest::Url::parse(url)
         .ok()
@@ -286,13 +289,13 @@ pub fn host_of(url: &str) -> String {
         .unwrap_or_else(|| "node".to_owned())
 }
 
-/// Shorter parts are words, and hiding them would hide half of a message.
+/// Shorter parts are words (`v2`, `rpc`): to hide them would hide half of a message.
 const SHORTEST_SECRET: usize = 8;
 
 /// Headers of requests from pairs of name and value. The values are marked as secret.
 ///
 /// # Errors
-/// The name of the first that HTTP does not allow, or that the client sets itself.
+/// The name of the first header that HTTP does not allow, or that the client sets itself.
 pub fn headers_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (given, value) in pairs {
@@ -307,8 +310,7 @@ pub fn headers_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Re
     Ok(headers)
 }
 
-/// Every part of a URL that may be a key: user, password, the parts of the path and the values of the query. Short
-/// ones are words (`v2`, `rpc`), and hiding them would hide half of a message.
+/// Every part of a URL that may be a key: user, password, parts of the path and values of the query.
 fn secrets_of(url: &str) -> Vec<String> {
     let Ok(url) = reqwest::Url::parse(url) else { return Vec::new() };
     let path = url.path_segments().into_iter().flatten().map(str::to_owned);

@@ -6,56 +6,57 @@ use super::settings::HistorySettings;
 #[cfg(test)]
 mod tests;
 
-/// An answer this quick leaves room for a wider question.
+/// An answer within this time allows a wider request.
 pub(super) const QUICK: Duration = Duration::from_secs(2);
-/// Answers in a row before a width is tried that may be refused: less than one call in a hundred is.
+/// Answers in a row before a width is tried that may be refused, so that less than one call in a hundred is.
 const ANSWERS_BEFORE_TRY: u64 = 128;
-/// The maximum of these answers: a limit that is lifted is noticed, and the tries cost little.
+/// The maximum of that number: a limit that is lifted is noticed, and the tries cost little.
 const MAX_ANSWERS_BEFORE_TRY: u64 = 16_384;
-/// Failures of a question before a narrower one is asked, where no width was answered yet: an outage looks the same.
+/// Failures without a reason before a narrower request, where no width was answered yet: an outage looks the same.
 const FIRST_FAILURES: u32 = 2;
-/// The same of a width that was answered before.
+/// The same for a width that was answered before.
 const PROVEN_FAILURES: u32 = 3;
 
-/// How many blocks the next question spans: wider while answers are small and quick, narrower when the
-/// node refuses. A width no answer has proven yet is tried by one question at a time: all of those in flight
-/// would be refused with it. Once something works, what may be refused is tried seldom, and ever more seldom.
+/// How many blocks the next request spans: more while answers are small and quick, fewer when the node refuses. A
+/// width that no answer has proven yet is tried by one request at a time, because all requests in flight would be
+/// refused with it. Once a width works, a width that may be refused is tried seldom, and more and more seldom.
 #[derive(Debug)]
 pub(super) struct Width {
     now: u64,
     max: u64,
-    /// Widest answered, 0 at first.
+    /// The widest width that was answered; 0 at first.
     proven: u64,
-    /// Width of the question on its way that is wider than that.
+    /// The width of the request in flight that is wider than `proven`.
     probe: Option<u64>,
-    /// Smallest width refused for its number of blocks.
+    /// The smallest width that was refused for its number of blocks.
     ceiling: Option<u64>,
-    /// Set by an answer that was too large: the densest that was read since, in bytes a block.
+    /// Set by an answer that was too large: the highest density read since, in bytes per block.
     crowded: Option<u64>,
-    /// Width wider than any proven whose question failed for no reason given.
+    /// A width above `proven` whose request failed without a reason.
     unexplained: Option<u64>,
     /// Refusals since the last answer.
     misses: u32,
-    /// The hint that was followed last.
+    /// The last hint that was used.
     hinted: Option<u64>,
-    /// Whether a hint was refused in turn: some nodes count from zero, some only repeat what was asked.
+    /// Whether a hint was refused in turn: some nodes count from zero, some only repeat the request.
     misled: bool,
-    /// Answers since the last refusal, or since the last try that might have been refused.
+    /// Answers since the last refusal, or since the last try that could have been refused.
     calm: u64,
-    /// How many of those it takes to try again.
+    /// The number of those answers that allows the next try.
     answers_before_try: u64,
-    /// An answer larger than this does not call for a wider question. Twice as many as are asked for at once fit the
-    /// buffer: a commit's worth can wait there and readers need not.
+    /// An answer larger than this many bytes is no reason for a wider request. The buffer has room for twice as many
+    /// such answers as are requested at once, so that readers need not wait for a commit.
     large: usize,
 }
 
 impl Width {
-    /// Begins with the limits that an earlier run found, if any: a width that was answered and one that was refused.
+    /// Begins with the limits that an earlier run found, if any: the widest width that was answered, and the
+    /// narrowest that was refused.
     pub(super) fn new(settings: &HistorySettings, limits: Option<(u64, Option<u64>)>) -> Self {
         let max = settings.max_range.max(1);
         let (now, ceiling) = match limits {
             Some((proven, Some(ceiling))) => (proven, Some(ceiling)),
-            // Nothing was refused: a narrow range that was read proves nothing about a wider one.
+            // No width was refused: a narrow range that was read proves nothing about a wider one.
             Some((proven, None)) => (proven.max(settings.initial_range), None),
             None => (settings.initial_range, None),
         };
@@ -76,17 +77,17 @@ impl Width {
         }
     }
 
-    /// Where the next question aims.
+    /// The width that the next request aims at.
     pub(super) fn now(&self) -> u64 {
         self.now
     }
 
-    /// Whether so many blocks, or fewer, were refused.
+    /// Whether this number of blocks, or fewer, was refused.
     pub(super) fn was_refused(&self, width: u64) -> bool {
         self.ceiling.is_some_and(|ceiling| ceiling <= width)
     }
 
-    /// Whether this is what the node takes at most: it has refused what is twice as wide.
+    /// Whether this is the widest width that the node accepts: it has refused twice this width.
     pub(super) fn is_widest(&self, width: u64) -> bool {
         let refused = self.ceiling.is_some_and(|ceiling| ceiling <= width.saturating_mul(2));
         width == self.now && width <= self.proven && refused
@@ -97,19 +98,19 @@ impl Width {
         bytes <= self.large / 2
     }
 
-    /// What is worth remembering: the widest answered and the narrowest refused for its blocks. `None` before
-    /// any answer.
+    /// The limits to store: the widest width that was answered, and the narrowest that was refused for its blocks.
+    /// `None` before the first answer.
     pub(super) fn limits(&self) -> Option<(u64, Option<u64>)> {
         (self.proven > 0).then_some((self.proven, self.ceiling))
     }
 
-    /// A new reader; what the last one had on its way is gone. The limits stay.
+    /// Prepares for a new reader: requests of the last one are gone. The limits stay.
     pub(super) fn begin(&mut self) {
         self.probe = None;
     }
 
-    /// Blocks the next question may span where `left` are left to ask for; `None` while the very first
-    /// question is in flight. The caller must report its answer or refusal with the same width.
+    /// The number of blocks of the next request, where `left` blocks remain; `None` while the very first request is
+    /// in flight. The caller must report its answer or refusal with the same width.
     pub(super) fn grant(&mut self, left: u64) -> Option<u64> {
         let wanted = self.now.min(left);
         if wanted <= self.proven {
@@ -122,8 +123,8 @@ impl Width {
         (self.proven > 0).then_some(self.proven)
     }
 
-    /// A question of `width` blocks was answered with about `bytes` bytes. Others in flight may have moved the
-    /// width since: only an answer as wide as the present one widens it.
+    /// Records an answer of about `bytes` bytes to a request of `width` blocks. Other answers may have changed the
+    /// width since: only an answer that is at least as wide as the present width widens it.
     pub(super) fn answered(&mut self, width: u64, bytes: usize, took: Duration) {
         self.proven = self.proven.max(width);
         self.probe = self.probe.filter(|probe| *probe != width);
@@ -145,8 +146,8 @@ impl Width {
         }
     }
 
-    /// Doubles where no refusal forbids it, and else tries a step after enough answers without a refusal. Never above
-    /// what is roomy, or the next answer would only narrow it again.
+    /// Doubles the width where no refusal forbids it. Otherwise tries a step after enough answers without a refusal.
+    /// Never exceeds `roomy`: the next answer would only narrow the width again.
     fn widen(&mut self, sparse: bool, roomy: u64) {
         let wider = self.now.saturating_mul(2).min(self.max).min(roomy.max(self.now));
         let capped = self.ceiling.filter(|ceiling| wider >= *ceiling);
@@ -154,17 +155,17 @@ impl Width {
             self.now = wider;
         } else if wider > self.now && self.calm >= self.answers_before_try {
             self.calm = 0;
-            // Close to what was refused there is little to gain, but the limit itself may be gone.
+            // Close to the refused width there is little to gain, but the limit itself may be gone.
             self.now = capped.and_then(|ceiling| self.between(ceiling)).unwrap_or(wider);
         }
     }
 
-    /// A question of `width` blocks was refused; `hint` is what the node would accept.
+    /// Records a refusal of `width` blocks; `hint` is the width that the node would accept.
     pub(super) fn refused(&mut self, width: u64, hint: Option<u64>, why: NarrowReason) {
         let tried = self.miss(width);
         self.misled |= self.hinted == Some(width);
-        // From then on a hint has to be worth at least as much as a guess.
-        // And what was answered before disproves what is narrower.
+        // After a wrong hint, a hint must halve the width at least, as a guess would. A hint below a width that was
+        // answered is wrong.
         let plausible = |hint: &u64| {
             (1..width).contains(hint)
                 && (!self.misled || *hint <= width / 2)
@@ -174,7 +175,7 @@ impl Width {
         self.hinted = hint.or(self.hinted);
         let guess = match (tried, self.proven) {
             (true, proven) => proven,
-            // By larger and larger steps: any width that works is a beginning.
+            // In larger and larger steps: any width that works is a beginning.
             (false, 0) => width >> self.misses.saturating_sub(2).clamp(1, 63),
             (false, _) => width / 2,
         };
@@ -190,8 +191,8 @@ impl Width {
         }
     }
 
-    /// A question of `width` blocks failed `times` in a row without a reason: some nodes answer so where the
-    /// range is too wide. Whether a narrower one is to be asked now.
+    /// Records that a request of `width` blocks failed `times` in a row without a reason, as it may where the range
+    /// is too wide. Returns whether the next request is to be narrower.
     pub(super) fn failed(&mut self, width: u64, times: u32) -> bool {
         let tried = self.proven > 0 && width > self.proven;
         let answers_before_try = match (tried, self.proven) {
@@ -217,15 +218,15 @@ impl Width {
         true
     }
 
-    /// Counts that `width` was not answered; returns whether it was a try above what is proven.
+    /// Counts a width that was not answered. Returns whether it was a try above `proven`.
     fn miss(&mut self, width: u64) -> bool {
         let tried = self.proven > 0 && width > self.proven;
         let was_probe = self.probe == Some(width);
         self.probe = self.probe.filter(|probe| *probe != width);
         self.misses += 1;
         self.calm = 0;
-        // Of one try alone: of questions that were on their way when a limit came each would double it, and the width would
-        // stay narrow for a day after the limit is gone.
+        // Only one try doubles this. If every request in flight did when a limit came, the width would stay narrow
+        // for a day after the limit is gone.
         if tried && was_probe {
             self.answers_before_try = (self.answers_before_try * 2).min(MAX_ANSWERS_BEFORE_TRY);
         }
@@ -239,7 +240,7 @@ impl Width {
         self.now = self.now.min(narrower);
     }
 
-    /// Half way to the width that is refused; `None` where an eighth is all there is to gain.
+    /// Half way to the refused width; `None` where the gain would be an eighth at most.
     fn between(&self, refused: u64) -> Option<u64> {
         let gap = refused.saturating_sub(self.now);
         (gap > self.now / 8 + 1).then_some(self.now + gap / 2)

@@ -1,6 +1,6 @@
-//! What nodes write: JSON of the execution API, read into hash-level types. Fields we do not use are not
-//! read, so that a chain with unknown transaction types or header fields breaks nothing; and a field of which nothing depends
-//! may be absent, `null` or odd.
+//! Parses what nodes send: JSON of the execution API. Fields that are not used are not read, so that a chain with
+//! unknown transaction types or header fields breaks nothing. A field that nothing depends on may be absent, `null`
+//! or odd.
 
 mod field;
 mod header_hash;
@@ -26,14 +26,14 @@ pub(super) struct RpcResponse<T> {
     /// Echo of the request's id.
     #[serde(default)]
     pub id: Value,
-    /// Absent and `null` are the same here; what they mean depends on the question.
+    /// Absent and `null` are the same here; their meaning depends on the call.
     #[serde(default = "none")]
     pub result: Option<T>,
     #[serde(default)]
     pub error: Option<ErrorObject>,
 }
 
-/// What a batch gets back: an answer to each call, or one to all of them.
+/// The answer to a batch: an answer to each call, or one for all of them.
 pub(super) enum RpcResponses<T> {
     /// In any order.
     Many(Vec<RpcResponse<T>>),
@@ -41,7 +41,7 @@ pub(super) enum RpcResponses<T> {
     One(RpcResponse<T>),
 }
 
-/// By its first byte. Tried as one and then as the other, the whole of it would first be read into something that is neither.
+/// The first byte decides. To try one form after the other would first parse the whole text into a generic value.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for RpcResponses<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMany<T>(PhantomData<T>);
@@ -68,7 +68,7 @@ fn none<T>() -> Option<T> {
     None
 }
 
-/// A JSON-RPC error object; some gateways write a plain text in its place, and every field may be missing or of
+/// A JSON-RPC error object. Some gateways send a plain text in its place, and every field may be missing or of
 /// another type.
 pub(super) struct ErrorObject(Value);
 
@@ -83,7 +83,7 @@ impl ErrorObject {
     pub(super) fn parts(self) -> (Option<i64>, String, Option<String>) {
         let Value::Object(mut fields) = self.0 else { return (None, plain(&self.0), None) };
         let code = fields.remove("code");
-        // Some write the number as text.
+        // Some nodes send the number as text.
         let code = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
         let data = fields.remove("data").filter(|data| !data.is_null());
         let message = match fields.remove("message") {
@@ -110,7 +110,7 @@ pub(super) struct WireHeader {
     logs_bloom: Field<Bloom>,
     #[serde(default)]
     receipts_root: Field<B256>,
-    // Nothing but the hash depends on the others.
+    // Only the block's hash depends on the other fields.
     #[serde(default)]
     sha3_uncles: Field<B256>,
     #[serde(default)]
@@ -145,7 +145,7 @@ pub(super) struct WireHeader {
     requests_hash: Field<B256>,
 }
 
-/// What an announced header is asked for by.
+/// The fields of an announced header that identify its block.
 #[derive(Deserialize)]
 pub(super) struct WireHead {
     number: Height,
@@ -159,7 +159,7 @@ impl From<WireHead> for BlockId {
 }
 
 impl WireHeader {
-    /// What can be held against its logs: bloom and receipts root. A root of zeros is none.
+    /// The parts that logs can be compared with: bloom and receipts root. A root of zeros counts as missing.
     pub(super) fn seal(&self) -> (Option<Bloom>, Option<B256>) {
         let root = self.receipts_root.readable().copied();
         (self.logs_bloom.readable().copied(), root.filter(|root| !root.is_zero()))
@@ -177,7 +177,7 @@ impl From<WireHeader> for BlockRef {
     }
 }
 
-/// A log, before anybody needs its fields.
+/// A log whose fields are parsed and not checked yet.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireLog {
@@ -203,7 +203,7 @@ pub(super) struct WireLog {
     removed: bool,
 }
 
-/// Whether a flag is set, in whatever form; one that is absent is not.
+/// Whether a flag is set, in any form; an absent flag is not.
 fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Bool(value) => value,
@@ -214,10 +214,10 @@ fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 impl WireLog {
-    /// Whether this log was asked for. Of a log of another contract nothing else is looked at.
+    /// Whether the filter wants this log. The other fields of a log of another contract are not checked.
     ///
     /// # Errors
-    /// What of it cannot be read that decides this.
+    /// Which field that decides this cannot be read.
     fn is_for(&self, filter: &LogFilter) -> Result<bool, String> {
         let address = self.address.clone().needed("the address of a log")?;
         if filter.addresses.as_ref().is_some_and(|addresses| !addresses.contains(&address)) {
@@ -227,7 +227,7 @@ impl WireLog {
     }
 }
 
-/// A log that was checked for shape while it was read.
+/// A log whose fields were checked while it was parsed.
 #[derive(Deserialize)]
 #[serde(try_from = "WireLog")]
 pub(super) struct ReadLog(pub Log);
@@ -240,13 +240,13 @@ impl TryFrom<WireLog> for ReadLog {
     }
 }
 
-/// A receipt, as far as its logs go.
+/// The fields of a receipt that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireReceipt {
     #[serde(default)]
     block_hash: Field<B256>,
-    /// `null` is what an empty list is to some.
+    /// Some nodes send `null` for an empty list.
     #[serde(default)]
     logs: Option<Vec<WireLog>>,
     #[serde(default)]
@@ -259,17 +259,17 @@ pub(super) struct WireReceipt {
     cumulative_gas_used: Field<Quantity>,
     #[serde(default)]
     logs_bloom: Field<Bloom>,
-    /// Of deposits, here and below (OP Stack).
+    /// This and the next field: of deposits (OP Stack).
     #[serde(default)]
     deposit_nonce: Field<Quantity>,
     #[serde(default)]
     deposit_receipt_version: Field<Quantity>,
 }
 
-/// Why it is not known what a header commits to of a receipt.
+/// Why the encoding of a receipt that a header commits to is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UnsealedReceipt {
-    /// How receipts of this chain are encoded is not known here, nor will be.
+    /// The type is unknown here, so this will not change.
     Kind(String),
     /// A field is missing or odd.
     Field(String),
@@ -284,15 +284,15 @@ impl fmt::Display for UnsealedReceipt {
 }
 
 impl WireReceipt {
-    /// The hash of the block it is of, where it names one.
+    /// The hash of its block, where the receipt has one.
     pub(super) fn block_hash(&self) -> Option<B256> {
         self.block_hash.readable().copied()
     }
 
-    /// Those of its logs that were asked for.
+    /// Those of its logs that the filter wants.
     ///
     /// # Errors
-    /// What of one that was asked for cannot be read. The fields of other receipts are not read.
+    /// Which field of a wanted log cannot be read. Fields of other logs are not checked.
     pub(super) fn logs_for(self, filter: &LogFilter) -> Result<Vec<ReadLog>, String> {
         let mut ours = Vec::new();
         for log in self.logs.into_iter().flatten() {
@@ -303,10 +303,10 @@ impl WireReceipt {
         Ok(ours)
     }
 
-    /// What a header commits to.
+    /// The receipt as a header commits to it.
     ///
     /// # Errors
-    /// What of it we cannot encode, for a person.
+    /// Which part cannot be encoded.
     pub(super) fn consensus(&self) -> Result<Receipt, UnsealedReceipt> {
         let kind = match &self.r#type {
             Field::Is(kind) => kind.0,
@@ -355,7 +355,7 @@ pub(super) struct WireTransactions {
 }
 
 impl WireTransactions {
-    /// Whether its block may be without a receipt. A root of zeros is none.
+    /// Whether the block may have no receipts. A root of zeros counts as missing.
     pub(super) fn may_be_empty(&self) -> bool {
         let root = self.receipts_root.readable().filter(|root| !root.is_zero());
         self.transactions.is_empty() && root.is_none_or(|root| *root == receipts_root(&[]))
@@ -382,7 +382,7 @@ impl TryFrom<WireLog> for Log {
             place,
             block_hash: log.block_hash.needed("the block hash of a log")?,
             tx_hash: log.transaction_hash.needed("the transaction hash of a log")?,
-            // Its header has it too: one that cannot be read is none.
+            // The header has the time as well, so an unreadable one counts as missing.
             block_timestamp: log.block_timestamp.readable().map(|time| time.0),
             address: log.address.needed("the address of a log")?,
             topics: log.topics.0?,

@@ -11,7 +11,7 @@ use crate::admin::{about, thousands};
 use crate::config::{self, Confirmations};
 use crate::roles::parts::{Loaded, translator};
 use chainflume_core::domain::StartBlock;
-use chainflume_index::{ContractFinding, look_at_contracts};
+use chainflume_index::{ContractFinding, check_contracts};
 use chainflume_node::{ChainError, EndpointLimits, Node};
 use chainflume_store::KnownBlocks;
 
@@ -129,9 +129,8 @@ async fn contract_lines(
     // A configuration that is checked has a translator.
     let sources = translator(&loaded.config, chain).map(|translator| translator.into_sources());
     let sources = sources.unwrap_or_default();
-    let looks = sources
-        .iter()
-        .map(|source| async move { (source, look_at_contracts(node, &source.abi, head).await) });
+    let looks =
+        sources.iter().map(|source| async move { (source, check_contracts(node, &source.abi, head).await) });
     let mut looks = stream::iter(looks).buffered(node.max_concurrent());
     let mut lines = Vec::new();
     while let Some((source, found)) = looks.next().await {

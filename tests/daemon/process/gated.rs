@@ -88,7 +88,7 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
         "{output}"
     );
     let mut daemon = home.start();
-    daemon.until_printed("websocket does not open, the head is polled for").await;
+    daemon.until_printed("websocket does not open, polling takes over").await;
     chain.mine_empty(2);
     daemon.until_tip(22).await;
     daemon.stop_well().await;

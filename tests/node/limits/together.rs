@@ -49,7 +49,7 @@ impl World {
         let (node, filter) =
             (pool.live(), LogFilter { addresses: None, topic0: None, values: TopicValues::default() });
         let mut read = Vec::new();
-        for near in node.near(&filter, numbers).await.expect("the node answers") {
+        for near in node.headers_with_logs(&filter, numbers).await.expect("the node answers") {
             let with_logs = pool.with_logs(&node, &filter, near).await.expect("the node answers");
             assert_eq!(with_logs.logs.len(), 1);
             read.push((with_logs.block.id(), with_logs.logs.iter().next().expect("one").block_hash));

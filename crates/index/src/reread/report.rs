@@ -1,4 +1,4 @@
-//! What a second reading found.
+//! The result of a second read.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use chainflume_store::Compared;
 /// The result of comparing the blocks with the stored events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RereadReport {
-    /// Events that were stored as they should be.
+    /// Events that were stored correctly.
     pub present: u64,
-    /// Events that were not stored. They are now, unless this was only a look.
+    /// Events that were not stored. Unless the purpose is to compare, they are stored now.
     pub missing: Places,
-    /// Places where something else was stored. Only a repair corrects them.
+    /// Places where another event was stored. Only a repair corrects them.
     pub differing: Places,
-    /// Stored events that are not among the node's logs; gone after a repair.
+    /// Stored events that the chain does not have. Only a comparison or a repair finds them, and a repair undoes them.
     pub surplus: Places,
-    /// Stored events that a repair left as they are: the provider did not answer them, and nothing proves that they are wrong.
+    /// Stored events that a repair left unchanged: the provider did not return them, and nothing proves that they are wrong.
     pub unproven: Places,
-    /// Why nothing was proven, the first few reasons.
+    /// The first few reasons why they are not proven.
     pub reasons: Vec<String>,
-    /// Stored events that the source does not follow any more. They are no difference.
+    /// Stored events that the source does not follow any more, which is no difference.
     pub not_followed: u64,
     /// Blocks whose receipts prove logs where the node returned no event at all. Looked for where events are added.
     pub omitted: Vec<u64>,
@@ -28,8 +28,8 @@ pub struct RereadReport {
     pub doubts: Vec<String>,
 }
 
-/// Reasons that are kept: enough to see the kind.
-const REASONS: usize = 5;
+/// Maximum number of reasons: enough to see the kind.
+const MAX_REASONS: usize = 5;
 
 impl RereadReport {
     pub(super) fn add(&mut self, outcome: &BatchOutcome) {
@@ -41,7 +41,7 @@ impl RereadReport {
         self.not_followed += compared.not_followed;
         self.unproven.add(unproven);
         for reason in reasons {
-            if self.reasons.len() < REASONS && !self.reasons.contains(reason) {
+            if self.reasons.len() < MAX_REASONS && !self.reasons.contains(reason) {
                 self.reasons.push(reason.clone());
             }
         }
@@ -52,7 +52,7 @@ impl RereadReport {
         self.present == 0 && self.missing.count == 0 && self.differing.count == 0
     }
 
-    /// Whether everything was as it should be.
+    /// Whether stored events and chain agree.
     pub fn agrees(&self) -> bool {
         self.missing.count == 0 && self.differing.count == 0 && self.surplus.count == 0
     }

@@ -4,24 +4,24 @@ use std::time::{Duration, Instant};
 use chainflume_core::domain::{ChainComparison, SourceComparison, SourceDifference};
 use chainflume_ops::health::UnreadHealth;
 
-/// Pause after an error with a source's gap, or after another source was found to hold its logs.
+/// Pause after an error with a source's gap, or after a source was set aside.
 pub(crate) const RETRY_SOURCE_AFTER: Duration = Duration::from_secs(30);
 
 /// How the configuration compares with what is stored, and the sources that wait because of it.
 #[derive(Default)]
 pub(crate) struct FollowedSources {
     pub(crate) comparison: ChainComparison,
-    /// Sources that asked for a log which is stored for another one, although no check found it before.
+    /// Sources with a log that is stored for another source, which no earlier check found; with time and reason.
     pub(crate) set_aside: BTreeMap<usize, (Instant, String)>,
-    /// Sources whose past waits for another try, and why.
+    /// Sources whose gap waits for another try, with time and reason.
     postponed: BTreeMap<usize, (Instant, String)>,
-    /// Where the reading of a source's past began in this process.
+    /// The first block of a source's gap that this process read.
     pub(crate) began: BTreeMap<usize, u64>,
     pub(crate) decisions_checked_at: Option<Instant>,
 }
 
 impl FollowedSources {
-    /// Whether nothing of a source is followed.
+    /// Whether no part of a source is followed.
     pub(crate) fn is_blocked(&self, source: usize) -> bool {
         self.set_aside.contains_key(&source)
             || self.compared(source).is_some_and(SourceComparison::is_blocked)
@@ -37,7 +37,7 @@ impl FollowedSources {
         aside.or_else(|| self.compared(source)?.hindrance())
     }
 
-    /// Sources that have a past to be read, and that need no rest.
+    /// Sources with a gap that is not postponed.
     pub(crate) fn with_gaps(&self) -> impl Iterator<Item = (usize, &SourceComparison)> {
         let is_postponed = |source: &usize| {
             self.postponed.get(source).is_some_and(|(at, _)| at.elapsed() < RETRY_SOURCE_AFTER)
@@ -53,7 +53,7 @@ impl FollowedSources {
         self.postponed.insert(source, (Instant::now(), why));
     }
 
-    /// The past of a source was read up to this block.
+    /// Records that a source's gap was read up to this block.
     pub(crate) fn read_to(&mut self, source: usize, to: u64) {
         self.postponed.remove(&source);
         if let Some(compared) = self.comparison.sources.get_mut(source) {
@@ -64,7 +64,7 @@ impl FollowedSources {
         }
     }
 
-    /// How far the reading of a source's past is.
+    /// The progress of reading a source's past.
     pub(crate) fn unread(&self, source: usize) -> Option<UnreadHealth> {
         let unread = self.compared(source)?.unread()?;
         let next = unread.range.from();
@@ -78,7 +78,7 @@ impl FollowedSources {
         })
     }
 
-    /// What a person should know of a source beside that.
+    /// Other differences of a source, for people.
     pub(crate) fn notes(&self, source: usize) -> Vec<String> {
         let differences = self.compared(source).into_iter().flat_map(|compared| &compared.differences);
         differences.filter(|difference| is_note(difference)).map(ToString::to_string).collect()

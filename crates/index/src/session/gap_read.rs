@@ -2,7 +2,7 @@ use crate::translate::GroupTranslator;
 use chainflume_core::domain::{B256, LogFilter, SourceGap};
 use chainflume_node::{Batch, BlockWithLogs, HistoryReader};
 
-/// A gap on its way to the store.
+/// A gap that is being read.
 pub(crate) struct GapRead {
     pub(crate) source: usize,
     pub(crate) gap: SourceGap,
@@ -14,14 +14,14 @@ pub(crate) struct GapRead {
 
 /// How a gap is read.
 pub(crate) enum GapMode {
-    /// In ranges, behind the hash of the last block that was read.
+    /// In ranges, with the hash of the last block that was read.
     ByRange(HistoryReader, Option<B256>),
-    /// By hash, all of them so far.
+    /// By hash, with all blocks so far.
     ByHash(Vec<BlockWithLogs>),
 }
 
 impl GapRead {
-    /// The next batch that was read in ranges; never returns where nothing is. May be dropped and called again.
+    /// The next batch of a gap that is read in ranges; never returns without one. Cancel safe.
     pub(crate) async fn next(gap_read: &mut Option<Self>) -> Option<Batch> {
         match gap_read {
             Some(Self { mode: GapMode::ByRange(history, _), .. }) => history.next().await,

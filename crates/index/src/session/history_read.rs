@@ -13,37 +13,37 @@ use chainflume_node::{Batch, HistoryReader};
 use chainflume_ops::supervise;
 use chainflume_store::{ChainStore, Staged};
 
-/// A group's history that is being read. Two batches are translated and written ahead at a time, each by its own task, so
-/// that the database takes in rows on two processors.
+/// A group's history that is being read. Two batches at a time are translated and written ahead, each by its own
+/// task, so that the database writes rows on two processors.
 pub(crate) struct HistoryRead {
     preparing: mpsc::Receiver<PreparingBatch>,
-    /// Taken from there, and not ready yet.
+    /// The batch that is next, and not ready yet.
     awaited: Option<PreparingBatch>,
-    /// Since when that is waited for.
+    /// When the wait for it began.
     awaited_since: Instant,
-    /// Of the tasks that translate and write.
+    /// Name of the tasks that translate and write.
     name: Arc<str>,
     reader: AbortOnDropHandle<()>,
     pub(crate) sources: Vec<usize>,
     pub(crate) next: u64,
 }
 
-/// Tasks that are never aborted: each ends by itself soon, and what it wrote ahead is deleted. An abandoned
-/// `COPY` leaves its answer in the connection, and the next user of the connection would take the answer for its own.
+/// A task that is never aborted: it ends by itself soon, and its rows are deleted. An aborted `COPY` would leave its
+/// answer in the connection for the next user of the connection.
 type PreparingBatch = JoinHandle<PreparedBatch>;
 
-/// A batch is some megabytes: translating and writing it takes seconds, on a busy server minutes. A wait for a lock ends after
-/// 30 s, so that what takes longer than this makes no progress: the loop starts again, and the next leader of the chain ends the
-/// transaction that was left behind.
-const HUNG: Duration = Duration::from_mins(15);
+/// A batch has some megabytes: to translate and write it takes seconds, on a busy server minutes. A wait for a lock
+/// ends after 30 s. So a task that takes longer than this hangs: the loop starts again, and the next leader of the
+/// chain ends the transaction that was left.
+const HUNG_AFTER: Duration = Duration::from_mins(15);
 
-/// A batch that only has to be stored.
+/// A batch that is ready to be stored.
 pub(crate) struct PreparedBatch {
     pub(crate) range: BlockRange,
     pub(crate) parent_hash: B256,
     pub(crate) refs: Vec<BlockId>,
     pub(crate) translated: Translated,
-    /// The events, written ahead where that could be.
+    /// The events that were written ahead; `None` where they were not.
     pub(crate) staged: Result<Option<Staged>, StoreError>,
 }
 
@@ -57,7 +57,7 @@ impl HistoryRead {
         let name: Arc<str> = format!("write-ahead {chain}").into();
         let task = name.clone();
         let reader = AbortOnDropHandle::new(tokio::spawn(async move {
-            // Room first: what is translated waits here and nowhere else.
+            // Room in the channel is reserved first, so that no more than this number of batches is translated ahead.
             while let Ok(room) = sender.reserve().await
                 && let Some(batch) = history.next().await
             {
@@ -79,18 +79,19 @@ impl HistoryRead {
     }
 
     /// # Panics
-    /// When the translation or the writing of a batch hangs. The loop that waits for it turns meanwhile, and would not be missed.
+    /// When the translation or the writing of a batch hangs. The loop that waits for it reports progress meanwhile,
+    /// so no other check would notice.
     pub(crate) fn check(&self) {
         let since = self.awaited_since.elapsed();
         assert!(
-            self.awaited.is_none() || since <= supervise::hang_limit(HUNG),
+            self.awaited.is_none() || since <= supervise::hang_limit(HUNG_AFTER),
             "the task `{}` has not turned for {} s; its loop is started again",
             self.name,
             since.as_secs()
         );
     }
 
-    /// The next batch; never returns while nothing is being read. May be dropped and called again.
+    /// The next batch; never returns while no history is being read. Cancel safe.
     pub(crate) async fn next(reading: &mut Option<Self>) -> Option<PreparedBatch> {
         let Some(reading) = reading else { return std::future::pending().await };
         if reading.awaited.is_none() {
@@ -120,8 +121,8 @@ impl PreparedBatch {
     }
 }
 
-/// Every block that has logs of ours, and the last. Those below final are dropped again by the store: they
-/// are not undone.
+/// Every block with wanted logs, and the last block. The store drops those below the final block, which are never
+/// undone.
 fn refs(batch: &Batch) -> Vec<BlockId> {
     let mut refs: Vec<BlockId> = batch.logs.blocks().map(|block| block.id).collect();
     refs.push(batch.last.id());

@@ -3,11 +3,12 @@ use std::time::{Duration, Instant};
 use crate::error::{IndexerError, MAX_RETRY_AFTER};
 use chainflume_ops::metrics;
 
-/// The pause after an error of the node about its newest blocks. Backends of one node often differ by a block for some hundred
-/// milliseconds; more often would only burden a node that is in trouble.
+/// The pause after an error of the node about its newest blocks. Backends of one node often differ by a block for
+/// some hundred milliseconds. A shorter pause would only burden a node that fails.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Errors with pending blocks. Confirmed blocks must not wait for a head that only one of a node's backends has.
+/// Errors with pending blocks, which are counted apart: confirmed blocks must not wait for a head that only one of a
+/// node's backends has.
 #[derive(Debug, Default)]
 pub(crate) struct PendingProgress {
     errors: u64,

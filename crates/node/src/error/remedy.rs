@@ -1,4 +1,4 @@
-//! What an operator can do about an error of a node. The remedy follows from what failed.
+//! What an operator can do about an error of a node.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use chainflume_ops::tls::{TlsFault, wrong_variable};
 
 use crate::limits::RefusalKind;
 
-/// What helps where a node cannot be reached, over HTTP or WebSocket.
+/// The remedy for a node that cannot be reached, over HTTP or WebSocket.
 pub(crate) fn remedy(reason: &str) -> Cow<'static, str> {
     let fault = TlsFault::of(reason);
     if matches!(fault, Some(TlsFault::NoAuthorities | TlsFault::UnknownAuthority))
@@ -49,12 +49,12 @@ pub(crate) fn remedy(reason: &str) -> Cow<'static, str> {
     known.into()
 }
 
-/// In the reason of a failed connection where a variable names a proxy.
+/// Part of the reason of a failed connection where an environment variable names a proxy.
 pub(crate) const BY_PROXY: &str = " by the proxy that ";
-/// The end of such a reason where NO_PROXY is set. Which hosts it exempts is for the client to know.
+/// The end of such a reason where NO_PROXY is set. Only the HTTP client knows which hosts the variable exempts.
 pub(crate) const UNLESS_EXEMPT: &str = ", unless NO_PROXY has the host";
 
-/// What helps where the node refuses: another key, another path, fewer requests.
+/// The remedy for a refusal: another key, another path, fewer requests.
 pub(super) fn refusal_remedy(refusal: RefusalKind, code: Option<i64>) -> &'static str {
     match (refusal, code) {
         (_, Some(300..=399)) => "; redirects are not followed: configure the url that it leads to",
@@ -66,7 +66,7 @@ pub(super) fn refusal_remedy(refusal: RefusalKind, code: Option<i64>) -> &'stati
             "; the plan of this provider is used up: extend it, or add a [[chain.provider]]"
         }
         (RefusalKind::Pruned, _) => {
-            "; the node has thrown these blocks away: add an archive node, a [[chain.provider]] with role = \"history\""
+            "; the node has pruned these blocks: add an archive node, a [[chain.provider]] with role = \"history\""
         }
         (RefusalKind::WrongChain, _) => "; the key in the url is of another chain",
         (RefusalKind::Unknown | RefusalKind::MethodOff, Some(404 | 405)) => {

@@ -1,4 +1,4 @@
-//! How the WebSocket is opened, and why it does not open.
+//! Opens the WebSocket, and finds out why it does not open.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ use chainflume_ops::tls;
 type HeadSocket =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-/// A socket that was asked for heads.
+/// Opens a WebSocket and subscribes to new heads. Does not wait for the answer to the subscription.
 pub(super) async fn subscribed(url: &str, headers: &HeaderMap) -> Result<HeadSocket, CloseReason> {
     tls::install();
-    // A head is a kilobyte or two; nothing we subscribe to is a megabyte.
+    // A head has one or two kilobytes.
     let config = WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20));
     let connecting =
         tokio_tungstenite::connect_async_with_config(handshake(url, headers)?, Some(config), true);
@@ -43,8 +43,8 @@ pub(super) async fn subscribed(url: &str, headers: &HeaderMap) -> Result<HeadSoc
     Ok(socket)
 }
 
-/// The request that opens the socket. User and password of the URL go into the header that `http` requests have, Basic
-/// authentication (RFC 7617); the WebSocket library leaves them out.
+/// The request that opens the socket. User and password of the URL become a header of Basic authentication (RFC
+/// 7617), as in HTTP requests. The WebSocket library leaves them out.
 fn handshake(url: &str, headers: &HeaderMap) -> Result<Request, CloseReason> {
     let mut place = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
@@ -63,7 +63,7 @@ fn handshake(url: &str, headers: &HeaderMap) -> Result<Request, CloseReason> {
     Ok(request)
 }
 
-/// Why the socket did not open, with the status and what to do about it where the server answered.
+/// Why the socket did not open, with status and remedy where the server answered.
 async fn refusal(error: &Error, url: &str, headers: &HeaderMap) -> CloseReason {
     let status = match error {
         Error::Http(response) => Some(response.status()),
@@ -84,8 +84,8 @@ async fn refusal(error: &Error, url: &str, headers: &HeaderMap) -> CloseReason {
     CloseReason { reason: format!("the handshake was answered {status}"), remedy: remedy.into() }
 }
 
-/// The status of a server that answers in HTTP/1.0, which has no WebSockets. The WebSocket library reads no more of such an answer
-/// than its version, so the url is asked again without a handshake.
+/// The status of a server that answers in HTTP/1.0, which has no WebSockets. The WebSocket library reads only the
+/// version of such an answer. So the URL is requested again, without a handshake.
 async fn status_of(url: &str, headers: &HeaderMap) -> Option<StatusCode> {
     let url = url.replacen("ws", "http", 1);
     let builder = || {
@@ -96,10 +96,10 @@ async fn status_of(url: &str, headers: &HeaderMap) -> Option<StatusCode> {
     Some(answer.status())
 }
 
-/// Whether heads can be subscribed to.
+/// Opens the WebSocket and waits until the node accepts a subscription to new heads.
 ///
 /// # Errors
-/// Why not, for a person.
+/// The reason, as a text for people.
 async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), CloseReason> {
     let asked = async {
         let mut socket = subscribed(url, headers).await?;
@@ -118,10 +118,11 @@ async fn probe(url: &str, headers: &HeaderMap, limit: Duration) -> Result<(), Cl
     timeout(limit, asked).await.map_err(|_| "no answer in time".to_owned())?
 }
 
-/// Whether the provider's WebSocket opens and lets heads be subscribed to; nothing is asked of a provider without one.
+/// Checks that the provider's WebSocket opens and accepts a subscription to new heads. Passes for a provider without
+/// a WebSocket.
 ///
 /// # Errors
-/// Why not, for a person and without any key of the URLs.
+/// The reason as a text for people, without any key of the URLs.
 pub async fn check_websocket(settings: &ChainSettings, provider: &ProviderSettings) -> Result<(), String> {
     let Some(url) = &provider.ws_url else { return Ok(()) };
     let reason = probe(url, &provider.headers, settings.request_timeout).await;

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use chainflume_core::domain::{BlockId, BlockRef, LogBlock, Logs};
 
-/// The times that the logs of a range have, by block, if all of them are plausible: they lie between those of the headers at its
-/// ends and never decrease. Where one time is missing, 0, in milliseconds or in the future, no time of the answer is used. Block 0
-/// may have any time, and is no end to compare with.
+/// The block times that the logs of a range contain, by block, if all of them are plausible: they never decrease, and
+/// lie between the times of the first and the last header. If one is missing, 0, in milliseconds or in the future,
+/// none is used. Block 0 may have any time, so that a range from block 0 on has no plausible times.
 pub(super) fn times_of_logs(
     logs: &Logs,
     (first, last): (&BlockRef, &BlockRef),

@@ -1,8 +1,8 @@
-//! The width a refusal offers, read from its figures.
+//! Reads from the figures of a refusal which width the node would accept.
 
 use super::refusal::Hint;
 
-/// What makes a figure a limit, in the words between it and the figure before.
+/// Words before a figure that make it a limit. They are between it and the figure before.
 const LIMITING: &[&str] = &[
     "limit",
     "max",
@@ -32,12 +32,12 @@ const LIMITING: &[&str] = &[
     "must be",
     "set to",
 ];
-/// What makes a figure something else, in the word before it.
+/// Words directly before a figure that make it something other than a limit.
 const NAMING: &[&str] = &[
     "from", "block", "height", "head", "code", "status", "error", "tier", "version", "line", "column",
     "http", "id", "#", "number", "latest",
 ];
-/// What makes a figure a count of something else, at the beginning of the word behind it.
+/// Beginnings of the word after a figure that make it a count of something other than blocks.
 const OTHER_UNITS: &[&str] = &[
     "result",
     "log",
@@ -84,22 +84,21 @@ const OTHER_UNITS: &[&str] = &[
     "k results",
 ];
 
-/// What a refused range may be narrowed to: the smaller of a range that is spelt out, which may be the one that was
-/// asked for, and of a number. What is not strictly narrower than what was asked is no help and would be asked
-/// for again for ever.
+/// The width that a refused range may be narrowed to: the smaller of a range that the text spells out and of a
+/// number. A width that is not narrower than the refused one is no hint: the request would be repeated for ever.
 pub(super) fn range(text: &str, asked: Option<u64>) -> Option<Hint> {
     let (asked, figures) = (asked?, figures(text));
     [spelt(text, &figures, asked), limit(text, &figures, asked, false)].into_iter().flatten().min()
 }
 
-/// As [`range`] where results were too many or too large: the limit counts those, so only a figure in
-/// blocks is one.
+/// As [`range`], for a refusal of too many or too large results. The limit may count results, so only a figure in
+/// blocks is a hint.
 pub(super) fn size(text: &str, asked: Option<u64>) -> Option<Hint> {
     let (asked, figures) = (asked?, figures(text));
     spelt(text, &figures, asked).or_else(|| limit(text, &figures, asked, true))
 }
 
-/// How many calls a batch may have.
+/// The number of calls that a batch may have.
 pub(super) fn batch(text: &str, calls: Option<u64>) -> Option<u64> {
     let calls = calls?;
     let smaller =
@@ -107,7 +106,8 @@ pub(super) fn batch(text: &str, calls: Option<u64>) -> Option<u64> {
     smaller.min()
 }
 
-/// `[0x1, 0x9]`, `1-9`, `from 1 to 9`, `between 1 and 9`; the last one, since requests are echoed first.
+/// The width of a range like `[0x1, 0x9]`, `1-9`, `from 1 to 9` or `between 1 and 9`. The last one counts, since a
+/// text repeats the request first.
 fn spelt(text: &str, figures: &[Figure], asked: u64) -> Option<Hint> {
     let width = |pair: &[Figure]| {
         let (from, to) = (&pair[0], &pair[1]);
@@ -126,8 +126,8 @@ fn spelt(text: &str, figures: &[Figure], asked: u64) -> Option<Hint> {
     figures.windows(2).rev().find_map(width)
 }
 
-/// The smallest figure that the text names as a limit: of several the larger ones are what was asked
-/// ("5000 > 3000", "block range too large (2000), maximum allowed is 1000").
+/// The smallest figure that the text names as a limit. Larger ones repeat the request ("5000 > 3000", "block range
+/// too large (2000), maximum allowed is 1000").
 fn limit(text: &str, figures: &[Figure], asked: u64, in_blocks: bool) -> Option<Hint> {
     let mut last_end = 0;
     let mut limits = Vec::new();
@@ -146,7 +146,7 @@ fn limit(text: &str, figures: &[Figure], asked: u64, in_blocks: bool) -> Option<
     limits.into_iter().min()
 }
 
-/// Whether the text behind a figure begins with one of these units.
+/// Whether the text after a figure begins with one of these units.
 fn is_unit(after: &str, units: &[&str]) -> bool {
     let after = after.strip_prefix(['-', '+']).unwrap_or(after).trim_start_matches([' ', ')', '"']);
     units.iter().any(|unit| after.starts_with(unit))
@@ -202,7 +202,7 @@ fn figure_at(text: &str, start: usize) -> (Option<u64>, bool, usize) {
     }
 }
 
-/// A sign between thousands.
+/// Whether this byte separates thousands.
 fn is_separator(bytes: &[u8], at: usize) -> bool {
     matches!(bytes[at..], [b',' | b'.' | b'_' | b'\'', a, b, c, ..]
         if a.is_ascii_digit() && b.is_ascii_digit() && c.is_ascii_digit())

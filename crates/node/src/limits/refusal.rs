@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chainflume_ops::metrics::StepErrorKind;
 
-/// A width in blocks that the node offers to accept, strictly narrower than what was asked.
+/// A width in blocks that the node would accept, narrower than the request.
 pub type Hint = u64;
 
 /// The kind of a refusal, which decides what to do about it. Providers use different words and numbers for the same kind.
@@ -25,7 +25,7 @@ pub enum RefusalKind {
     },
     /// The quota of the account is used up: a retry within seconds does not help.
     Quota,
-    /// Too many calls in one batch, or no batches at all: send fewer, as many as the node names if it does.
+    /// Too many calls in one batch, or no batches at all: send fewer, as many as the node names if it names a number.
     Batch(Option<u64>),
     /// The key is missing, wrong or not sufficient: an operator must correct it.
     Denied,
@@ -39,7 +39,7 @@ pub enum RefusalKind {
     WrongChain,
     /// The method is switched off.
     MethodOff,
-    /// Neither words nor numbers are known. It is retried as a failure of the node, and never taken for one of the above.
+    /// Neither words nor numbers are known. The request is retried as after a failure of the node.
     Unknown,
 }
 
@@ -85,31 +85,31 @@ impl RefusalKind {
     }
 }
 
-/// Why a question was refused.
+/// Why a narrower request is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NarrowReason {
-    /// Its number of blocks, the same everywhere on the chain.
+    /// The number of blocks: the limit is the same everywhere on the chain.
     BlockSelector,
-    /// The size of its answer, which is another elsewhere.
+    /// The size of the answer, which differs from block to block.
     Size,
     /// The time it took.
     Time,
 }
 
-/// All that a refusal may contain, in whatever part of the answer.
+/// All parts of an answer that may describe a refusal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ErrorResponse {
     /// JSON-RPC error code.
     pub code: Option<i64>,
     /// HTTP status.
     pub status: Option<u16>,
-    /// JSON-RPC message, or the body of an answer that is no JSON-RPC.
+    /// JSON-RPC message, or the body of an answer that is not JSON-RPC.
     pub message: String,
     /// JSON-RPC `error.data` as JSON text.
     pub data: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Blocks the question spanned, where it had a range.
+    /// Blocks of the request, where it had a range.
     pub asked: Option<u64>,
     /// Calls of the batch, where it was one.
     pub calls: Option<u64>,

@@ -1,5 +1,5 @@
-//! The words of each family. A clause belongs to the first family of the list that it has a subject and a
-//! verdict of, so the more specific come first. The lists are packed by hand: one word a line would be ten pages.
+//! The words of each family of refusals. A clause belongs to the first rule of which it has a subject and a verdict,
+//! so the more specific rules come first. The lists are packed by hand: one word a line would be ten pages.
 
 /// What a clause is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum RefusalFamily {
 }
 
 impl RefusalFamily {
-    /// Whether the question itself was too large, in whatever direction.
+    /// Whether the request was too large: in blocks, addresses, calls, size or against a quota.
     pub(super) fn is_limit(self) -> bool {
         matches!(self, Self::Quota | Self::Batch | Self::Addresses | Self::Size | Self::Range)
     }
@@ -28,13 +28,13 @@ impl RefusalFamily {
 
 pub(super) struct PhraseRule {
     pub family: RefusalFamily,
-    /// One of these is mentioned.
+    /// One of these words occurs.
     pub subject: &'static [&'static str],
-    /// The name of a method will do for a subject.
+    /// The name of a method also counts as subject.
     pub or_method: bool,
-    /// And one of these is its verdict, unless the list is empty.
+    /// One of these words occurs as well, unless the list is empty.
     pub verdict: &'static [&'static str],
-    /// And none of these.
+    /// None of these words occurs.
     pub unless: &'static [&'static str],
 }
 
@@ -46,7 +46,7 @@ const fn rule(
     PhraseRule { family, subject, or_method: false, verdict, unless: &[] }
 }
 
-/// Words that indicate a bound.
+/// Words of a bound.
 #[rustfmt::skip]
 const BOUND: &[&str] = &[
     "limit", "max", "exceed", "too ", "more than", "greater", "bigger", "larger", "over ", "up to",
@@ -55,14 +55,14 @@ const BOUND: &[&str] = &[
     "out of bounds", "must be", "should be", "must not", "restricted",
 ];
 
-/// Times within which requests are counted.
+/// Words of a rate.
 #[rustfmt::skip]
 const PER_TIME: &[&str] = &[
     "per second", "/second", "/sec", "/s ", "per sec", "a second", " rps", "rps ", "per minute", "/minute",
     "/min", "per hour", "/hour", " cups", "cu/s", "tps",
 ];
 
-/// What the operator of the node would have to switch on.
+/// Words for a method that the operator of the node has not switched on.
 #[rustfmt::skip]
 const OFF: &[&str] = &[
     "not found", "not support", "unsupported", "not available", "unavailable", "not allowed", "disallowed",
@@ -71,7 +71,7 @@ const OFF: &[&str] = &[
     "no longer", "turned off", "switched off", "is off", "unrecognized", "not exist", "requires",
 ];
 
-/// Words that a clause about a switched-off method does not have.
+/// Words that never occur in a clause about a method that is off.
 #[rustfmt::skip]
 const OF_SIZE: &[&str] = &["range", "blocks", "result", "address", "topic", "param", "argument"];
 
@@ -222,9 +222,9 @@ pub(super) const RULES: &[PhraseRule] = &[
     ),
 ];
 
-/// What counts where no other rule fits: these words appear beside many limits.
+/// Rules for a text that no other rule fits: these words also appear beside other limits.
 #[rustfmt::skip]
-pub(super) const AT_LAST: &[PhraseRule] = &[
+pub(super) const FALLBACK_RULES: &[PhraseRule] = &[
     rule(RefusalFamily::Quota, &["quota", "credits", "allowance"], &[]),
     rule(
         RefusalFamily::Denied,

@@ -1,30 +1,30 @@
-//! The words of a refusal, without what only looks like words.
+//! The words of a refusal, without URLs, ids and tags of HTML.
 
 use serde_json::Value;
 
-use super::rules::{AT_LAST, PhraseRule, RULES, RefusalFamily};
+use super::rules::{FALLBACK_RULES, PhraseRule, RULES, RefusalFamily};
 
-/// Enough for any sentence; some answers are whole web pages.
-const READ: usize = 2000;
+/// Characters that are read: some answers are whole web pages.
+const MAX_CHARS: usize = 2000;
 
-/// What begins a clause. Within one, subject and verdict belong together.
-const BREAKS: [&str; 12] =
+/// Separators of clauses. Subject and verdict of one clause belong together.
+const SEPARATORS: [&str; 12] =
     [". ", "; ", ", ", ": ", "! ", "? ", " - ", " | ", " please ", " try ", " consider ", " retry with "];
 
-/// The text of a refusal: lower case, one line, no addresses of web pages, no ids.
+/// The text of a refusal: lower case, one line, without URLs and ids.
 pub(super) struct RefusalText(String);
 
 impl RefusalText {
     pub(super) fn new(message: &str, data: Option<&str>) -> Self {
         let mut text = String::new();
         for part in [Some(message), data].into_iter().flatten() {
-            // Parts are sentences of their own.
+            // Message and data are separate sentences.
             if !text.is_empty() {
                 text.push_str(". ");
             }
             match serde_json::from_str::<Value>(part.trim()) {
                 Ok(json) => flatten(&json, &mut text),
-                Err(_) => text.extend(visible(part).chars().take(READ)),
+                Err(_) => text.extend(visible(part).chars().take(MAX_CHARS)),
             }
         }
         let words = text.split_whitespace().filter(|word| !word.contains("://") && !is_id(word));
@@ -37,7 +37,7 @@ impl RefusalText {
         Self(line)
     }
 
-    /// With a blank at each end.
+    /// The text, with a blank at each end.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,12 +45,12 @@ impl RefusalText {
     /// The family of the first clause with known words, else of all clauses together.
     pub(super) fn family(&self) -> Option<RefusalFamily> {
         let mut clauses = vec![self.0.as_str()];
-        for at in BREAKS {
+        for at in SEPARATORS {
             clauses = clauses.into_iter().flat_map(|clause| clause.split(at)).collect();
         }
         let whole = self.0.as_str();
         let found = clauses.into_iter().chain([whole]).find_map(|clause| family(clause, RULES));
-        found.or_else(|| family(whole, AT_LAST))
+        found.or_else(|| family(whole, FALLBACK_RULES))
     }
 }
 
@@ -58,7 +58,7 @@ fn family(clause: &str, rules: &[PhraseRule]) -> Option<RefusalFamily> {
     let mut names_method = false;
     let mut words = String::from(" ");
     for word in clause.split_whitespace() {
-        // `eth_getLogs` is about neither logs nor their number.
+        // The name `eth_getLogs` means neither logs nor their number.
         if word.contains("eth_") || word.contains("getlogs") {
             names_method = true;
         } else {
@@ -75,10 +75,11 @@ fn family(clause: &str, rules: &[PhraseRule]) -> Option<RefusalFamily> {
     rules.iter().find(fits).map(|rule| rule.family)
 }
 
-/// The strings and figures of a JSON value with their keys, each a clause; the ends of a range side by side.
+/// Appends the strings and figures of a JSON value with their keys, each as a clause. The two ends of a range become
+/// one clause.
 fn flatten(json: &Value, text: &mut String) {
     match json {
-        _ if text.len() > READ => {}
+        _ if text.len() > MAX_CHARS => {}
         Value::Object(fields) => {
             let field = |names: &[&str]| {
                 names.iter().find_map(|name| fields.get(*name)).filter(|v| v.is_string() || v.is_number())
@@ -89,7 +90,7 @@ fn flatten(json: &Value, text: &mut String) {
                 *text += &format!("range {} to {}. ", plain(from), plain(to));
             }
             for (key, value) in fields {
-                // A key names its figure; before a sentence it is the envelope.
+                // A key names its figure. The key of a sentence (`message`) means nothing.
                 if !value.as_str().is_some_and(|text| text.contains(' ')) {
                     text.push_str(key);
                     text.push(' ');
@@ -99,7 +100,7 @@ fn flatten(json: &Value, text: &mut String) {
         }
         Value::Array(items) => items.iter().for_each(|item| flatten(item, text)),
         value => {
-            text.extend(plain(value).chars().take(READ));
+            text.extend(plain(value).chars().take(MAX_CHARS));
             text.push_str(". ");
         }
     }
@@ -109,12 +110,12 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// UUIDs and times of day: their digits are no limit.
+/// Whether a word is a UUID or a time: its digits are no limit.
 fn is_id(word: &str) -> bool {
     word.matches('-').count() >= 2 && word.contains(|c: char| c.is_ascii_digit())
 }
 
-/// A web page without its tags, styles and scripts; anything else as it is.
+/// The text of a web page without tags, styles and scripts. Any other text is returned as it is.
 fn visible(text: &str) -> String {
     if !text.trim_start().starts_with('<') {
         return text.to_owned();

@@ -1,5 +1,6 @@
-//! Requests logs in as many requests as needed. A filter with too long lists is split. If a single block is too much for one answer, its
-//! addresses are split, then its topics, and last its receipts are read.
+//! Fetches logs in as many requests as needed. A filter with lists that are too long is split. If the logs of a
+//! single block are too much for one answer, its addresses are split, then its topics, and last its receipts are
+//! read.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::headers_with_logs::logs_question;
+use super::headers_with_logs::logs_call;
 use super::{BlockWithLogs, Node, hex};
 use crate::error::ChainError;
 use crate::logs::{BlockSelector, CheckedLogs, LOGS, RECEIPTS, checked};
@@ -18,18 +19,18 @@ use crate::wire::{ReadLog, WireReceipt, WireTransactions};
 use chainflume_core::domain::{B256, BlockRange, BlockRef, Log, LogFilter, Logs};
 
 /// How often a request for the logs of one block fails before the request is split.
-const STUCK: u32 = 3;
-/// A whole question fails at once: the caller decides whether to ask for less.
-const ONCE: u32 = 1;
-/// How often a part is asked for: dozens of calls that have to succeed in a row would else never be answered by a node
-/// that fails one in fifty.
+const FAILURES_BEFORE_SPLIT: u32 = 3;
+/// A whole request fails at once: the caller decides whether to request less.
+const ONE_TRY: u32 = 1;
+/// Tries of a part. Without retries, dozens of calls in a row would never all succeed on a node that fails one in
+/// fifty.
 const PART_TRIES: u32 = 3;
-/// Between two of them: a gateway has another backend by then.
+/// Pause between two tries: a gateway may use another backend by then.
 const PART_PAUSE: Duration = Duration::from_millis(100);
-/// From so many questions for parts of the addresses on a block is asked for by topics alone. An answer to that is larger: it has
-/// the logs of all contracts with these events.
+/// From this number of parts on, the logs of a block are requested by topics alone. That answer is larger: it has the
+/// logs of all contracts with these events.
 const MANY_PARTS: usize = 4;
-/// Receipts asked for at the same time: enough to hide the latency of one.
+/// Receipts requested at the same time: enough to hide the latency of one.
 const RECEIPTS_AT_ONCE: usize = 8;
 
 impl Node {
@@ -38,10 +39,10 @@ impl Node {
     /// # Errors
     /// Why the request failed, or why its answer failed a check.
     pub async fn logs(&self, filter: &LogFilter, range: BlockRange) -> Result<Logs, ChainError> {
-        self.logs_of(filter, BlockSelector::Range(range), ONCE).await
+        self.logs_of(filter, BlockSelector::Range(range), ONE_TRY).await
     }
 
-    /// Logs of a block by its hash, the only question a node that lacks the block must refuse (EIP-234).
+    /// Logs of a block by its hash. Only such a request must be refused by a node that lacks the block (EIP-234).
     ///
     /// # Errors
     /// As [`Self::logs`].
@@ -49,19 +50,20 @@ impl Node {
         let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
         let logs = match self.logs_of_all_addresses(filter, blocks).await? {
             Some(logs) => logs,
-            None => self.logs_of(filter, blocks, ONCE).await?,
+            None => self.logs_of(filter, blocks, ONE_TRY).await?,
         };
         Ok(BlockWithLogs { block, logs })
     }
 
-    /// The logs of one block by its topics alone, of which ours are kept: one question instead of many, where the endpoint takes far
-    /// fewer addresses at once than there are. `None` where it does not, or where the endpoint has refused that.
+    /// The logs of one block, requested by topics alone and filtered here: one request instead of many, where the
+    /// filter has far more addresses than the endpoint accepts. `None` where the filter has not, or where the
+    /// endpoint has refused such a request.
     async fn logs_of_all_addresses(
         &self,
         filter: &LogFilter,
         block: BlockSelector,
     ) -> Result<Option<Logs>, ChainError> {
-        let most = self.lists.lock().unwrap_or_else(PoisonError::into_inner).addresses;
+        let most = self.filter_limits.lock().unwrap_or_else(PoisonError::into_inner).addresses;
         let parts = most.map_or(1, |most| count(filter.addresses.as_ref()).div_ceil(most.max(1)));
         if parts < MANY_PARTS || filter.topic0.is_none() {
             return Ok(None);
@@ -93,11 +95,12 @@ impl Node {
         if let Some(parts) = self.too_long(filter) {
             return self.logs_of_both(parts, blocks).await;
         }
-        let answer = patiently(tries, || Box::pin(self.logs_once(filter, blocks))).await;
+        let answer = retry_unexplained(tries, || Box::pin(self.logs_once(filter, blocks))).await;
         self.or_otherwise(answer, filter, blocks).await
     }
 
-    /// The answer to a question for logs, or where that failed what can be asked instead.
+    /// The answer to a request for logs. Where the request failed, the answers to smaller requests or the logs of
+    /// receipts.
     pub(crate) async fn or_otherwise(
         &self,
         answer: Result<Logs, ChainError>,
@@ -107,7 +110,7 @@ impl Node {
         let error = match answer {
             Err(error) => error,
             answer => {
-                self.stuck.store(0, Ordering::Relaxed);
+                self.unexplained_failures.store(0, Ordering::Relaxed);
                 return answer;
             }
         };
@@ -139,12 +142,12 @@ impl Node {
         blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let mut checked = CheckedLogs::new(filter, blocks);
-        let question = logs_question(filter, blocks);
-        self.rpc.demand_each(&question, |read: ReadLog| checked.push(&read.0)).await?;
+        let call = logs_call(filter, blocks);
+        self.rpc.demand_each(&call, |read: ReadLog| checked.push(&read.0)).await?;
         self.accepted(LOGS, checked.finish())
     }
 
-    /// The answer, where it passed the checks. A wrong answer is a failure of the node as much as no answer is.
+    /// The answer, where it passed the checks. A wrong answer counts as a failure of the node.
     pub(crate) fn accepted<T>(
         &self,
         method: &'static str,
@@ -164,35 +167,35 @@ impl Node {
         }
     }
 
-    /// The last way: all receipts of the block, from which the wanted logs are taken.
+    /// The wanted logs, taken from all receipts of the block. This is the last resort.
     pub(crate) async fn logs_of_receipts(
         &self,
         filter: &LogFilter,
         blocks: BlockSelector,
     ) -> Result<Logs, ChainError> {
         let receipts = self.receipts(blocks).await?;
-        // A node that has thrown a block's receipts away may answer with none, and nothing else is asked after this.
+        // A node that has pruned the receipts may return an empty list, and no further request would notice it.
         if receipts.is_empty() && !self.transactions(blocks).await?.may_be_empty() {
-            let reason = "no receipts for a block whose header has some";
+            let reason = "no receipts for a block whose header commits to some";
             return self.accepted(RECEIPTS, Err(reason.to_owned()));
         }
         self.logs_in(receipts, filter, blocks)
     }
 
-    /// All receipts of a block in their order, at once or one by one.
+    /// All receipts of a block in their order, in one call or one call each.
     pub(crate) async fn receipts(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
         let id = match blocks {
             BlockSelector::Range(range) => json!(hex(range.from())),
             BlockSelector::Hash { hash, .. } => json!(hash),
         };
-        let question = RpcCall::new(RECEIPTS, json!([id]));
-        match patiently(PART_TRIES, || self.rpc.demand(&question)).await {
+        let call = RpcCall::new(RECEIPTS, json!([id]));
+        match retry_unexplained(PART_TRIES, || self.rpc.demand(&call)).await {
             Err(error) if error.has_other_ways() => self.receipts_one_by_one(blocks).await,
             answer => answer,
         }
     }
 
-    /// What of a block's receipts was asked for.
+    /// Those logs of a block's receipts that the filter wants.
     pub(crate) fn logs_in(
         &self,
         receipts: Vec<WireReceipt>,
@@ -205,15 +208,15 @@ impl Node {
         self.accepted(RECEIPTS, logs)
     }
 
-    /// The transactions of a block.
+    /// The transactions of a block, by hash.
     async fn transactions(&self, blocks: BlockSelector) -> Result<WireTransactions, ChainError> {
-        let question = match blocks {
+        let call = match blocks {
             BlockSelector::Range(range) => {
                 RpcCall::new("eth_getBlockByNumber", json!([hex(range.from()), false]))
             }
             BlockSelector::Hash { hash, .. } => RpcCall::new("eth_getBlockByHash", json!([hash, false])),
         };
-        patiently(PART_TRIES, || self.rpc.demand(&question)).await
+        retry_unexplained(PART_TRIES, || self.rpc.demand(&call)).await
     }
 
     async fn receipts_one_by_one(&self, blocks: BlockSelector) -> Result<Vec<WireReceipt>, ChainError> {
@@ -227,29 +230,28 @@ impl Node {
 
     async fn receipt(&self, transaction: B256, block: B256) -> Result<WireReceipt, ChainError> {
         const METHOD: &str = "eth_getTransactionReceipt";
-        let question = RpcCall::new(METHOD, json!([transaction]));
-        let receipt: WireReceipt = patiently(PART_TRIES, || self.rpc.demand(&question)).await?;
+        let call = RpcCall::new(METHOD, json!([transaction]));
+        let receipt: WireReceipt = retry_unexplained(PART_TRIES, || self.rpc.demand(&call)).await?;
         match receipt.block_hash().filter(|found| *found != block) {
             None => Ok(receipt),
-            Some(found) => {
-                Err(self.rpc.bad(METHOD, format!("its block is {found}, asked was one of {block}")))
-            }
+            Some(found) => Err(self.rpc.bad(METHOD, format!("its block is {found}, expected was {block}"))),
         }
     }
 
-    /// Counts a failure that the node does not explain. Returns whether there were enough in a row to ask in parts.
+    /// Counts a failure without a reason. Returns whether there were enough in a row to split the request.
     fn count_unexplained(&self, error: &ChainError) -> bool {
-        error.is_unexplained() && self.stuck.fetch_add(1, Ordering::Relaxed) + 1 >= STUCK
+        error.is_unexplained()
+            && self.unexplained_failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_BEFORE_SPLIT
     }
 
-    /// Whether the lists of this filter are longer than the endpoint takes.
+    /// Whether the filter has lists that are longer than the endpoint accepts.
     pub(crate) fn asks_in_parts(&self, filter: &LogFilter) -> bool {
         self.too_long(filter).is_some()
     }
 
-    /// The halves of a filter whose lists are longer than the endpoint takes.
+    /// The halves of a filter with a list that is longer than the endpoint accepts.
     fn too_long(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
-        let most = *self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = *self.filter_limits.lock().unwrap_or_else(PoisonError::into_inner);
         let longer = |len: usize, most: Option<usize>| most.is_some_and(|most| len > most.max(1));
         if longer(count(filter.addresses.as_ref()), most.addresses) {
             return split_addresses(filter);
@@ -261,12 +263,12 @@ impl Node {
         longer(longest.unwrap_or_default(), most.values).then(|| split_values(filter))?
     }
 
-    /// The halves of a filter that has just been refused for its lists. Not every node names which of the two is
-    /// meant; the longer one is taken, and its half is what is asked for from now on.
+    /// The halves of a filter that was just refused for its lists. Not every node names the list, so the longest one
+    /// is split. Half of its length is the limit from now on.
     fn split_lists(&self, filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
         let (addresses, topics) = (count(filter.addresses.as_ref()), count(filter.topic0.as_ref()));
         let values = filter.values.iter().map(|values| count(values.as_ref())).max().unwrap_or_default();
-        let mut most = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut most = self.filter_limits.lock().unwrap_or_else(PoisonError::into_inner);
         if values > addresses.max(topics) {
             let halves = split_values(filter)?;
             most.values = Some(values.div_ceil(2));
@@ -283,8 +285,8 @@ impl Node {
     }
 }
 
-/// Asks again, up to so often, where a call failed for no reason given.
-async fn patiently<T, F: Future<Output = Result<T, ChainError>>>(
+/// Makes a call up to `tries` times, while it fails without a reason.
+async fn retry_unexplained<T, F: Future<Output = Result<T, ChainError>>>(
     tries: u32,
     ask: impl Fn() -> F,
 ) -> Result<T, ChainError> {
@@ -301,7 +303,7 @@ fn count<T>(list: Option<&BTreeSet<T>>) -> usize {
     list.map_or(0, BTreeSet::len)
 }
 
-/// By addresses, then by first topics, then by the values of the others.
+/// Splits by addresses, then by first topics, then by values of the other topics.
 fn split(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
     split_addresses(filter).or_else(|| split_topics(filter)).or_else(|| split_values(filter))
 }
@@ -326,7 +328,7 @@ fn split_values(filter: &LogFilter) -> Option<(LogFilter, LogFilter)> {
     filter.values[longest].as_ref().and_then(halve).map(|(one, other)| (half(one), half(other)))
 }
 
-/// The first is never the shorter one.
+/// The first half is never the shorter one.
 fn halve<T: Ord + Copy>(set: &BTreeSet<T>) -> Option<(BTreeSet<T>, BTreeSet<T>)> {
     let middle = *set.iter().nth(set.len().div_ceil(2)).filter(|_| set.len() > 1)?;
     let mut one = set.clone();

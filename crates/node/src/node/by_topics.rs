@@ -1,10 +1,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Whether an endpoint answers requests by topics without addresses. After a refusal it gets split requests for a number of blocks: the
-/// refused block may only have been a crowded one.
+/// Whether an endpoint answers requests by topics without addresses. After a refusal, requests are split for a number
+/// of blocks, and then it is tried again: the refused block may have been crowded.
 #[derive(Debug, Default)]
 pub(crate) struct ByTopics {
-    /// Blocks that are still asked for in parts.
+    /// Blocks that are still requested in parts.
     left: AtomicU32,
 }
 
@@ -12,13 +12,13 @@ pub(crate) struct ByTopics {
 const BLOCKS_BEFORE_TRY: u32 = 128;
 
 impl ByTopics {
-    /// Whether this block is asked for in parts; counts it.
+    /// Whether this block is requested in parts. Counts the block.
     pub(crate) fn is_off(&self) -> bool {
         let less = |left: u32| left.checked_sub(1);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// The endpoint has refused such a question.
+    /// Records that the endpoint refused such a request.
     pub(crate) fn refused(&self) {
         self.left.store(BLOCKS_BEFORE_TRY, Ordering::Relaxed);
     }

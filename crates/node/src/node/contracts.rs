@@ -10,22 +10,22 @@ use crate::error::ChainError;
 use crate::rpc::RpcCall;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs, TopicValues};
 
-/// Widths of the questions for the newest logs, in blocks: a busy contract shows itself in ten, and free plans answer no more than
-/// that; a quiet one has a log in a thousand or is reported as silent.
+/// Widths of the requests for the newest logs, in blocks. A busy contract has logs in ten blocks, and free plans
+/// accept no more than that. A contract without a log in a thousand blocks is reported as silent.
 const WIDTHS: [u64; 3] = [10, 100, 1_000];
 
 impl Node {
-    /// Those of the contracts that have no code at the newest block.
+    /// The contracts of the list that have no code at the newest block.
     ///
     /// # Errors
     /// Why the node cannot be asked.
     pub async fn without_code(&self, contracts: &[Address]) -> Result<Vec<Address>, ChainError> {
-        let question = |contract: &Address| RpcCall::new("eth_getCode", json!([contract, "latest"]));
-        let questions: Vec<RpcCall> = contracts.iter().map(question).collect();
-        let answers = self.rpc.ask_all::<String>(&questions).await?;
+        let call = |contract: &Address| RpcCall::new("eth_getCode", json!([contract, "latest"]));
+        let calls: Vec<RpcCall> = contracts.iter().map(call).collect();
+        let answers = self.rpc.ask_all::<String>(&calls).await?;
         let mut without = Vec::new();
         for (contract, answer) in contracts.iter().zip(answers) {
-            // A node without an answer proves nothing.
+            // `null` proves nothing.
             if answer?.is_some_and(|code| code == "0x") {
                 without.push(*contract);
             }
@@ -33,11 +33,11 @@ impl Node {
         Ok(without)
     }
 
-    /// The newest logs of these contracts up to block `head`, of any event, and where they were looked for. Of a node that
-    /// answers for few blocks, or is known to, what it answers.
+    /// The newest logs of these contracts up to block `head`, of any event, and the blocks that were searched. A node
+    /// that accepts only narrow ranges is searched as far as it answers.
     ///
     /// # Errors
-    /// Why the node cannot be asked at all.
+    /// Why the narrowest request failed.
     pub async fn newest_logs(
         &self,
         contracts: &BTreeSet<Address>,
@@ -57,6 +57,6 @@ impl Node {
                 Err(error) => return found.ok_or(error),
             }
         }
-        Ok(found.expect("one was asked for, or this has returned"))
+        Ok(found.expect("the first width was requested"))
     }
 }

@@ -1,5 +1,5 @@
-//! Compares what a header proves about its logs with the logs that a node returns. A header is chained by its hash to all others;
-//! a node's index of logs is chained to nothing, lags behind, and has been lost and rebuilt.
+//! Compares what a header proves about its logs with the logs that a node returns. A header is linked by its hash to
+//! all others. A node's index of logs is linked to nothing: it may lag behind, and it may have been lost and rebuilt.
 
 mod bloom;
 mod exclusion;
@@ -30,15 +30,15 @@ use state::LogCheck;
 use times::TimeOrder;
 
 impl Node {
-    /// Whether logs near the head come out of receipts.
+    /// Whether logs near the head are taken from receipts.
     pub(crate) fn asks_receipts(&self) -> bool {
         self.verify == LogVerification::Receipts && self.trust.receipts.is_on()
     }
 
-    /// Remembers a header, whose time must fit those of the headers next to it.
+    /// Remembers a header whose time fits its neighbours.
     ///
     /// # Errors
-    /// That it does not. Which of the two is wrong is not known, so that neither is remembered.
+    /// That its time contradicts a neighbour's. Which of the two is wrong is not known, so both are forgotten.
     pub(crate) fn remember(&self, block: BlockRef) -> Result<(), ChainError> {
         for (below, above) in self.recent.links(block) {
             if let Err(error) = self.in_sequence(&below, &above) {
@@ -51,10 +51,10 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a chain may have the times of these two, the second above the first.
+    /// Checks that the times of two blocks are plausible, the second above the first.
     ///
     /// # Errors
-    /// That it may not, unless the node has repeated it for so long that the chain may.
+    /// That the times contradict each other. A node that has repeated them for long is believed.
     pub(crate) fn in_sequence(&self, below: &BlockRef, above: &BlockRef) -> Result<(), ChainError> {
         const WHAT: &str = "headers with plausible times";
         let reason = || {
@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// The logs of a block that is near the head, compared with its header.
+    /// The logs of a block near the head, compared with its header.
     pub(crate) async fn compared(
         &self,
         filter: &LogFilter,
@@ -129,8 +129,8 @@ impl Node {
         Ok(sure(logs))
     }
 
-    /// Whether logs of blocks up to this one have none of it, although its header indicates some.
-    pub(crate) fn leaves_out(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
+    /// Whether the logs of a range contain none of its last block, although the header of that block indicates some.
+    pub(crate) fn lacks_last_logs(&self, filter: &LogFilter, last: &HeaderSeal, logs: &Logs) -> bool {
         let bloom = last.bloom.filter(|_| self.verify != LogVerification::Off && self.trust.bloom.is_on());
         let there = || logs.blocks().any(|block| block.id.number == last.block.number);
         let nothing = AnsweredItems::of(&Logs::default());
@@ -138,14 +138,14 @@ impl Node {
         bloom.is_some_and(speaks) && !there()
     }
 
-    /// The error of a node whose header indicates logs that its answer lacks and another answer has.
-    pub(crate) fn contradicted(&self, block: &BlockRef) -> ChainError {
+    /// The error for a node that left out logs of a block: the header indicates them, and another answer has them.
+    pub(crate) fn missing_logs_error(&self, block: &BlockRef) -> ChainError {
         let reason =
             format!("no logs for block {}, although its header announces some and they exist", block.number);
         self.rejected(LOGS, reason)
     }
 
-    /// The logs out of all receipts of the block, which must have the root of its header. `None` where this node's
+    /// The logs from all receipts of the block, whose root must be that of the header. `None` where this node's
     /// receipts cannot be checked.
     async fn logs_by_root(
         &self,
@@ -153,8 +153,8 @@ impl Node {
         block: BlockRef,
         root: B256,
     ) -> Result<Option<Logs>, ChainError> {
-        let question = RpcCall::new(RECEIPTS, json!([block.hash]));
-        let wire: Vec<WireReceipt> = match self.rpc.demand(&question).await {
+        let call = RpcCall::new(RECEIPTS, json!([block.hash]));
+        let wire: Vec<WireReceipt> = match self.rpc.demand(&call).await {
             Err(error) if error.has_other_ways() => {
                 self.trust.receipts.failed(&error.to_string());
                 if error.is_method_off() || self.trust.receipts.keeps_failing() {
@@ -185,8 +185,8 @@ impl Node {
         self.logs_in(wire, filter, blocks).map(Some)
     }
 
-    /// Turns off the checks that this node fails again and again: no other provider would pass them, so the cause is in the chain's
-    /// headers or in the check, and not in the logs.
+    /// Turns off the checks that this node fails again and again. The caller has found no other provider that passes
+    /// them, so the cause is in the headers of the chain or in the check, not in the logs.
     pub(crate) fn give_up_failing_checks(&self) {
         for name in LogCheck::ALL {
             let check = self.trust.check(name);
@@ -210,8 +210,8 @@ impl Node {
         }
     }
 
-    /// The error of an answer of the right shape that the header contradicts. Only logs that agree with their header end this failure:
-    /// an index that lacks logs answers rightly wherever there are none.
+    /// The error for an answer that the header contradicts. Only logs that agree with a header end this failure: an
+    /// index that lacks logs is right about every block without logs.
     fn rejected(&self, method: &'static str, reason: String) -> ChainError {
         let error = self.rpc.bad(method, reason);
         self.rpc.health.rejected(EVIDENCE, &error);
@@ -219,13 +219,13 @@ impl Node {
     }
 }
 
-/// Logs, and what of the bloom of their header they do not account for.
+/// A block with its logs, and what in the bloom of the header they do not account for.
 pub(crate) struct CheckedBlock {
     pub block: BlockWithLogs,
     pub mismatch: Option<BloomMismatch>,
 }
 
-/// A bloom that an answer does not account for.
+/// A bloom filter with items that no log of an answer accounts for.
 pub(crate) struct BloomMismatch {
     mismatches: BTreeSet<Mismatch>,
     bloom: Bloom,
@@ -233,17 +233,17 @@ pub(crate) struct BloomMismatch {
 }
 
 impl BloomMismatch {
-    /// Whether the bloom gives a reason to expect more logs. If not, an answer that cannot be checked is accepted.
+    /// Whether the bloom is a reason to expect more logs. If not, an answer that cannot be checked is accepted.
     fn has_evidence(&self) -> bool {
         self.mismatches.iter().any(Mismatch::has_evidence)
     }
 }
 
-/// What a header with these receipts has for a root.
+/// The receipts root of a header with these receipts.
 fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
     let receipts: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
     Ok(receipts_root(&receipts))
 }
 
-/// The name of these failures.
+/// The subject of these failures in the health of the node.
 const EVIDENCE: &str = "logs that agree with their header";

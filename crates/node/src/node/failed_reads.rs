@@ -1,23 +1,23 @@
-//! Where a provider failed: a probe repeats the question before the provider is asked again.
+//! Reads at which a provider failed. A probe repeats them before the provider is used again.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::settings::Work;
 use chainflume_core::domain::{BlockRange, LogFilter};
 
-/// What could not be read.
+/// A read that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct FailedRead {
     pub filter: LogFilter,
     pub range: BlockRange,
 }
 
-/// What could not be read last, near the head and of old blocks, until it is.
+/// The last failed read near the head and the last one of history, until the same read succeeds.
 #[derive(Default)]
 pub(crate) struct FailedReads {
     near: Mutex<Option<FailedRead>>,
     old: Mutex<Option<FailedRead>>,
-    /// The range that was asked for last, whatever comes of it.
+    /// The range that is read now, or was read last.
     asked: Mutex<Option<FailedRead>>,
 }
 
@@ -30,13 +30,13 @@ impl FailedReads {
         self.of(work).lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first block of the range that was asked for last.
+    /// The first block of the range that is read now.
     pub(crate) fn begun(&self) -> Option<FailedRead> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         asked.map(|unread| FailedRead { range: BlockRange::single(unread.range.from()), ..unread })
     }
 
-    /// This range is asked for now.
+    /// Records the range that is read now.
     pub(crate) fn begin(&self, unread: FailedRead) {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread);
     }

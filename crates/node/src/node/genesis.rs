@@ -1,4 +1,4 @@
-//! Which block 0 is the chain's. Two chains may have one id, and a provider can be on the other.
+//! Decides which block 0 is the chain's. Two chains may have the same id, and a provider can be on the wrong one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use alloy_primitives::B256;
 
 use crate::error::ChainError;
 
-/// Block 0 as each provider of a chain returned it, and the one that was agreed on.
+/// Block 0 as each provider of a chain returned it, and the block 0 that was settled.
 #[derive(Default)]
 pub(crate) struct Genesis(Mutex<GenesisState>);
 
 #[derive(Default)]
 struct GenesisState {
     by_provider: BTreeMap<String, B256>,
-    /// With its origin.
+    /// The hash, and where it comes from.
     settled: Option<(B256, &'static str)>,
 }
 
@@ -22,14 +22,14 @@ impl Genesis {
     /// Records the answer of a provider.
     ///
     /// # Errors
-    /// [`ChainError::WrongGenesis`] where another one is settled.
+    /// [`ChainError::WrongGenesis`] where another block 0 is settled.
     pub(crate) fn record(&self, provider: &str, found: B256) -> Result<(), ChainError> {
         let mut known = self.lock();
         known.by_provider.insert(provider.to_owned(), found);
         known.check(provider)
     }
 
-    /// Whether a provider returned another one than was agreed on.
+    /// Checks that a provider has not returned another block 0 than the settled one.
     ///
     /// # Errors
     /// [`ChainError::WrongGenesis`].
@@ -37,13 +37,13 @@ impl Genesis {
         self.lock().check(provider)
     }
 
-    /// Whether a provider has shown block 0 before.
+    /// Whether a provider has returned block 0 before.
     pub(crate) fn was_recorded_by(&self, provider: &str) -> bool {
         self.lock().by_provider.contains_key(provider)
     }
 
-    /// Fixes it for good: as an earlier run stored it, or else as all providers returned it that were
-    /// there. No one of them decides against another, not even the preferred one.
+    /// Settles block 0 for this run: the stored hash, or else the hash that all providers which answered have
+    /// returned. If they disagree, none of them decides, not even the preferred one.
     ///
     /// # Errors
     /// [`ChainError::GenesisDiffers`].
@@ -53,7 +53,7 @@ impl Genesis {
             return Ok(());
         }
         if let Some(stored) = stored {
-            known.settled = Some((stored, "the database stores"));
+            known.settled = Some((stored, "as stored in the database"));
             return Ok(());
         }
         let mut all = known.by_provider.values();
@@ -61,11 +61,11 @@ impl Genesis {
         if all.any(|other| *other != first) {
             return Err(known.differ());
         }
-        known.settled = Some((first, "all providers agreed before anything was stored"));
+        known.settled = Some((first, "all providers agreed on it before anything was stored"));
         Ok(())
     }
 
-    /// What is settled.
+    /// The hash of the settled block 0.
     pub(crate) fn settled(&self) -> Option<B256> {
         self.lock().settled.map(|(hash, _)| hash)
     }

@@ -1,5 +1,5 @@
-//! Near the head: a block's header and its logs in one request, where its hash is known beforehand. What one request
-//! asks one backend answers, so that header and logs are of the same moment; and it saves a round trip.
+//! Fetches blocks near the head: header and logs in one request, where the hash of the block is known beforehand. One
+//! backend answers one request, so header and logs are of the same moment. This also saves a round trip.
 
 use alloy_primitives::B256;
 use serde::de::DeserializeOwned;
@@ -14,11 +14,11 @@ use crate::rpc::{RawResult, RpcCall};
 use crate::wire::{ReadLog, WireHeader};
 use chainflume_core::domain::{BlockId, BlockRef, LogFilter, Logs};
 
-/// A block near the head, and its logs where they came along.
+/// A header near the head, with its logs where they came in the same request.
 #[derive(Debug)]
 pub struct HeaderWithLogs {
     pub(crate) seal: HeaderSeal,
-    /// In chain order; `None` where they are still to be asked for.
+    /// In chain order; `None` where they are still to be requested.
     pub(crate) logs: Option<Logs>,
 }
 
@@ -30,9 +30,10 @@ impl HeaderWithLogs {
 }
 
 impl Node {
-    /// The newest block, and in the same request the one that is read next, with its logs: the head itself, if it is the one
-    /// that was announced, or a block below whose hash is known. The second is only there where all of it was had and
-    /// its hash is the one that was expected. It comes without logs where few blocks need a question for them.
+    /// The newest block, and in the same request the block that is read next with its logs. That is the announced
+    /// head, or a block below it whose hash is known. The second value is `None` unless all of that block was
+    /// returned, under the expected hash. It has no logs where few blocks need a request for them
+    ///.
     ///
     /// # Errors
     /// As [`Self::head`].
@@ -44,15 +45,15 @@ impl Node {
         let is_head = next == announced.number;
         let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };
         let calls = if is_head { 2 } else { 3 };
-        let Some(hash) = hash.filter(|_| self.asks_together(filter, calls)) else {
+        let Some(hash) = hash.filter(|_| self.fits_one_request(filter, calls)) else {
             return Ok((self.head().await?, None));
         };
         let latest = RpcCall::new(HEADER, json!(["latest", false]));
         let header = (!is_head).then(|| RpcCall::new(HEADER, json!([hex(next), false])));
         let with_logs = !self.exclusion.expects_none();
-        let logs = with_logs.then(|| logs_question(filter, BlockSelector::Hash { number: next, hash }));
-        let questions: Vec<RpcCall> = [Some(latest), header, logs].into_iter().flatten().collect();
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let logs = with_logs.then(|| logs_call(filter, BlockSelector::Hash { number: next, hash }));
+        let calls: Vec<RpcCall> = [Some(latest), header, logs].into_iter().flatten().collect();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&calls).await?.into_iter();
         let head = self.newest(self.seal_of(answers.next())?)?;
         let seal = if is_head { Some(head) } else { self.header_of(answers.next(), next).ok().flatten() };
         let seal = seal.filter(|seal| seal.block.hash == hash);
@@ -66,32 +67,36 @@ impl Node {
         Ok((head.block, near))
     }
 
-    /// Whether so many calls, of which some are for logs, are one request that one backend answers.
-    fn asks_together(&self, filter: &LogFilter, calls: usize) -> bool {
+    /// Whether this number of calls, some of them for logs, fits one request.
+    fn fits_one_request(&self, filter: &LogFilter, calls: usize) -> bool {
         self.rpc.takes_batch(calls) && !self.asks_in_parts(filter) && !self.asks_receipts()
     }
 
-    /// The canonical blocks at these heights, up to the first the node lacks. Logs come along where the hash of their
-    /// block is known, as that of a head or of a parent: they are asked for by hash and not by height, since only
-    /// that a node that lacks the block must refuse.
+    /// The canonical blocks at these heights, up to the first that the node lacks. Logs come in the same request
+    /// where the hash of their block is known. They are requested by hash and not by height: only such a request must
+    /// be refused by a node that lacks the block.
     ///
     /// # Errors
-    /// As [`Self::block`]. Logs that could not be had are no error yet: they are asked for again by themselves.
-    pub async fn near(&self, filter: &LogFilter, numbers: &[u64]) -> Result<Vec<HeaderWithLogs>, ChainError> {
+    /// As [`Self::block`]. Logs that failed are no error here: they are requested again by themselves.
+    pub async fn headers_with_logs(
+        &self,
+        filter: &LogFilter,
+        numbers: &[u64],
+    ) -> Result<Vec<HeaderWithLogs>, ChainError> {
         let hashes: Vec<Option<B256>> = numbers.iter().map(|number| self.recent.hash(*number)).collect();
         let calls = numbers.len() + hashes.iter().flatten().count();
-        // What does not fit one request would be asked in two, one after the other: then headers alone are quicker.
-        // And most blocks may need no question for logs.
-        if !self.asks_together(filter, calls) || calls == numbers.len() || self.exclusion.expects_none() {
+        // What does not fit one request would need two, one after the other: then headers alone are quicker. Headers
+        // alone are also enough where most blocks need no request for logs.
+        if !self.fits_one_request(filter, calls) || calls == numbers.len() || self.exclusion.expects_none() {
             let seals = self.headers(numbers).await?.into_iter().map_while(|seal| seal);
             return Ok(seals.map(|seal| HeaderWithLogs { seal, logs: None }).collect());
         }
-        let question = |(number, hash): (&u64, &Option<B256>)| {
-            let logs = hash.map(|hash| logs_question(filter, BlockSelector::Hash { number: *number, hash }));
+        let call = |(number, hash): (&u64, &Option<B256>)| {
+            let logs = hash.map(|hash| logs_call(filter, BlockSelector::Hash { number: *number, hash }));
             [Some(RpcCall::new(HEADER, json!([hex(*number), false]))), logs]
         };
-        let questions: Vec<RpcCall> = numbers.iter().zip(&hashes).flat_map(question).flatten().collect();
-        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&questions).await?.into_iter();
+        let calls: Vec<RpcCall> = numbers.iter().zip(&hashes).flat_map(call).flatten().collect();
+        let mut answers = self.rpc.ask_all::<Box<RawValue>>(&calls).await?.into_iter();
         let mut near = Vec::with_capacity(numbers.len());
         for (number, hash) in numbers.iter().zip(hashes) {
             let (header, logs) = (answers.next(), hash.and_then(|_| answers.next()));
@@ -103,7 +108,7 @@ impl Node {
         Ok(near)
     }
 
-    /// The header at this height out of the answer about it.
+    /// The header in an answer, which must be of this height.
     pub(crate) fn header_of(
         &self,
         answer: Option<RawResult>,
@@ -117,7 +122,8 @@ impl Node {
         self.sealed(or_missing(header)?)
     }
 
-    /// `None` where the answer is an error or does not pass the checks, which is a failure of the node.
+    /// The logs in an answer. `None` where the answer is an error or fails a check, which counts as a failure of the
+    /// node.
     fn logs_of_answer(&self, answer: RawResult, filter: &LogFilter, block: &BlockRef) -> Option<Logs> {
         let wire = self.parsed::<Vec<ReadLog>>(LOGS, answer).ok()??;
         let blocks = BlockSelector::Hash { number: block.number, hash: block.hash };
@@ -140,8 +146,8 @@ impl Node {
     }
 }
 
-/// `eth_getLogs`, as it is asked whole.
-pub(crate) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCall {
+/// The call of `eth_getLogs`.
+pub(crate) fn logs_call(filter: &LogFilter, blocks: BlockSelector) -> RpcCall {
     let mut query = match blocks {
         BlockSelector::Range(range) => json!({ "fromBlock": hex(range.from()), "toBlock": hex(range.to()) }),
         BlockSelector::Hash { hash, .. } => json!({ "blockHash": hash }),
@@ -149,7 +155,7 @@ pub(crate) fn logs_question(filter: &LogFilter, blocks: BlockSelector) -> RpcCal
     if let Some(addresses) = &filter.addresses {
         query["address"] = json!(addresses);
     }
-    // A position that is given, be it open, asks for logs that have it.
+    // A trailing `null` would exclude logs with fewer topics.
     let mut topics: Vec<_> = [&filter.topic0].into_iter().chain(&filter.values).collect();
     while topics.pop_if(|last| last.is_none()).is_some() {}
     if !topics.is_empty() {

@@ -1,4 +1,4 @@
-//! What a header proves of its block's logs, for a caller that would undo what is stored.
+//! What a header proves about the logs of its block, for a caller that may undo stored events.
 
 use alloy_primitives::{Address, B256};
 
@@ -11,11 +11,11 @@ use crate::settings::LogVerification;
 use crate::wire::{UnsealedReceipt, WireReceipt};
 use chainflume_core::domain::{BlockRef, LogFilter, Logs, receipts_root};
 
-/// A header of a node that has shown with it which chain it is on.
+/// A header from a node that proved in the same request which chain it is on.
 #[derive(Clone, Copy, Debug)]
 pub struct IdentifiedHeader {
     seal: HeaderSeal,
-    /// Whether blooms of this chain's headers are those of their logs, as far as is known and configured.
+    /// Whether the blooms of this chain's headers count as evidence, by the configuration.
     bloom_counts: bool,
 }
 
@@ -25,39 +25,42 @@ impl IdentifiedHeader {
         self.seal.block
     }
 
-    /// Whether its bloom proves that the block has no log of this contract, or none with this first topic.
+    /// Whether the bloom proves that the block has no log of this contract, or none with this first topic.
     pub fn excludes(&self, address: &Address, topic0: Option<&B256>) -> bool {
         let excludes = |item: &[u8]| self.seal.bloom.is_some_and(|bloom| !bloom_holds(&bloom, item));
         self.bloom_counts
             && (excludes(address.as_slice()) || topic0.is_some_and(|topic| excludes(topic.as_slice())))
     }
 
-    /// Whether its bloom may have a log of this contract.
+    /// Whether the bloom allows a log of this contract.
     pub fn may_have(&self, address: &Address) -> bool {
         self.bloom_counts && self.seal.bloom.is_some_and(|bloom| bloom_holds(&bloom, address.as_slice()))
     }
 }
 
 impl Node {
-    /// The headers at these heights, as in [`Self::show`].
+    /// The headers at these heights, with the proof of [`Self::identified_blocks`].
     ///
     /// # Errors
-    /// As [`Self::show`].
-    pub async fn show_headers(&self, numbers: &[u64]) -> Result<Vec<Option<IdentifiedHeader>>, ChainError> {
+    /// As [`Self::identified_blocks`].
+    pub async fn identified_headers(
+        &self,
+        numbers: &[u64],
+    ) -> Result<Vec<Option<IdentifiedHeader>>, ChainError> {
         let bloom_counts = self.verify != LogVerification::Off;
         let header = |seal: Option<HeaderSeal>| seal.map(|seal| IdentifiedHeader { seal, bloom_counts });
-        Ok(self.show_seals(numbers).await?.0.into_iter().map(header).collect())
+        Ok(self.identified_seals(numbers).await?.0.into_iter().map(header).collect())
     }
 
     /// Whether this header gives a reason to expect logs that a filter selects.
     pub fn announces(&self, filter: &LogFilter, header: &IdentifiedHeader) -> bool {
-        self.leaves_out(filter, &header.seal, &Logs::default())
+        self.lacks_last_logs(filter, &header.seal, &Logs::default())
     }
 
-    /// The logs of a block out of all its receipts, whose root is that of the header.
+    /// The logs of a block from all its receipts, which must have the root of the header.
     ///
     /// # Errors
-    /// Why the receipts cannot be had, or that they have not that root.
+    /// Why the receipts cannot be fetched, or that they have another root.
     pub async fn logs_by_receipts(
         &self,
         filter: &LogFilter,

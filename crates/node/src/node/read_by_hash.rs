@@ -1,5 +1,5 @@
-//! Blocks that are read a second time before they are old: by hash and held against their headers, as they were read the
-//! first time.
+//! Reads blocks that a backend of the node may still lack: by hash, and compared with their headers, as near the
+//! head.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,17 @@ use crate::logs::LOGS;
 use chainflume_core::domain::{BlockRange, LogFilter, Logs};
 
 impl Node {
-    /// A few blocks, each by its hash.
+    /// Reads a few blocks, each by its hash.
     ///
     /// # Errors
-    /// Why the node cannot be asked, that its answer is wrong, or that it lacks one of the blocks.
-    pub(crate) async fn young(&self, filter: &LogFilter, range: BlockRange) -> Result<Batch, ChainError> {
+    /// Why a request failed, that an answer is wrong, or that the node lacks one of the blocks.
+    pub(crate) async fn read_by_hash(
+        &self,
+        filter: &LogFilter,
+        range: BlockRange,
+    ) -> Result<Batch, ChainError> {
         let numbers: Vec<u64> = (range.from()..=range.to()).collect();
-        let near = self.near(filter, &numbers).await?;
+        let near = self.headers_with_logs(filter, &numbers).await?;
         let lacks = |number: u64| self.rpc.bad(LOGS, format!("it has no block {number}, which is confirmed"));
         if let Some(number) = numbers.get(near.len()) {
             return Err(lacks(*number));
@@ -30,7 +34,7 @@ impl Node {
             try_join_all(near.into_iter().map(|near| Box::pin(self.checked_logs(filter, near)))).await?;
         let links = |pair: &&[BlockWithLogs]| pair[1].block.parent_hash != pair[0].block.hash;
         if let Some(pair) = blocks.windows(2).find(links) {
-            return Err(self.moved(pair[1].block.number));
+            return Err(self.block_changed(pair[1].block.number));
         }
         let ends = blocks.first().zip(blocks.last()).map(|(first, last)| (first.block, last.block));
         let (first, last) = ends.ok_or_else(|| lacks(range.from()))?;
@@ -39,8 +43,8 @@ impl Node {
         Ok(Batch { range, parent_hash: first.parent_hash, last, logs, times })
     }
 
-    /// The logs of a block, compared with its header. Where they do not account for its bloom, the block's receipts decide, which
-    /// are another index.
+    /// The logs of a block, compared with its header. Where they do not account for its bloom, the receipts of the
+    /// block decide: a node reads them from another index.
     async fn checked_logs(
         &self,
         filter: &LogFilter,
@@ -57,27 +61,27 @@ impl Node {
         }
     }
 
-    /// The logs of a range whose last header is this one. Where its bloom indicates logs and the range ends without any, a
-    /// backend may have ended before the range did: the last block is asked for by its hash, which a node that lacks it
-    /// must refuse.
+    /// The logs of a range, after a check of its last block. If the bloom of that block indicates logs and the range
+    /// has none of it, the backend may lack the block. Then the logs of that block are requested by its hash, which a
+    /// node that lacks the block must refuse.
     ///
     /// # Errors
-    /// That the block has logs the range lacks, or why it cannot be asked for.
-    pub(crate) async fn with_tail(
+    /// That the block has logs which the range lacks, or why the request failed.
+    pub(crate) async fn with_checked_tail(
         &self,
         filter: &LogFilter,
         (range, last): (BlockRange, HeaderSeal),
         logs: Logs,
     ) -> Result<Logs, ChainError> {
-        if !self.leaves_out(filter, &last, &logs) {
+        if !self.lacks_last_logs(filter, &last, &logs) {
             return Ok(logs);
         }
         let second = self.with_logs(filter, last.block).await?.logs;
         match second.is_empty() {
             true => Ok(logs),
-            // Nothing else was asked for.
+            // The range is this block alone.
             false if range.width() == 1 => Ok(second),
-            false => Err(self.contradicted(&last.block)),
+            false => Err(self.missing_logs_error(&last.block)),
         }
     }
 }

@@ -5,15 +5,15 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::BlockRef;
 
-/// Recent headers, by height: where the hash of a block is known, its logs are fetched together with its header.
+/// Recent headers by height. Where the hash of a block is known, its logs are fetched together with its header.
 #[derive(Default)]
 pub(crate) struct RecentHeaders(Mutex<BTreeMap<u64, BlockRef>>);
 
-/// More than a step reads at once, twice.
-const KEPT: usize = 64;
+/// Maximum number of headers: more than twice what a step reads at once.
+const MAX_KEPT: usize = 64;
 
 impl RecentHeaders {
-    /// The blocks next to this one on its branch, each with the one below it first.
+    /// The pairs of this block with its neighbours on the same branch, the lower block first.
     pub(crate) fn links(&self, block: BlockRef) -> Vec<(BlockRef, BlockRef)> {
         let recent = self.lock();
         let at = |number: Option<u64>| recent.get(&number?).copied();
@@ -30,14 +30,14 @@ impl RecentHeaders {
     pub(crate) fn keep(&self, block: BlockRef) {
         let (mut recent, number) = (self.lock(), block.number);
         recent.insert(number, block);
-        if recent.len() > KEPT {
-            // History is read from below, the head from above: what is furthest from this one goes.
+        if recent.len() > MAX_KEPT {
+            // The head and history are far apart: the header that is furthest from this one is dropped.
             let far = recent.keys().copied().max_by_key(|other| other.abs_diff(number));
             far.and_then(|far| recent.remove(&far));
         }
     }
 
-    /// The hash a block of this height had when it, or the one above it, was last read.
+    /// The hash of the block at this height, as that block or the block above it was last read.
     pub(crate) fn hash(&self, number: u64) -> Option<B256> {
         let recent = self.lock();
         let own = recent.get(&number).map(|block| block.hash);

@@ -10,26 +10,26 @@ use chainflume_core::domain::{BlockId, BlockRef};
 
 /// The method for receipts of single transactions.
 const RECEIPT: &str = "eth_getTransactionReceipt";
-/// The method for transactions, mined or waiting.
+/// The method for transactions, mined or pending.
 const TRANSACTION: &str = "eth_getTransactionByHash";
 /// The method for nonces.
 const NONCE: &str = "eth_getTransactionCount";
 
-/// What a block contains of a transaction in it.
+/// The result of a mined transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionReceipt {
     /// The block.
     pub block: BlockId,
-    /// Whether it did what it was to do; `false`: it reverted.
+    /// Whether the transaction succeeded; `false`: it reverted.
     pub succeeded: bool,
 }
 
 /// A transaction that a node knows, mined or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownTransaction {
-    /// Who signed it.
+    /// The account that signed it.
     pub sender: Address,
-    /// How many transactions of the sender come before it.
+    /// The number of earlier transactions of the sender.
     pub nonce: u64,
 }
 
@@ -39,7 +39,7 @@ struct MinedReceipt {
     transaction_hash: B256,
     block_hash: B256,
     block_number: Quantity,
-    /// Absent before Byzantium (EIP-658), when every transaction that was mined counted.
+    /// Absent before Byzantium (EIP-658). A transaction without it counts as succeeded.
     status: Option<Quantity>,
 }
 
@@ -51,10 +51,10 @@ struct WireTransaction {
 }
 
 impl Node {
-    /// The receipts of these transactions in their order, `None` of one that is in no canonical block.
+    /// The receipts of these transactions in their order; `None` for one that is in no canonical block.
     ///
     /// # Errors
-    /// Why the node cannot be asked, or that it answers about another transaction.
+    /// Why a request failed, or that an answer is about another transaction.
     pub async fn transaction_receipts(
         &self,
         hashes: &[B256],
@@ -77,7 +77,7 @@ impl Node {
         answers.into_iter().zip(hashes).map(read).collect()
     }
 
-    /// These transactions in their order, mined or waiting; `None` of one that the node does not know.
+    /// These transactions in their order, mined or pending; `None` for one that the node does not know.
     ///
     /// # Errors
     /// As [`Self::transaction_receipts`].
@@ -98,7 +98,7 @@ impl Node {
         answers.into_iter().zip(hashes).map(read).collect()
     }
 
-    /// How many transactions of each account are mined up to a block; `None` where the node does not know.
+    /// The number of transactions of each account up to a block; `None` where the node does not know it.
     ///
     /// # Errors
     /// Why the node cannot be asked.

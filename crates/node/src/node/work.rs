@@ -1,4 +1,4 @@
-//! What came of the work that a node is asked for.
+//! Records results of work that uses a node's answers.
 
 use super::Node;
 use super::failed_reads::FailedRead;
@@ -7,18 +7,18 @@ use crate::settings::Work;
 use chainflume_core::domain::{BlockRange, LogFilter};
 
 impl Node {
-    /// These blocks could not be read. The cause may be the node or the blocks.
+    /// Records blocks that could not be read. The cause may be the node or the blocks.
     pub fn could_not_read(&self, work: Work, filter: &LogFilter, range: BlockRange) {
         self.failed.set(work, Some(FailedRead { filter: filter.clone(), range }));
     }
 
-    /// Counts a failure of work that an answer of this node caused, or a missing answer. `None` where its answers did not fit together.
-    /// Also a refusal that a node may give is a failure then.
+    /// Counts a failure of work because of an answer of this node, or because no answer came. `None`: the answers did
+    /// not fit together. Here a refusal of one request counts as a failure too.
     pub fn work_failed(&self, work: Work, error: Option<&ChainError>) {
         self.rpc.health.work_failed(work, None, error);
     }
 
-    /// As [`Self::work_failed`], for these blocks: success with other blocks does not end the failure.
+    /// As [`Self::work_failed`], for these blocks. Success with other blocks does not end the failure.
     pub(crate) fn work_failed_on(
         &self,
         work: Work,
@@ -29,20 +29,20 @@ impl Node {
         self.rpc.health.work_failed(work, Some(range.from()), Some(error));
     }
 
-    /// Work was done with what this node answered: on these blocks, or all there was to do.
+    /// Records work that was done with answers of this node, on these blocks; `None`: all work.
     pub fn worked(&self, work: Work, on: Option<BlockRange>) {
         if self.rpc.health.worked(work, on) {
             self.failed.set(work, None);
         }
     }
 
-    /// This range of old blocks is asked for now. Where it takes its time a probe asks for a block of it.
+    /// Records the range of history that is read now. If it takes long, a probe requests one block of it.
     pub(crate) fn reads(&self, filter: &LogFilter, range: BlockRange) {
         let unread = FailedRead { filter: filter.clone(), range };
         self.failed.begin(unread);
     }
 
-    /// Work begins anew: what an earlier try ran into is not what this one does.
+    /// Clears the failures of work that starts anew.
     pub(crate) fn begins(&self, work: Work) {
         self.rpc.health.worked(work, None);
     }

@@ -16,13 +16,13 @@ use crate::settings::ProviderRole;
 use chainflume_core::domain::{BlockId, LogFilter};
 use chainflume_ops::metrics;
 
-/// A provider that contradicts final blocks is not used for so many `return_after`: an hour by default.
+/// A provider that contradicts final blocks is not used for this many `return_after`: an hour by default.
 const DISTRUSTED_FOR: u32 = 60;
 
 impl Pool {
-    /// The logs of a block near the head by its hash, compared with its header. Where the header indicates logs that the node does
-    /// not return, another provider is asked, and the block's receipts are read: they are another index. Where the header proves
-    /// that the block has no logs, nothing is asked.
+    /// The logs of a block near the head by its hash, compared with its header. Where the header indicates logs that
+    /// the node did not return, the logs of another provider and the receipts of the block are read. Where the header
+    /// proves that the block has no wanted logs, none are requested.
     ///
     /// # Errors
     /// Why the node cannot be asked, or that its answer is wrong.
@@ -32,8 +32,8 @@ impl Pool {
         filter: &LogFilter,
         near: HeaderWithLogs,
     ) -> Result<BlockWithLogs, ChainError> {
-        self.shared.kin.note_filter(filter);
-        if let Some(block) = node.without_ours(filter, &near).await {
+        self.shared.group.note_filter(filter);
+        if let Some(block) = node.proven_empty(filter, &near).await {
             return Ok(block);
         }
         let compared = node.compared(filter, near).await;
@@ -43,7 +43,7 @@ impl Pool {
         let CheckedBlock { block: answered, mismatch } = compared?;
         let Some(mismatch) = mismatch else { return Ok(answered) };
         metrics::evidence_doubted(&self.shared.settings.name);
-        // The other provider may lack the block, or the same logs. The time is limited: the block waits for it.
+        // The other provider may lack the block, or the same logs. The time is limited, since the block waits.
         let limit = self.shared.settings.failover.probe_timeout;
         if let Some(other) = self.another(node)
             && let Ok(second) = probing(limit, other.with_logs(filter, answered.block)).await
@@ -54,7 +54,7 @@ impl Pool {
         node.resolved(filter, answered, &mismatch).await
     }
 
-    /// Whether there is another provider whose logs and headers could be compared.
+    /// Whether another provider works whose logs and headers agree.
     fn another_passes(&self, than: &Arc<Node>) -> bool {
         let (facts, members) = (self.shared.facts(ProviderRole::Live), &self.shared.members);
         let other = |index: &usize| !Arc::ptr_eq(&members[*index].node, than);
@@ -64,16 +64,16 @@ impl Pool {
         (0..facts.len()).filter(other).any(passes)
     }
 
-    /// Settles which block 0 is the chain's: as an earlier run `stored` it, or as all available providers answer.
+    /// Settles which block 0 is the chain's: the `stored` one, or the one that all available providers return.
     ///
     /// # Errors
-    /// [`ChainError::GenesisDiffers`] where they disagree and nothing is stored, [`ChainError::WrongGenesis`] where the
-    /// one that is asked about the newest blocks has another.
+    /// [`ChainError::GenesisDiffers`] where providers disagree and nothing is stored, [`ChainError::WrongGenesis`]
+    /// where the provider of the newest blocks has another block 0.
     pub async fn settle_genesis(&self, stored: Option<B256>) -> Result<Option<B256>, ChainError> {
-        let (genesis, members) = (&self.shared.kin.genesis, &self.shared.members);
+        let (genesis, members) = (&self.shared.group.genesis, &self.shared.members);
         if genesis.settled().is_none() {
             if stored.is_none() && self.has_several() {
-                // A provider that is away now is compared when it comes back.
+                // A provider that fails now is compared when it works again.
                 let limit = self.shared.settings.failover.probe_timeout;
                 let there = members.iter().filter(|member| !member.node.rpc.health.snapshot().failing);
                 join_all(there.map(|member| probing(limit, member.node.check_chain()))).await;
@@ -91,38 +91,39 @@ impl Pool {
         wrong.map_or_else(|| Ok(genesis.settled()), Err)
     }
 
-    /// Whether a provider of new blocks has this block by now. A provider that has it is used again.
+    /// Whether a provider of the newest blocks has this block now. A provider that has it may be used again.
     pub async fn agrees_on(&self, ours: BlockId) -> bool {
         let limit = self.shared.settings.request_timeout;
         let live = self.shared.members.iter().filter(|member| member.does(ProviderRole::Live));
         let looks = live.map(async |member| {
-            let shown = probing(limit, member.node.show(&[ours.number])).await;
+            let shown = probing(limit, member.node.identified_blocks(&[ours.number])).await;
             let agrees =
                 shown.is_ok_and(|shown| shown.blocks.iter().flatten().any(|block| block.hash == ours.hash));
             if agrees {
-                member.seen().distrusted_until = None;
+                member.findings().distrusted_until = None;
             }
             agrees
         });
         let agrees = join_all(looks).await.contains(&true);
         if agrees {
-            self.shared.kin.alarm.notify_one();
+            self.shared.group.alarm.notify_one();
         }
         agrees
     }
 
-    /// Stops asking this provider, which contradicts final blocks. Returns whether a provider is left that does not.
+    /// Takes this provider out of use, because it contradicts final blocks. Returns whether a provider is left that
+    /// does not.
     pub fn distrust(&self, node: &Arc<Node>) -> bool {
         let until = Instant::now() + self.shared.settings.failover.return_after * DISTRUSTED_FOR;
         let mut left = false;
         for member in self.shared.members.iter().filter(|member| member.does(ProviderRole::Live)) {
             if Arc::ptr_eq(&member.node, node) {
-                member.seen().distrusted_until = Some(until);
+                member.findings().distrusted_until = Some(until);
             } else {
                 left |= !member.is_distrusted();
             }
         }
-        self.shared.kin.alarm.notify_one();
+        self.shared.group.alarm.notify_one();
         left
     }
 }

@@ -1,65 +1,65 @@
-//! Which provider is asked: decided from facts alone.
+//! Decides which provider is used, from facts alone.
 
 use std::time::Duration;
 
-/// What is known of one provider at one moment.
+/// The facts about one provider at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProviderFacts {
-    /// The lower, the rather it is asked.
+    /// The configured priority; a lower number is preferred.
     pub priority: u32,
-    /// Whether its role is this work, it is on the right chain, and it has not failed its last probe.
+    /// Whether its role includes this work, it is on the right chain, and it has not just failed a check.
     pub fit: bool,
-    /// Whether its answers fail just now.
+    /// Whether it fails now.
     pub failing: bool,
-    /// Its newest block, as it reports it itself.
+    /// Its newest block, as it returned it.
     pub head: Option<u64>,
-    /// In how many rounds in a row it has lagged behind the others.
+    /// Rounds of probes in a row in which it lagged behind the others.
     pub rounds_behind: u32,
-    /// How long nothing has been wrong with it.
+    /// Time since its last failure.
     pub well_for: Duration,
-    /// How long nothing must have been wrong with it before it is preferred again.
-    pub owes: Duration,
+    /// How long it must work before a switch to it that is not urgent.
+    pub required_well_for: Duration,
     /// Usual time of an answer.
     pub latency: Duration,
 }
 
-/// What counts as too much.
+/// Limits of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SwitchRules {
     /// Blocks a provider may lag behind the others.
     pub max_lag: u64,
 }
 
-/// What to do.
+/// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SwitchDecision {
-    /// Go on with the one that is asked.
+    /// Use the same provider.
     Stay,
-    /// Ask another one from now on.
+    /// Use another provider from now on.
     Switch(usize, SwitchReason),
 }
 
-/// Why another provider is asked.
+/// Why another provider is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SwitchReason {
-    /// The one that is asked fails, or is on another chain.
+    /// The provider in use fails, or is on another chain.
     Failing,
     /// It lags behind the others.
     Behind,
     /// It is far slower than another of the same priority.
     Slow,
-    /// A preferred one has been well for long enough.
+    /// A preferred provider has worked for long enough.
     Return,
 }
 
 impl SwitchReason {
-    /// For a person.
+    /// The text in log lines.
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Failing => "the other one fails",
-            Self::Behind => "the other one lags behind",
-            Self::Slow => "the other one is slow",
-            Self::Return => "it is preferred and has been well for a while",
+            Self::Failing => "the previous provider fails",
+            Self::Behind => "the previous provider lags behind",
+            Self::Slow => "the previous provider is slow",
+            Self::Return => "the new provider is preferred and has worked for a while",
         }
     }
 
@@ -74,15 +74,16 @@ impl SwitchReason {
     }
 }
 
-/// A provider behind in this many rounds is behind: in one it may just have been asked a moment earlier.
-const ROUNDS: u32 = 3;
-/// A provider that answers within this time is not left for being slow: nothing would be won.
-const SLOW: Duration = Duration::from_secs(1);
-/// And only for one who answers in a fraction of the time, or two of a kind would be swapped for ever.
-const TIMES: u32 = 4;
+/// A provider must lag in this many rounds: in one round it may just have been probed a moment earlier.
+const LAGGING_ROUNDS: u32 = 3;
+/// A provider that answers within this time is not slow: a switch would gain nothing.
+const SLOW_LATENCY: Duration = Duration::from_secs(1);
+/// A slow provider is left only for one that is this many times faster. Otherwise two similar providers would be
+/// swapped for ever.
+const SPEED_FACTOR: u32 = 4;
 
-/// What to do, given that `in_use` is asked now. No provider is left because the chain makes no blocks: lag is measured against
-/// the other providers' heads and never against the clock.
+/// Decides whether to leave the provider `in_use`. A chain that makes no blocks causes no switch: lag is measured
+/// against the heads of other providers and never against the clock.
 pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules) -> SwitchDecision {
     let lag = |index: usize| behind(index, facts);
     let now = &facts[in_use];
@@ -91,39 +92,41 @@ pub(super) fn choose(in_use: usize, facts: &[ProviderFacts], rules: &SwitchRules
         *index != in_use && fact.fit && !fact.failing
     };
     let near = |index: &usize| usable(index) && lag(*index) <= rules.max_lag;
-    // One whose head the last probe did not get is the last to be tried: each try costs seconds.
+    // A provider without a known head is tried last: each try costs seconds.
     let best = |index: &usize| (facts[*index].head.is_none(), facts[*index].priority, facts[*index].latency);
     if !now.fit || now.failing {
-        // One that lags gives late answers and no wrong ones; that is more than none.
+        // The answers of a provider that lags are late and not wrong: better than none.
         let last = || (0..facts.len()).filter(usable).min_by_key(|index| lag(*index));
         let other = (0..facts.len()).filter(near).min_by_key(best).or_else(last);
         return other
             .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Failing));
     }
     let others = || (0..facts.len()).filter(near);
-    if now.rounds_behind >= ROUNDS {
-        // Only for one that has what this one lacks.
+    if now.rounds_behind >= LAGGING_ROUNDS {
+        // Switch only to a provider that has newer blocks.
         let ahead = others().filter(|other| facts[*other].head > now.head);
         return ahead
             .min_by_key(best)
             .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Behind));
     }
-    let proven = || others().filter(|other| facts[*other].well_for >= facts[*other].owes);
+    let proven = || others().filter(|other| facts[*other].well_for >= facts[*other].required_well_for);
     let preferred = proven().filter(|other| facts[*other].priority < now.priority);
     if let Some(other) = preferred.min_by_key(best) {
         return SwitchDecision::Switch(other, SwitchReason::Return);
     }
     let quicker = proven().filter(|other| {
         let fact = &facts[*other];
-        fact.priority == now.priority && now.latency >= SLOW && fact.latency * TIMES <= now.latency
+        fact.priority == now.priority
+            && now.latency >= SLOW_LATENCY
+            && fact.latency * SPEED_FACTOR <= now.latency
     });
     quicker
         .min_by_key(best)
         .map_or(SwitchDecision::Stay, |other| SwitchDecision::Switch(other, SwitchReason::Slow))
 }
 
-/// How many blocks a provider lacks that the others have; 0 while nothing is known. Of two others or more the highest
-/// head alone does not count: one provider that announces blocks which do not exist causes no switch.
+/// Blocks by which a provider lags behind the others; 0 while its head is unknown. With two or more others, the
+/// highest head alone does not count: one provider that announces blocks which do not exist causes no switch.
 pub(super) fn behind(index: usize, facts: &[ProviderFacts]) -> u64 {
     let Some(own) = facts[index].head else { return 0 };
     let others =
@@ -155,7 +158,7 @@ mod tests {
             head: Some(head),
             rounds_behind: 0,
             well_for: MINUTE,
-            owes: MINUTE,
+            required_well_for: MINUTE,
             latency: Duration::from_millis(50),
         }
     }

@@ -1,4 +1,4 @@
-//! What a provider has to show before anything depends on it: that it does what the work does.
+//! Checks a provider before it is used: it must answer the requests of the work.
 
 use std::collections::BTreeMap;
 
@@ -16,27 +16,28 @@ use crate::settings::Work;
 use crate::settings::{ChainSettings, ProviderSettings};
 use chainflume_core::domain::{BlockId, BlockRange, BlockRef, LogFilter, TopicValues};
 
-/// Of a range of old blocks so many are read where there is no time for all of it.
-const FEW: u64 = 16;
-/// Of the blocks in a range that have logs so many are held against their headers: one request.
-const SOME: usize = 12;
+/// Blocks of a range that are read where the switch is urgent.
+const URGENT_BLOCKS: u64 = 16;
+/// Blocks with logs of a range that are compared with their headers: one request.
+const COMPARED_BLOCKS: usize = 12;
 
-/// What it is to take over.
+/// The work that the provider is to take over.
 pub(super) struct TakeoverTask {
     pub work: Work,
-    /// What could not be read last, by the one that it replaces or by itself.
+    /// The read that failed last, of the provider that it replaces or of its own.
     pub unread: Option<FailedRead>,
     pub why: SwitchReason,
 }
 
-/// Everything it may be asked for. Its WebSocket must work where nothing is urgent; in need polling will do.
+/// Checks everything that the work needs. The WebSocket is checked only if the switch is not urgent: polling can
+/// replace it.
 ///
 /// # Errors
-/// What it cannot do, for a person.
+/// The first check that failed, as a text for people.
 pub(super) async fn all(
     node: &Node,
     provider: &ProviderSettings,
-    (settings, kin): (&ChainSettings, &ProviderGroup),
+    (settings, group): (&ChainSettings, &ProviderGroup),
     task: TakeoverTask,
 ) -> Result<(), String> {
     let urgent = matches!(task.why, SwitchReason::Failing | SwitchReason::Behind);
@@ -44,12 +45,12 @@ pub(super) async fn all(
     let asks = async {
         node.check_chain().await.map_err(|error| error.to_string())?;
         let head = node.head().await.map_err(|error| error.to_string())?;
-        essential(node, (settings, kin), head).await.map_err(|error| error.to_string())?;
+        check_essentials(node, (settings, group), head).await.map_err(|error| error.to_string())?;
         let Some(mut unread) = task.unread else { return Ok(()) };
         if urgent && task.work == Work::History {
-            unread.range = unread.range.split_at_width(FEW).0;
+            unread.range = unread.range.split_at_width(URGENT_BLOCKS).0;
         }
-        again(node, task.work, &unread).await.map_err(|error| error.to_string())
+        repeat_read(node, task.work, &unread).await.map_err(|error| error.to_string())
     };
     probing(limit, asks).await?;
     if urgent {
@@ -59,54 +60,54 @@ pub(super) async fn all(
     opened.map_err(|reason| format!("its websocket does not work: {reason}"))
 }
 
-/// The tag blocks are confirmed by, and the logs of a recent block by its hash.
+/// Checks the tag that confirms blocks, and the logs of a recent block by its hash.
 ///
 /// # Errors
-/// What it refuses.
-pub async fn essential(
+/// Why a request failed.
+pub async fn check_essentials(
     node: &Node,
-    (settings, kin): (&ChainSettings, &ProviderGroup),
+    (settings, group): (&ChainSettings, &ProviderGroup),
     head: BlockRef,
 ) -> Result<(), ChainError> {
     if let Some(tag) = settings.tag {
         node.check_tag(tag).await?;
     }
-    // What the work asks for; before it has asked, an unused address: the question is what counts.
-    let filter = kin.filter().filter(|filter| !node.asks_in_parts(filter));
+    // The filter of the work. Before the first request of the work, a filter for an unused address.
+    let filter = group.filter().filter(|filter| !node.asks_in_parts(filter));
     let filter = filter.unwrap_or_else(|| LogFilter {
         addresses: Some([Address::ZERO].into()),
         topic0: None,
         values: TopicValues::default(),
     });
-    // The block below, which a backend of the same gateway has as well.
+    // The block below the head, which other backends of the same gateway have as well.
     let recent = node.block(head.number.saturating_sub(1)).await?.unwrap_or(head);
-    // By this question alone: receipts are a way to go on with a node that has no logs, and no reason to switch to it.
+    // Without the fallback to receipts: it helps to keep a node that has no logs, and is no reason to switch to one.
     let logs =
         node.logs_once(&filter, BlockSelector::Hash { number: recent.number, hash: recent.hash }).await;
     unless_too_much(logs.map(|_| ()))
 }
 
-/// What could not be read, once more.
+/// Repeats a read that failed.
 ///
 /// # Errors
-/// What is still wrong with it.
-pub(super) async fn again(node: &Node, work: Work, unread: &FailedRead) -> Result<(), ChainError> {
+/// Why it fails again.
+pub(super) async fn repeat_read(node: &Node, work: Work, unread: &FailedRead) -> Result<(), ChainError> {
     let FailedRead { filter, range } = unread;
     let read = match work {
-        Work::History => old(node, filter, *range).await,
-        _ => near(node, filter, *range).await,
+        Work::History => read_history(node, filter, *range).await,
+        _ => read_near_head(node, filter, *range).await,
     };
     unless_too_much(read)
 }
 
-/// A block of the range that is being read: where that takes too long for a range, fewer blocks are asked for; where it does for
-/// one block, nothing can be read here. What comes of it counts for the work.
+/// Reads one block of the range of history that is read now. A range may only be too wide, and then fewer blocks are
+/// requested. A single block that fails is a failure of the work.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) async fn reading(node: &Node) -> Result<(), ChainError> {
+/// Why the read fails.
+pub(crate) async fn recheck_current_range(node: &Node) -> Result<(), ChainError> {
     let Some(unread) = node.failed.begun() else { return Ok(()) };
-    let read = again(node, Work::History, &unread).await;
+    let read = repeat_read(node, Work::History, &unread).await;
     if let Err(error) = &read {
         node.could_not_read(Work::History, &unread.filter, unread.range);
         node.work_failed(Work::History, Some(error));
@@ -114,27 +115,29 @@ pub(crate) async fn reading(node: &Node) -> Result<(), ChainError> {
     read
 }
 
-/// Blocks near the head, as they are read there: each with its logs, held against its header.
-async fn near(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
+/// Reads blocks near the head as the work does: each with its logs, compared with its header.
+async fn read_near_head(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
     let numbers: Vec<u64> = (range.from()..=range.to()).collect();
-    let blocks = node.near(filter, &numbers).await?;
+    let blocks = node.headers_with_logs(filter, &numbers).await?;
     for compared in
         try_join_all(blocks.into_iter().map(|block| Box::pin(node.compared(filter, block)))).await?
     {
         let Some(mismatch) = compared.mismatch else { continue };
         let (block, count) = (compared.block.block, compared.block.logs.len());
         if node.resolved(filter, compared.block, &mismatch).await?.logs.len() != count {
-            return Err(node.contradicted(&block));
+            return Err(node.missing_logs_error(&block));
         }
     }
     Ok(())
 }
 
-/// A range of old blocks: its ends, its logs, and of some blocks that have logs whether they are those of the chain.
-async fn old(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
+/// Reads a range of history: the headers of its ends, its logs, and the headers of some blocks with logs, whose
+/// hashes must agree.
+async fn read_history(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), ChainError> {
     let logs = node.logs_once(filter, BlockSelector::Range(range)).await?;
     let with_logs: Vec<BlockId> = logs.blocks().map(|block| block.id).collect();
-    let some = with_logs.iter().step_by(with_logs.len().div_ceil(SOME).max(1)).chain(with_logs.last());
+    let some =
+        with_logs.iter().step_by(with_logs.len().div_ceil(COMPARED_BLOCKS).max(1)).chain(with_logs.last());
     let mut hashes: BTreeMap<u64, Option<B256>> =
         [range.from(), range.to()].map(|number| (number, None)).into();
     hashes.extend(some.map(|block| (block.number, Some(block.hash))));
@@ -152,7 +155,7 @@ async fn old(node: &Node, filter: &LogFilter, range: BlockRange) -> Result<(), C
     Ok(())
 }
 
-/// One that answers less at once than was asked for can be asked for less.
+/// A refusal because of the size of the request is no failure: the work would request less.
 fn unless_too_much(read: Result<(), ChainError>) -> Result<(), ChainError> {
     match read {
         Err(error) if error.narrows().is_some() && !matches!(error, ChainError::Timeout { .. }) => Ok(()),

@@ -9,9 +9,9 @@ use crate::settings::ProviderRole;
 /// The state of a provider.
 #[derive(Clone, Debug)]
 pub struct ProviderState {
-    /// What it is called.
+    /// Its name in messages and metrics.
     pub label: String,
-    /// What it is for.
+    /// Its configured role.
     pub role: ProviderRole,
     /// Whether the newest blocks are read from it.
     pub live: bool,
@@ -19,22 +19,22 @@ pub struct ProviderState {
     pub history: bool,
     /// `well`, `failing`, `behind`, `wrong_chain`, `contradicts` or `incapable`.
     pub state: &'static str,
-    /// Its newest block, as a probe last read it.
+    /// Its newest block in the last probe.
     pub head: Option<u64>,
-    /// Blocks the others have and it lacks.
+    /// Blocks by which it lags behind the others.
     pub behind: u64,
     /// Usual time of an answer.
     pub latency: Option<Duration>,
-    /// Questions that failed since the start.
+    /// Failures since the start.
     pub failures: u64,
-    /// The last failure that was not overcome.
+    /// The last failure; `None` after all failures have ended.
     pub last_error: Option<String>,
-    /// What it was asked since the start, by method.
+    /// Calls since the start by method.
     pub usage: Vec<MethodUsage>,
 }
 
 impl Pool {
-    /// The state of each provider; the metrics are set as well.
+    /// The state of each provider. Updates the metrics as well.
     pub fn report(&self) -> Vec<ProviderState> {
         self.shared.report_metrics();
         let (facts, in_use) = (self.shared.facts(ProviderRole::Any), self.shared.in_use());
@@ -65,7 +65,7 @@ impl Pool {
         self.shared.members.iter().enumerate().map(report).collect()
     }
 
-    /// What all of them were asked since the start, by method.
+    /// Calls to all providers since the start by method.
     pub fn usage(&self) -> Vec<MethodUsage> {
         let mut all: BTreeMap<&str, MethodUsage> = BTreeMap::new();
         for usage in self.shared.members.iter().flat_map(|member| member.node.usage()) {

@@ -1,4 +1,4 @@
-//! Several calls in one request, where the node takes them.
+//! Makes several calls in one request, where the node accepts batches.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -9,70 +9,70 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::body::BodyConsumer;
-use super::call::{RpcCall, lead};
+use super::call::{RpcCall, method_of};
 use super::streamed_list::StreamedList;
 use super::{Body, Rpc};
 use crate::error::ChainError;
 use crate::limits::RefusalKind;
 use crate::wire::{RpcResponse, RpcResponses};
 
-/// An answer before it is known what it should be; `None` where the node answers `null`.
+/// An answer that is not parsed yet; `None` where the node answers `null`.
 pub(crate) type RawResult = Result<Option<Box<RawValue>>, ChainError>;
 
 impl Rpc {
-    /// The limit of batches; `None` where none is known.
+    /// The known limit of calls in a batch; `None` where none is known.
     pub(crate) fn batch_limit(&self) -> Option<u64> {
         self.batches.cap()
     }
 
-    /// Uses a limit of batches that an earlier run found.
+    /// Applies a limit of calls in a batch that an earlier run found.
     pub(crate) fn limit_batch(&self, cap: Option<u64>) {
         self.batches.set_cap(cap);
     }
 
-    /// Calls that one request has at most.
+    /// Maximum number of calls in a request now.
     pub(crate) fn calls_in_request(&self) -> usize {
         self.batches.now()
     }
 
-    /// Whether so many calls are asked at one moment.
+    /// Whether this number of calls is made at once: in one request, or in concurrent requests.
     pub(crate) fn takes_batch(&self, calls: usize) -> bool {
         self.batches.takes(calls)
     }
 
-    /// Whether so many calls are one request, which one backend answers.
+    /// Whether this number of calls is one request, which one backend answers.
     pub(crate) fn is_one_request(&self, calls: usize) -> bool {
         self.batches.fits(calls)
     }
 
-    /// Counts calls that belong together and are asked one by one: now and then a batch is tried again.
-    pub(crate) fn count_asked_alone(&self) {
-        self.batches.alone();
+    /// Counts calls that belong together and were made one by one. Now and then this allows a batch again.
+    pub(crate) fn count_single_calls(&self) {
+        self.batches.count_single();
     }
 
-    /// Lets the next calls that belong together be a batch again, unless the node has answered that it takes none.
+    /// Allows a batch again, unless the node has answered that it accepts none.
     pub(crate) fn try_batches(&self) {
         self.batches.try_again();
     }
 
-    /// The answers in the order of the questions, in as few requests as the node takes. A batch that is not
-    /// answered as one is asked in halves, so that what remains of a failure is the failure of one call.
+    /// Makes calls in as few requests as the node accepts, and returns the answers in the order of the calls. A batch
+    /// that fails is repeated in halves, so that the failure of one call does not fail the others.
     ///
     /// # Errors
-    /// Why the node cannot be asked just now.
+    /// Why a request failed that smaller batches would not help.
     pub(crate) async fn ask_all<T: DeserializeOwned>(
         &self,
-        questions: &[RpcCall],
+        calls: &[RpcCall],
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
-        let mut answers = Vec::with_capacity(questions.len());
-        let mut rest = questions;
+        let mut answers = Vec::with_capacity(calls.len());
+        let mut rest = calls;
         while !rest.is_empty() {
             let most = self.batches.now().min(rest.len());
             if most == 1 {
                 if rest.len() > 1 {
-                    self.batches.alone();
+                    self.batches.count_single();
                 }
-                answers.extend(join_all(rest.iter().map(|question| self.ask(question))).await);
+                answers.extend(join_all(rest.iter().map(|call| self.ask(call))).await);
                 break;
             }
             let (calls, after) = rest.split_at(most);
@@ -88,12 +88,13 @@ impl Rpc {
         Ok(answers)
     }
 
-    /// The answers to calls that are one request, in the order of the questions. Some of them are over ranges, for lists
-    /// that may be long: their elements are handed out as [`Self::demand_each`] does, and what is left of them is among the
-    /// answers. `None` where the request failed for being several calls, so that each is to be asked by itself.
+    /// Makes calls in one request, and returns the answers in the order of the calls. Elements of the long lists that
+    /// calls over ranges return are handed out, as by [`Self::demand_each`]. The answers to those calls contain only
+    /// the remaining elements. `None` where the request failed because it was a batch: then the calls are to be made
+    /// one by one.
     ///
     /// # Errors
-    /// Why the node cannot be asked, or why it refused the list.
+    /// Why the request failed, or why a call over a range was refused.
     pub(crate) async fn ask_with_list<T: DeserializeOwned>(
         &self,
         calls: &[RpcCall],
@@ -105,9 +106,9 @@ impl Rpc {
             let mut answers = self.ask_batch(calls, &mut listing).await?;
             came = true;
             if let Some(wrong) = listing.wrong() {
-                return Err(self.bad(lead(calls), wrong));
+                return Err(self.bad(method_of(calls), wrong));
             }
-            // Without the list the rest is of no use, and a refusal because of the rate must be returned.
+            // Without the list the other answers are of no use.
             let refused =
                 calls.iter().zip(&answers).position(|(call, answer)| call.width.is_some() && answer.is_err());
             match refused.map(|index| answers.swap_remove(index)) {
@@ -120,13 +121,13 @@ impl Rpc {
                 self.batches.answered(calls.len());
                 Ok(Some(answers))
             }
-            // What is too much for an answer is too much by itself, too.
+            // A list that is too large is too large in a request of its own, too.
             Err(error) if came || error.narrows().is_some() => Err(error),
             Err(error) => self.judge_batch(calls.len(), error).map(|()| None),
         }
     }
 
-    /// Whether a batch that failed is worth to be asked in parts.
+    /// Records a batch that failed, and returns the error if smaller batches would not help.
     fn judge_batch(&self, calls: usize, error: ChainError) -> Result<(), ChainError> {
         match &error {
             ChainError::Refused { refusal: RefusalKind::Batch(hint), .. } => {
@@ -153,9 +154,9 @@ impl Rpc {
         calls: &[RpcCall],
         intake: &mut impl BodyConsumer,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
-        let method = lead(calls);
+        let method = method_of(calls);
         let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
-        let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.call(id)).collect();
+        let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.to_json(id)).collect();
         let body = self.post((calls, Value::from(request).to_string()), intake).await?;
         match serde_json::from_slice::<RpcResponses<T>>(&body.bytes) {
             Ok(RpcResponses::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
@@ -163,14 +164,14 @@ impl Rpc {
                 Err(self.refused_all(calls, &body, Some(error)))
             }
             Ok(RpcResponses::One(_)) if body.is_ok() => {
-                Err(self.bad(method, "one answer where there should be several"))
+                Err(self.bad(method, "one answer instead of several"))
             }
             Err(error) if body.is_ok() => Err(self.bad(method, body.why_unread(&error))),
             _ => Err(self.refused_all(calls, &body, None)),
         }
     }
 
-    /// Answers come in any order (JSON-RPC 2.0 §6); each call has exactly one.
+    /// Assigns answers to calls. They come in any order (JSON-RPC 2.0 §6), one for each call.
     fn match_up<T>(
         &self,
         calls: &[RpcCall],
@@ -178,7 +179,7 @@ impl Rpc {
         answers: Vec<RpcResponse<T>>,
         body: &Body,
     ) -> Result<Vec<Result<Option<T>, ChainError>>, ChainError> {
-        let method = lead(calls);
+        let method = method_of(calls);
         if answers.len() != calls.len() {
             return Err(self.bad(method, format!("{} answers to {} calls", answers.len(), calls.len())));
         }

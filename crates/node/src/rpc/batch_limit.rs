@@ -1,36 +1,36 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Calls in one request at most. Enough to hide the latency; some providers take no more than a few anyway.
-const MOST: u64 = 16;
+/// Maximum number of calls in a request: enough to hide the latency. Some providers accept only a few.
+const MAX_CALLS: u64 = 16;
 
-/// Between two tries of a node that has failed at batches without a word on why.
-const TRY_EVERY: u64 = 128;
+/// Single calls between two tries of a batch, for a node that failed at batches without a reason.
+const SINGLE_CALLS_BEFORE_TRY: u64 = 128;
 
-/// How many calls a request may have.
+/// The number of calls that a request may have.
 pub(super) struct BatchLimit {
-    /// Now; halved by failures, doubled by answers.
+    /// The number now: halved by failures, doubled by answers.
     now: AtomicU64,
-    /// From the answer of the node, or as found.
+    /// The limit that a refusal named or showed.
     cap: AtomicU64,
-    /// How often they were asked one by one.
-    alone: AtomicU64,
+    /// How often calls were made one by one.
+    single: AtomicU64,
 }
 
 impl Default for BatchLimit {
     fn default() -> Self {
-        Self { now: AtomicU64::new(MOST), cap: AtomicU64::new(MOST), alone: AtomicU64::new(0) }
+        Self { now: AtomicU64::new(MAX_CALLS), cap: AtomicU64::new(MAX_CALLS), single: AtomicU64::new(0) }
     }
 }
 
 impl BatchLimit {
-    /// From the answer of the node, or as found; `None` where nothing was.
+    /// The limit that a refusal named or showed; `None` where there was no such refusal.
     pub(super) fn cap(&self) -> Option<u64> {
-        Some(self.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MOST)
+        Some(self.cap.load(Ordering::Relaxed)).filter(|cap| *cap < MAX_CALLS)
     }
 
     /// Restores what [`Self::cap`] returned in an earlier run.
     pub(super) fn set_cap(&self, cap: Option<u64>) {
-        self.cap.store(cap.unwrap_or(MOST).clamp(1, MOST), Ordering::Relaxed);
+        self.cap.store(cap.unwrap_or(MAX_CALLS).clamp(1, MAX_CALLS), Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> usize {
@@ -38,21 +38,23 @@ impl BatchLimit {
         usize::try_from(now.max(1)).unwrap_or(1)
     }
 
-    /// Whether so many calls may be one request.
+    /// Whether this number of calls may be one request.
     pub(super) fn fits(&self, calls: usize) -> bool {
         calls <= self.now()
     }
 
-    /// Whether so many calls are asked at one moment: in one request, or each by itself and all at once.
+    /// Whether this number of calls is made at once: in one request, or in concurrent requests of one call each.
     pub(super) fn takes(&self, calls: usize) -> bool {
         let now = self.now();
         calls <= now || now == 1
     }
 
-    /// Calls that would have been a request were asked one by one. Now and then a small one is tried again: it may have
-    /// been a moment's trouble. A limit that the node has named stays.
-    pub(super) fn alone(&self) {
-        if self.alone.fetch_add(1, Ordering::Relaxed) % TRY_EVERY == TRY_EVERY - 1 {
+    /// Counts calls that were made one by one instead of in one request. Now and then this allows a small batch
+    /// again: the failure may have been temporary. A limit that the node has named stays.
+    pub(super) fn count_single(&self) {
+        if self.single.fetch_add(1, Ordering::Relaxed) % SINGLE_CALLS_BEFORE_TRY
+            == SINGLE_CALLS_BEFORE_TRY - 1
+        {
             self.try_again();
         }
     }
@@ -62,10 +64,10 @@ impl BatchLimit {
     }
 
     pub(super) fn answered(&self, calls: usize) {
-        self.now.fetch_max((calls as u64 * 2).min(MOST), Ordering::Relaxed);
+        self.now.fetch_max((calls as u64 * 2).min(MAX_CALLS), Ordering::Relaxed);
     }
 
-    /// Half of them next time, down to one.
+    /// Records a batch that failed: the next one has half as many calls, at least one.
     pub(super) fn failed(&self, calls: usize) {
         self.now.store((calls as u64 / 2).max(1), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What came back over HTTP, within bounds.
+//! Reads the body of an HTTP answer, within bounds.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use serde_json::error::Category;
 
 use super::in_flight::AnswerBytes;
 
-/// One answer over HTTP.
+/// The body of an HTTP answer, with what is needed of the head.
 pub(super) struct Body {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub bytes: Vec<u8>,
-    /// Kept until the answer is read.
+    /// Its share of the bytes in flight, held until the body is parsed.
     _share: AnswerBytes,
 }
 
-/// What becomes of a body while it comes.
+/// Consumes a body while it arrives.
 pub(super) trait BodyConsumer {
-    /// So many bytes are announced, within the limit.
+    /// The announced length, which is within the limit.
     fn expect(&mut self, bytes: usize);
-    /// The next ones.
+    /// Takes the next bytes.
     fn take(&mut self, bytes: &[u8]);
-    /// What is left to be read in the end.
+    /// The bytes that are left to be parsed at the end.
     fn finish(&mut self) -> Vec<u8>;
 }
 
-/// All of it is kept.
+/// Keeps the whole body.
 impl BodyConsumer for Vec<u8> {
     fn expect(&mut self, bytes: usize) {
-        // Growing a large answer bit by bit would copy it several times.
+        // To grow the vector chunk by chunk would copy a large answer several times.
         self.reserve_exact(bytes);
     }
 
@@ -43,17 +43,17 @@ impl BodyConsumer for Vec<u8> {
     }
 }
 
-/// Why there is none.
+/// Why a body could not be read.
 pub(super) enum BodyError {
-    /// It is larger than we read.
+    /// It is larger than the limit.
     TooLarge,
     /// The connection or the encoding broke.
     Broken(reqwest::Error),
 }
 
 impl Body {
-    /// Reads at most `limit` bytes, counted after decompression and while they come: what a header promises, or
-    /// how small a body is on the wire, is not a guarantee. Waits where other answers have the bytes that are allowed at once.
+    /// Reads at most `limit` bytes, counted after decompression and while they arrive: the announced length and the
+    /// compressed size guarantee nothing. Waits while other answers use up the bytes in flight.
     pub(super) async fn read(
         mut response: Response,
         (limit, mut share): (usize, AnswerBytes),
@@ -62,7 +62,7 @@ impl Body {
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(read_retry_after);
         let status = response.status().as_u16();
-        // No use in reading the first half of what is announced as too much.
+        // A body that is announced as too large is not read at all.
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(BodyError::TooLarge);
         }
@@ -87,18 +87,18 @@ impl Body {
         (200..300).contains(&self.status)
     }
 
-    /// Why it is no answer.
+    /// Why the body is no JSON-RPC answer.
     pub(super) fn why_unread(&self, error: &serde_json::Error) -> String {
         why_unread(&self.bytes, error)
     }
 
-    /// The beginning: enough to recognise a family, and some bodies are whole web pages.
+    /// The beginning of the body, which is enough to classify a refusal. Some bodies are whole web pages.
     pub(super) fn beginning(&self) -> String {
         String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(2000)]).into_owned()
     }
 }
 
-/// Why a body is no answer. Servers that are no node answer with web pages, with 200 as well.
+/// Why a body is no JSON-RPC answer. Servers that are no nodes answer with web pages, also with status 200.
 fn why_unread(bytes: &[u8], error: &serde_json::Error) -> String {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => "it is empty: check the url, and what answers there".to_owned(),

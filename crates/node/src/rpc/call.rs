@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
-/// A question to the node.
+/// A JSON-RPC call.
 pub(crate) struct RpcCall {
     pub method: &'static str,
     pub params: Value,
-    /// Blocks it spans, for refusals about ranges.
+    /// Blocks of its range, which classify refusals; `None` for a call without a range.
     pub width: Option<u64>,
 }
 
@@ -13,28 +13,28 @@ impl RpcCall {
         Self { method, params, width: None }
     }
 
-    /// Bytes that an answer has at most, where the question limits them. A header with the hashes of ten thousand transactions has
-    /// 700 KiB; what a node sends beyond that is no header, and is not read to the end.
+    /// Maximum bytes of an answer, where the method limits them. A header with the hashes of ten thousand
+    /// transactions has 700 KiB. A much larger answer is no header, and is not read to the end.
     fn max_bytes(&self) -> Option<usize> {
         let small =
             ["eth_getBlockByNumber", "eth_getBlockByHash", "eth_blockNumber", "eth_chainId", "eth_syncing"];
         small.contains(&self.method).then_some(1 << 20)
     }
 
-    pub(super) fn call(&self, id: u64) -> Value {
+    pub(super) fn to_json(&self, id: u64) -> Value {
         json!({ "jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params })
     }
 }
 
-/// Bytes of an answer to these calls that are read, where `most` is configured.
+/// Maximum bytes that are read of an answer to these calls; `most` is the configured maximum.
 pub(super) fn max_bytes(calls: &[RpcCall], most: usize) -> usize {
     let all = calls.iter().map(|call| call.max_bytes().unwrap_or(most));
     all.fold(0, usize::saturating_add).min(most)
 }
 
-/// The method that a request of several calls is named by: that of the one over a range, which is what may be refused, or
-/// else of the first.
-pub(super) fn lead(calls: &[RpcCall]) -> &'static str {
+/// The method that names a request of several calls in errors: that of the call over a range, which a node may
+/// refuse, or else of the first call.
+pub(super) fn method_of(calls: &[RpcCall]) -> &'static str {
     let ranged = calls.iter().find(|call| call.width.is_some());
     ranged.or(calls.first()).map_or("", |call| call.method)
 }

@@ -1,6 +1,6 @@
 use tokio::sync::watch;
 
-/// Ends what is on its way when the endpoint is left for another.
+/// Cancels the requests in flight when another provider is used from now on.
 pub(super) struct RequestCanceller(watch::Sender<u64>);
 
 impl Default for RequestCanceller {
@@ -10,16 +10,16 @@ impl Default for RequestCanceller {
 }
 
 impl RequestCanceller {
-    /// Ends what waits for [`Self::wait_for_next`].
+    /// Completes all futures of [`Self::wait_for_next`].
     pub(super) fn cancel(&self) {
-        self.0.send_modify(|departures| *departures += 1);
+        self.0.send_modify(|cancellations| *cancellations += 1);
     }
 
-    /// From now on.
+    /// A future that completes at the first [`Self::cancel`] after this call.
     pub(super) fn wait_for_next(&self) -> impl Future<Output = ()> + use<> {
-        let mut departures = self.0.subscribe();
+        let mut cancellations = self.0.subscribe();
         async move {
-            if departures.changed().await.is_err() {
+            if cancellations.changed().await.is_err() {
                 std::future::pending().await
             }
         }

@@ -1,4 +1,4 @@
-//! Bytes of one provider's answers that are in memory while they are read.
+//! Limits the bytes of one provider's answers that are in memory while they are read.
 
 use std::sync::Arc;
 
@@ -6,13 +6,15 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use chainflume_ops::metrics;
 
-/// What is reserved at once.
+/// Bytes are reserved in units of this size.
 const UNIT: usize = 64 << 10;
-/// Of each answer so much is not counted, so that a head does not wait behind ranges of history: of sixteen answers 16 MiB.
+/// Bytes of each answer that are not counted, so that a head does not wait behind ranges of history. For 16
+/// concurrent answers this is 16 MiB.
 const FREE: usize = 1 << 20;
 
-/// How many bytes may be read at once. One answer at a time may go beyond, so that answers which have a part each never wait for
-/// each other: at most the limit and one largest answer are in memory.
+/// The bytes of a provider's answers that may be in memory. One answer at a time may exceed the limit: otherwise
+/// several answers that each hold a part would wait for each other for ever. At most the limit and one largest answer
+/// are in memory.
 pub(super) struct BytesInFlight {
     units: Arc<Semaphore>,
     most: usize,
@@ -22,7 +24,7 @@ pub(super) struct BytesInFlight {
 }
 
 impl BytesInFlight {
-    /// Of a provider of a chain; `most` bytes.
+    /// A limit of `most` bytes for a provider of a chain.
     pub(super) fn new((chain, provider): (&str, &str), most: usize) -> Arc<Self> {
         let most = most.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
         let (units, beyond) = (Arc::new(Semaphore::new(most)), Arc::default());
@@ -37,7 +39,7 @@ impl BytesInFlight {
     }
 }
 
-/// What one answer has of them, until it is read.
+/// The share of one answer, until the answer is parsed.
 pub(super) struct AnswerBytes {
     of: Arc<BytesInFlight>,
     permit: Option<OwnedSemaphorePermit>,
@@ -45,7 +47,7 @@ pub(super) struct AnswerBytes {
 }
 
 impl AnswerBytes {
-    /// Nothing yet.
+    /// An empty share.
     pub(super) fn new(of: Arc<BytesInFlight>) -> Self {
         Self { of, permit: None, beyond: None }
     }
@@ -54,7 +56,8 @@ impl AnswerBytes {
         FREE + self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT
     }
 
-    /// Waits until this answer may have so many bytes. The connection waits along, and with it the node.
+    /// Waits until this answer may have this number of bytes. Meanwhile the connection is not read, so that the node
+    /// waits too.
     pub(super) async fn cover(&mut self, bytes: usize) {
         while self.beyond.is_none() && self.covered() < bytes {
             let lacking = (bytes - self.covered()).div_ceil(UNIT).clamp(1, self.of.most);
@@ -101,7 +104,7 @@ mod tests {
         let [mut first, mut second, mut third] = std::array::from_fn(|_| AnswerBytes::new(bytes.clone()));
         assert!(is_covered(&mut first, 7 * MIB));
         assert!(is_covered(&mut second, 3 * MIB));
-        // Eight are taken. One of them goes on, and the others wait for it, a small one excepted.
+        // All eight are taken. One answer continues, and the others wait for it, except for a small one.
         assert!(is_covered(&mut second, 60 * MIB));
         assert!(!is_covered(&mut first, 8 * MIB));
         assert!(!is_covered(&mut third, 2 * MIB));

@@ -1,11 +1,11 @@
-//! What came of each call of a request: a batch may be answered and each of its calls refused.
+//! The result of each call of a request: a batch may be answered and each of its calls refused.
 
 use super::call::RpcCall;
 use crate::error::ChainError;
 
 /// The results of the single calls of a request.
 pub(super) trait Outcomes {
-    /// Why this call was not answered, if the request as a whole was.
+    /// Why this call failed although the request was answered.
     fn error_of(&self, _call: usize) -> Option<&ChainError> {
         None
     }
@@ -19,7 +19,7 @@ impl<T> Outcomes for Vec<Result<T, ChainError>> {
     }
 }
 
-/// Each call by its method, and why it was not answered if it was not.
+/// The method of each call, and its error if it failed.
 pub(super) fn outcomes<'a, T: Outcomes>(
     calls: &'a [RpcCall],
     answer: &'a Result<T, ChainError>,

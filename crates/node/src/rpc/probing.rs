@@ -1,17 +1,18 @@
 use std::time::Duration;
 
 tokio::task_local! {
-    /// Set inside of a probe: how long each of its requests may take.
+    /// The timeout of each request of the probe that runs now.
     static PROBE: Duration;
 }
 
-/// Makes the requests inside those of a probe: each takes so long at most, and none of them waits behind the work whose trouble
-/// they are to look into. It is no argument of each question, since what a probe asks is what the work asks.
+/// Runs `asks` as a probe. Each of its requests has the timeout `limit`, and none waits in the queue of the rate
+/// limit: a probe checks what that queue waits for. The timeout is no argument of each call, because a probe makes
+/// the same calls as the work.
 pub async fn probing<T>(limit: Duration, asks: impl Future<Output = T>) -> T {
     PROBE.scope(limit, asks).await
 }
 
-/// How long the requests of the probe that this runs in may take.
+/// The timeout of each request, if this runs in a probe.
 pub(super) fn probe_limit() -> Option<Duration> {
     PROBE.try_with(|limit| *limit).ok()
 }

@@ -1,4 +1,4 @@
-//! How fast an endpoint is asked: within the configured limits, and as slowly as it demands itself.
+//! Limits the rate of requests to an endpoint: by the configuration, and by the refusals of the endpoint.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::settings::RateLimitSettings;
 
-/// A longer pause is not waited for here: the caller may have other work, or another node.
-const MOMENT: Duration = Duration::from_secs(2);
-/// The pause where a node answers that it was too much, without a time: most count requests by the second.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause that a node may ask for: a longer one would be an outage.
+/// A request does not wait for a longer pause: the caller may have other work, or another provider.
+const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// The pause after a refusal without a time: most providers count requests per second.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that is granted to a node: a longer one would be an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 pub(super) struct RateLimiter {
-    /// Units that flow in a second; `None` without a limit.
+    /// Requests per second; `None` without a limit.
     requests: Option<f64>,
     units: Option<f64>,
     costs: BTreeMap<String, u64>,
@@ -28,19 +28,21 @@ pub(super) struct RateLimiter {
 
 struct RateState {
     in_flight: usize,
-    /// How many may be. Grows by one for each round of answers, and is halved by a refusal (the rule of TCP).
+    /// Allowed concurrent requests. Grows by one for each round of answers, and is halved by a refusal (as in TCP).
     allowed: f64,
-    /// May go below zero: a call that costs more than a second gives is paid for afterwards.
+    /// Requests that may be made now. May be negative: a call that costs more than the budget of a second is paid
+    /// afterwards.
     requests: f64,
     units: f64,
     filled: Instant,
-    /// The node asked for a pause until then.
+    /// The end of the pause that the node asked for.
     closed_until: Option<Instant>,
-    /// Refusals of calls from before then are the same refusal.
+    /// Time of the last refusal that lowered `allowed`. Refusals of requests that began before count as the same
+    /// refusal.
     cut: Instant,
 }
 
-/// The right to have one request on its way; ends when it is dropped.
+/// The right to have one request in flight, until it is dropped.
 pub(super) struct Permit<'a> {
     pace: &'a RateLimiter,
     began: Instant,
@@ -75,35 +77,35 @@ impl RateLimiter {
         self.costs.get(method).or_else(|| self.costs.get("*")).copied().unwrap_or(0)
     }
 
-    /// Requests that may be on their way at once, as configured.
+    /// The configured number of concurrent requests.
     pub(super) fn max_concurrent(&self) -> usize {
         self.most
     }
 
-    /// Requests that may be on their way at once now.
+    /// The number of concurrent requests that is allowed now.
     pub(super) fn allowed(&self) -> f64 {
         self.lock().allowed.floor()
     }
 
-    /// Waits for its turn to spend `calls` requests and `units` compute units.
+    /// Waits until `calls` requests and `units` compute units may be spent.
     ///
     /// # Errors
     /// The rest of the pause that the node asked for, if it is more than a moment.
     pub(super) async fn enter(&self, calls: u64, units: u64) -> Result<Permit<'_>, Duration> {
         loop {
-            // Before the look, so that nothing that is freed after it is missed.
+            // Registers before the state is read, so that no permit that is freed is missed.
             let freed = self.freed.notified();
             let turn = self.lock().turn(self, (as_f64(calls), as_f64(units)), Instant::now());
             match turn {
                 Admission::Go => return Ok(Permit { pace: self, began: Instant::now() }),
-                Admission::Closed(wait) if wait > MOMENT => return Err(wait),
+                Admission::Closed(wait) if wait > MAX_QUEUE_WAIT => return Err(wait),
                 Admission::Closed(wait) | Admission::Short(wait) => sleep(wait).await,
                 Admission::Full => freed.await,
             }
         }
     }
 
-    /// Takes a turn now and pays for it afterwards: a probe looks into what the queue waits for.
+    /// Spends without a wait, for a probe: it checks what the queue waits for.
     ///
     /// # Errors
     /// The rest of the pause that the node asked for.
@@ -129,9 +131,9 @@ impl RateLimiter {
 
 enum Admission {
     Go,
-    /// Too many on their way.
+    /// Too many requests are in flight.
     Full,
-    /// The budget is spent.
+    /// The budget is used up for this time.
     Short(Duration),
     /// The node asked for a pause.
     Closed(Duration),
@@ -152,7 +154,7 @@ impl RateState {
         let mut wait = 0.0_f64;
         for (held, flow) in [(&mut self.requests, pace.requests), (&mut self.units, pace.units)] {
             let Some(flow) = flow else { continue };
-            // At most what flows in a second is saved up.
+            // At most the budget of one second is saved up.
             *held = (*held + passed * flow).min(flow);
             if *held < 1.0 {
                 wait = wait.max((1.0 - *held) / flow);
@@ -179,9 +181,9 @@ impl RateState {
         self.allowed = (self.allowed + 1.0 / self.allowed).min(as_f64(pace.most as u64));
     }
 
-    /// A call that began at `began` was one too many.
+    /// Records a refusal of a request that began at `began`.
     fn limited(&mut self, began: Instant, retry_after: Option<Duration>, now: Instant) {
-        let until = now + retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+        let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
         self.closed_until = self.closed_until.max(Some(until));
         if began >= self.cut {
             self.allowed = (self.allowed / 2.0).max(1.0);
@@ -191,12 +193,12 @@ impl RateState {
 }
 
 impl Permit<'_> {
-    /// The node answered.
+    /// Records an answer.
     pub(super) fn answered(self) {
         self.pace.lock().answered(self.pace);
     }
 
-    /// The node answered that it was too much.
+    /// Records a refusal because of the rate.
     pub(super) fn limited(self, retry_after: Option<Duration>) {
         self.pace.lock().limited(self.began, retry_after, Instant::now());
     }
@@ -205,7 +207,7 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.pace.lock().in_flight -= 1;
-        // All of them: one that was woken may be dropped, and several may be allowed by now.
+        // Wakes all of them: the one that is woken may be dropped, and several may be allowed.
         self.pace.freed.notify_waiters();
     }
 }
@@ -230,7 +232,7 @@ mod tests {
         })
     }
 
-    /// Calls of so many units that get their turn within so many seconds, one after the other, by a clock of our own.
+    /// The number of calls of `units` that are admitted within `seconds`, one after the other, by a simulated clock.
     fn calls(pace: &RateLimiter, units: f64, seconds: u64) -> u64 {
         let mut state = pace.lock();
         let (mut now, mut calls) = (state.filled, 0);
@@ -242,7 +244,7 @@ mod tests {
                     calls += 1;
                 }
                 Admission::Short(wait) | Admission::Closed(wait) => now += wait,
-                Admission::Full => panic!("nothing is on its way"),
+                Admission::Full => panic!("no request is in flight"),
             }
         }
         calls
@@ -277,11 +279,11 @@ mod tests {
         let (began, now) = (Instant::now(), Instant::now() + Duration::from_millis(50));
         (0..8).for_each(|_| state.limited(began, None, now));
         assert_eq!(state.allowed.floor(), 4.0);
-        state.limited(now, None, now + PAUSE);
+        state.limited(now, None, now + DEFAULT_PAUSE);
         assert_eq!(state.allowed.floor(), 2.0);
         (0..60).for_each(|_| state.answered(&pace));
         assert_eq!(state.allowed.floor(), 8.0);
-        (0..20).for_each(|n| state.limited(now + PAUSE * n, None, now + PAUSE * n));
+        (0..20).for_each(|n| state.limited(now + DEFAULT_PAUSE * n, None, now + DEFAULT_PAUSE * n));
         assert_eq!(state.allowed.floor(), 1.0);
     }
 
@@ -303,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_gets_its_place_and_a_long_wait_is_refused() {
         let pace = pace(None, None, 1);
-        let Ok(first) = pace.enter(1, 0).await else { panic!("no question is on its way") };
+        let Ok(first) = pace.enter(1, 0).await else { panic!("no request is in flight") };
         let second = pace.enter(1, 0);
         let third = async {
             tokio::task::yield_now().await;

@@ -1,27 +1,27 @@
-//! A long list, read while it comes. An answer of ten thousand logs is more than six megabytes of JSON and two of what is kept of
-//! it, and several are on their way at a time.
+//! Reads a long list while it arrives. An answer of ten thousand logs is more than six megabytes of JSON, of which
+//! two are kept, and several answers are in flight at a time.
 
 use serde::de::DeserializeOwned;
 use serde_json::Deserializer;
 
 use super::body::BodyConsumer;
 
-/// Hands out the elements of an answer's `result` and keeps what is around them, `{"id":1,"result":[]}`, which is read as any
-/// answer is. Of a batch these are the elements of every answer whose result is a list. Elements of a list that is not
-/// recognised are kept too.
+/// Hands out the elements of an answer's `result` and keeps the text around them, `{"id":1,"result":[]}`, which is
+/// then parsed as usual. In a batch this holds for every answer whose result is a list. Elements of a list that is
+/// not recognised are kept.
 pub(super) struct StreamedList<'a, T> {
     each: &'a mut (dyn FnMut(T) + Send),
     at: ListState,
     /// Whether other answers follow.
     of_batch: bool,
     kept: Vec<u8>,
-    /// What came of the list and is no whole element yet.
+    /// The bytes of the list that are no whole element yet.
     rest: Vec<u8>,
-    /// How many bytes of that are worth another look: an element of megabytes is not begun anew with every packet.
+    /// Length of `rest` at which it is parsed again: an element of megabytes is not parsed anew with every packet.
     worth: usize,
-    /// How many were handed out.
+    /// Number of elements that were handed out.
     elements: usize,
-    /// Whether a comma came after the last.
+    /// Whether a comma came after the last element.
     comma: bool,
 }
 
@@ -30,7 +30,7 @@ enum ListState {
     Before(ResultFinder),
     Within,
     After,
-    /// What cannot be read; nothing after it is.
+    /// Why an element cannot be read. The rest of the answer is not read.
     Wrong(String),
 }
 
@@ -49,13 +49,13 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
         }
     }
 
-    /// As [`Self::new`], of answers to a batch.
+    /// As [`Self::new`], for the answers to a batch.
     pub(super) fn of_batch(each: &'a mut (dyn FnMut(T) + Send)) -> Self {
         let at = ListState::Before(ResultFinder { own: 2, ..ResultFinder::default() });
         Self { at, of_batch: true, ..Self::new(each) }
     }
 
-    /// What element cannot be read, and why.
+    /// The element that cannot be read, and why.
     pub(super) fn wrong(&self) -> Option<&str> {
         match &self.at {
             ListState::Wrong(wrong) => Some(wrong),
@@ -68,7 +68,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
         self.rest = Vec::new();
     }
 
-    /// The list ends at this byte of the rest.
+    /// Handles the end of the list at this byte of `rest`.
     fn end(&mut self, at: usize) {
         let rest = std::mem::take(&mut self.rest);
         let (_, after) = rest.split_at(at + 1);
@@ -81,7 +81,7 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
         self.take(after);
     }
 
-    /// Hands out what is whole.
+    /// Hands out the elements that are whole.
     fn hand_out(&mut self) {
         let mut read = 0;
         loop {
@@ -107,8 +107,8 @@ impl<'a, T: DeserializeOwned> StreamedList<'a, T> {
                     read += values.byte_offset();
                 }
                 Some(Err(error)) if error.is_data() => return self.wrong_with(&error.to_string()),
-                // What is cut in the middle looks like the end, or like no JSON: `-` is no number yet. If it is neither, it is
-                // still there when the whole is read.
+                // An element that is cut in the middle looks like the end of the text, or like wrong JSON (`-`).
+                // Wrong JSON stays in the kept text and is found when that is parsed.
                 _ => break,
             }
         }
@@ -144,23 +144,23 @@ impl<T: DeserializeOwned> BodyConsumer for StreamedList<'_, T> {
     fn finish(&mut self) -> Vec<u8> {
         if matches!(self.at, ListState::Within) {
             self.hand_out();
-            // Of an answer that was cut off: what remains is read with the whole answer.
+            // The answer was cut off: the rest is parsed with the kept text.
             self.kept.append(&mut self.rest);
         }
         std::mem::take(&mut self.kept)
     }
 }
 
-/// Looks for the `[` of `"result":[` among the answer's own keys.
+/// Finds the `[` of `"result":[` among the top keys of an answer.
 struct ResultFinder {
-    /// How deep an answer's own keys are.
+    /// Depth of an answer's top keys.
     own: usize,
     depth: usize,
     quoted: bool,
     escaped: bool,
-    /// After a colon.
+    /// Whether the last byte other than a blank is a colon.
     keyed: bool,
-    /// The beginning of the last text.
+    /// The beginning of the last string.
     text: Vec<u8>,
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// What is handed out of an answer that comes in pieces of so many bytes, what is kept, and what is wrong.
+    /// The elements, the kept text and the error of an answer that arrives in pieces of this many bytes.
     fn read(text: &str, piece: usize) -> (Vec<Value>, String, Option<String>) {
         read_as::<Value>(text, piece)
     }
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// An object of which a field is read and all others are passed over, as with a log.
+    /// An object of which one field is read and all others are skipped, as of a log.
     #[derive(serde::Deserialize)]
     struct ParsedItem {
         known: u8,

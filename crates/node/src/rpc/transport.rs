@@ -14,7 +14,7 @@ pub(super) fn proxy_variable(url: &str) -> Option<&'static str> {
     names.into_iter().find(|name| is_set(name))
 }
 
-/// The innermost cause: the outer ones repeat it and hold the URL.
+/// The innermost cause: the outer ones repeat it and contain the URL.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

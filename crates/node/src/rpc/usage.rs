@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What one method was used for since the start.
+/// The use of one method since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodUsage {
     /// JSON-RPC method.
@@ -14,7 +14,7 @@ pub struct MethodUsage {
     pub credits: u64,
 }
 
-/// Counts calls by method. There are a dozen methods, so it stays small.
+/// Counts calls by method, of which there are a dozen.
 #[derive(Default)]
 pub(super) struct UsageCounter(Mutex<BTreeMap<&'static str, MethodUsage>>);
 

@@ -1,4 +1,4 @@
-//! How long a request is waited for, and by whom.
+//! How long a caller waits for a request.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,32 +9,32 @@ use super::Rpc;
 use crate::error::ChainError;
 
 impl Rpc {
-    /// Ends what is on its way: another provider is asked from now on. A caller that waits for an answer asks there.
-    pub(crate) fn leave(&self) {
-        self.departures.cancel();
+    /// Cancels the requests in flight, because another provider is used from now on. Callers retry there.
+    pub(crate) fn cancel_requests(&self) {
+        self.canceller.cancel();
     }
 
-    /// What comes of work, or the word that it is not worth to be waited for any more.
-    pub(super) async fn work<T>(
+    /// The result of a request, or [`ChainError::Cancelled`] as soon as requests are cancelled.
+    pub(super) async fn unless_cancelled<T>(
         &self,
         method: &'static str,
         work: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let started = Instant::now();
-        // First of all: from now on a departure counts.
-        let left = self.departures.wait_for_next();
+        // Registers first, so that a cancellation from now on counts.
+        let left = self.canceller.wait_for_next();
         tokio::select! {
             biased;
             done = work => done,
             () = left => {
-                Err(ChainError::Left { host: self.host.clone(), method, after: started.elapsed() })
+                Err(ChainError::Cancelled { host: self.host.clone(), method, after: started.elapsed() })
             }
         }
     }
 
-    /// The answer to a request of work. One that takes longer than a probe may is a reason to make a probe, and nothing else;
-    /// one that goes on and on is a reason again.
-    pub(super) async fn watched<T>(&self, request: impl Future<Output = T>) -> T {
+    /// Waits for a request of the work. After each `overdue_after` it reports the request as overdue, which causes a
+    /// probe. The request continues.
+    pub(super) async fn with_overdue_alarm<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         loop {
             match timeout(self.overdue_after, &mut request).await {
@@ -44,8 +44,8 @@ impl Rpc {
         }
     }
 
-    /// The answer to a request of a probe.
-    pub(super) async fn brief<T>(
+    /// Waits for a request of a probe, up to its timeout.
+    pub(super) async fn with_timeout<T>(
         &self,
         (method, limit): (&'static str, Duration),
         request: impl Future<Output = Result<T, ChainError>>,

@@ -1,4 +1,4 @@
-//! How fast, how widely and how soon anew a provider is asked.
+//! Settings of failover, of the rate of requests and of history.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use chainflume_core::settings::{GIB, KIB, MIB};
 
-/// When another provider is asked.
+/// When another provider is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct FailoverSettings {
-    /// How often each provider is asked for its head, where there are several.
+    /// How often the head of each provider is requested, where there are several.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 3_600_000, _>")]
     pub probe_interval: Duration,
     /// How long a provider may take to answer a probe.
@@ -20,7 +20,7 @@ pub struct FailoverSettings {
     /// Blocks a provider may lag behind the others.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 100_000, _, _>")]
     pub max_lag: u64,
-    /// How long a preferred provider must have been well before it is asked again.
+    /// How long a preferred provider must work before it is used again.
     #[serde(deserialize_with = "chainflume_core::settings::duration::<100, 86_400_000, _>")]
     pub return_after: Duration,
 }
@@ -36,31 +36,33 @@ impl Default for FailoverSettings {
     }
 }
 
-/// Requests or compute units a second that may be configured.
+/// The highest rate of requests or compute units per second that may be configured.
 pub const MAX_RATE: u64 = 1_000_000;
 
-/// How fast an endpoint is asked.
+/// Limits of the rate of requests to an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RateLimitSettings {
-    /// Requests a second, each call of a batch being one; `None` for no limit of our own.
+    /// Requests per second; each call of a batch counts. `None`: no limit here.
     #[serde(deserialize_with = "chainflume_core::settings::limit::<MAX_RATE, _>")]
     pub requests_per_second: Option<u64>,
-    /// Compute units a second; `None` for no limit of our own.
+    /// Compute units per second; `None`: no limit here.
     #[serde(deserialize_with = "chainflume_core::settings::limit::<MAX_RATE, _>")]
     pub compute_units_per_second: Option<u64>,
-    /// Compute units of a call by method; `*` for all others.
+    /// Compute units of a call by method; `*` for all other methods.
     #[serde(skip)]
     pub compute_units: BTreeMap<String, u64>,
-    /// Requests on their way at once, at most. The node's refusals lower it, its answers raise it again.
+    /// Maximum number of concurrent requests. Refusals of the node lower the number in use, and answers raise it
+    /// again.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 1_000, _, _>")]
     pub max_concurrent: usize,
-    /// Bytes of answers that are read at once; one answer may go beyond, up to the largest that is read.
+    /// Bytes of answers that may be in memory. One answer at a time may exceed it, up to `max_response_bytes`.
     #[serde(deserialize_with = "chainflume_core::settings::size::<{ 64 * KIB }, { 16 * GIB }, _>")]
     pub max_bytes_in_flight: usize,
 }
 
-/// What one call costs at a large provider in 2026; others count alike. What is not in the table costs as much as a header.
+/// The cost of a call at a large provider in 2026; others are similar. A method that is not in the table costs as
+/// much as a header.
 const COMPUTE_UNITS: [(&str, u64); 7] = [
     ("eth_chainId", 0),
     ("eth_getLogs", 60),
@@ -87,19 +89,19 @@ impl Default for RateLimitSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HistorySettings {
-    /// Ranges asked for at the same time.
+    /// Ranges requested at the same time.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 64, _, _>")]
     pub ranges_in_flight: usize,
-    /// Width of the first question, in blocks.
+    /// Width of the first request, in blocks.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub initial_range: u64,
-    /// Widest question, in blocks.
+    /// Width of the widest request, in blocks.
     #[serde(deserialize_with = "chainflume_core::settings::number::<1, 10_000_000, _, _>")]
     pub max_range: u64,
-    /// Bytes of answers that may wait for the database; no new range is asked for above it.
+    /// Bytes of answers that may wait for the database. Above it no new range is requested.
     #[serde(deserialize_with = "chainflume_core::settings::size::<MIB, { 64 * GIB }, _>")]
     pub buffer_bytes: usize,
-    /// Answers that wait are handed out joined, up to so many logs; 0 hands each out by itself.
+    /// Answers that wait are joined up to this number of logs; 0: each answer is a batch of its own.
     #[serde(deserialize_with = "chainflume_core::settings::number::<0, 1_000_000, _, _>")]
     pub commit_logs: usize,
 }
@@ -116,14 +118,14 @@ impl Default for HistorySettings {
     }
 }
 
-/// Of answers that wait for the database, for a reader beside live blocks: some thousand logs, compared in a
-/// blink. Ten thousand kept one of two processors for an eighth of a second.
+/// Buffer of a reader that runs beside live blocks: some thousand logs, which are compared in milliseconds. Ten
+/// thousand logs took one of two processors for an eighth of a second.
 const BESIDE_LIVE: usize = 1 << 20;
-/// Its first question, in blocks: busy ones have hundreds of logs each, and how busy they are is not known before.
+/// Width of the first request of such a reader, in blocks: busy blocks have hundreds of logs each.
 const FIRST_BESIDE_LIVE: u64 = 8;
 
 impl HistorySettings {
-    /// The same in small steps, one at a time.
+    /// These settings for a reader beside live blocks: small ranges, one at a time.
     #[must_use]
     pub fn beside_live(self) -> Self {
         let buffer_bytes = self.buffer_bytes.min(BESIDE_LIVE);

@@ -1,5 +1,5 @@
-//! Single fields of what nodes write, and the numbers in them. A number that nothing here could store is refused where it
-//! comes in, as an answer that cannot be read: it is asked for again, or elsewhere.
+//! Parses single fields that nodes send. A number that cannot be stored makes the answer unreadable, so that it is
+//! requested again, or from another provider.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -74,21 +74,21 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// A field of text that a node may leave out, fill with `null` or write in a form of its own. None of these is an error before
-/// the field is needed.
+/// A text field that a node may leave out, set to `null` or send in another form. None of these is an error until the
+/// field is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Field<T> {
-    /// Absent, or `null`, which is the same.
+    /// Absent or `null`.
     #[default]
     Missing,
-    /// It cannot be read, and why.
+    /// Why it cannot be read.
     Odd(String),
     /// What it holds.
     Is(T),
 }
 
 impl<T> Field<T> {
-    /// What it holds, for whom an unreadable field is as good as none.
+    /// The value; `None` if it is missing or cannot be read.
     pub(crate) fn readable(&self) -> Option<&T> {
         match self {
             Self::Is(value) => Some(value),
@@ -99,7 +99,7 @@ impl<T> Field<T> {
     /// What it holds.
     ///
     /// # Errors
-    /// That there is no `what`, or that it cannot be read.
+    /// That `what` is missing, or cannot be read.
     pub(super) fn needed(self, what: &str) -> Result<T, String> {
         match self {
             Self::Is(value) => Ok(value),
@@ -115,12 +115,12 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Field<T> {
     }
 }
 
-/// Reads any JSON: what is no text is odd, and is passed over.
+/// Reads any JSON. A value that is no text is odd, and is skipped.
 struct FieldVisitor<T>(PhantomData<T>);
 
 impl<T> FieldVisitor<T> {
     fn odd<E>(what: impl fmt::Display) -> Result<Field<T>, E> {
-        Ok(Field::Odd(format!("{what} where a text belongs")))
+        Ok(Field::Odd(format!("{what} instead of a text")))
     }
 }
 
@@ -166,9 +166,9 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for FieldVisitor<T> {
     }
 }
 
-/// The topics of a log; `null` is what an empty list is to some.
+/// The topics of a log. Some nodes send `null` for an empty list.
 ///
-/// Read in place: a list of its own for each log would be an allocation for each log.
+/// Read in place: a list for each log would be an allocation for each log.
 pub(super) struct WireTopics(pub Result<Topics, String>);
 
 impl Default for WireTopics {
@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for WireTopics {
 struct TopicsVisitor;
 
 fn odd<E>(what: impl fmt::Display) -> Result<Result<Topics, String>, E> {
-    Ok(Err(format!("{what} where the topics of a log belong")))
+    Ok(Err(format!("{what} instead of the topics of a log")))
 }
 
 impl<'de> Visitor<'de> for TopicsVisitor {

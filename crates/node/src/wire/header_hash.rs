@@ -1,4 +1,4 @@
-//! The hash of a header out of its fields.
+//! Computes the hash of a header from its fields.
 
 use alloy_primitives::{B256, U256};
 
@@ -7,8 +7,8 @@ use super::field::Field;
 use chainflume_core::domain::{HeaderField, header_hash};
 
 impl WireHeader {
-    /// Whether its fields have its hash, so that bloom and receipts root are those of the chain. A chain with other fields has
-    /// hashes that cannot be recomputed here, which is no error.
+    /// Whether the hash of the fields is the block's hash, so that bloom and receipts root are the chain's. The hash
+    /// of a chain with other fields cannot be computed here, which is no error.
     pub(crate) fn has_its_hash(&self) -> bool {
         self.recomputed() == Some(self.hash)
     }

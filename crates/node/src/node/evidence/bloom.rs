@@ -1,4 +1,5 @@
-//! What a bloom filter proves about logs: what it leaves out is not there, what it holds may be.
+//! What a bloom filter proves about logs: an item that it excludes is in no log, and an item that it holds may be in
+//! one.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +7,15 @@ use alloy_primitives::{Address, B256, Bloom, BloomInput};
 
 use chainflume_core::domain::{Log, LogFilter, Logs};
 
-/// A part of a question for logs; `None` means any.
+/// An address and a first topic of a filter; `None` means any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AddressTopic {
     pub address: Option<Address>,
     pub topic0: Option<B256>,
 }
 
-/// What in a bloom an answer does not account for. It is a sign of logs that the answer lacks, or a false positive of the bloom.
+/// An item of a bloom that no log of the answer accounts for. Either the answer lacks logs, or the bloom has a false
+/// positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mismatch {
     /// The answer has no logs of this pair, which the bloom holds.
@@ -27,17 +29,17 @@ pub(super) enum Mismatch {
 }
 
 impl Mismatch {
-    /// Whether the bloom gives a reason to expect more logs. Where it does not, a second look is a random check.
+    /// Whether the bloom is a reason to expect more logs. If not, a second read is a random check.
     pub(super) fn has_evidence(&self) -> bool {
         *self != Self::Blind
     }
 }
 
-/// What an answer accounts for.
+/// The items that the logs of an answer account for.
 pub(super) struct AnsweredItems {
     addresses: BTreeSet<Address>,
     topics: BTreeSet<B256>,
-    /// Topics behind the first.
+    /// Topics after the first.
     pub(super) values: BTreeSet<B256>,
     pub(super) pairs: BTreeSet<AddressTopic>,
     /// The bits its logs have set.
@@ -59,7 +61,7 @@ impl AnsweredItems {
         answered
     }
 
-    /// Whether the bloom admits all of it.
+    /// Whether the bloom holds all of these items.
     pub(super) fn is_within(&self, bloom: &Bloom) -> bool {
         bloom.contains(&self.bloom)
     }
@@ -76,7 +78,8 @@ pub(super) fn holds_log(bloom: &Bloom, log: &Log) -> bool {
         && log.topics.as_slice().iter().all(|topic| holds(bloom, topic.as_slice()))
 }
 
-/// Whether the bloom excludes all that is asked for: each address, each first topic, or each value of a further topic.
+/// Whether the bloom excludes every log that the filter wants: all its addresses, all its first topics, or all values
+/// of a further topic.
 pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
     fn none_of<T: AsRef<[u8]>>(bloom: &Bloom, items: Option<&BTreeSet<T>>) -> bool {
         items.is_some_and(|items| !items.iter().any(|item| holds(bloom, item.as_ref())))
@@ -86,27 +89,29 @@ pub(super) fn excludes(bloom: &Bloom, filter: &LogFilter) -> bool {
         || filter.values.iter().any(|values| none_of(bloom, values.as_ref()))
 }
 
-/// What of the bloom the answer does not account for, among what was asked for.
+/// The mismatches between a bloom and an answer, among the items of the filter.
 ///
-/// An item (an address or a topic) sets three of the bloom's 2048 bits. So an item that is not there seems to be there with
-/// the probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % at 55 %, which is usual on Ethereum. The rule:
+/// An item (an address or a topic) sets three of the bloom's 2048 bits. So a bloom holds an item that is in no log
+/// with the probability (bits set / 2048)³: 0.2 % where an eighth of the bits is set, 17 % where 55 % are set, as
+/// usual on Ethereum. The rules:
 ///
-/// - An address that the bloom holds and that no log in the answer has is a mismatch with each topic that the bloom holds. But
-///   so many such addresses, of all that were asked about, must be unlikely by chance. One address in a bloom of 55 % is
-///   unlikely; one hit among ten thousand is not. Where chance is likelier, all of them together are one mismatch
-///   ([`Mismatch::Chance`]): each of ten thousand addresses would otherwise cause a few needless checks.
-/// - A topic that the bloom holds and that no log in the answer has is a mismatch likewise, with any address. The log may be of a
-///   contract that was not asked for.
-/// - Address and topic that each have logs in the answer, though not together, have set their bits already; the bloom shows
-///   nothing more of them. But a sparse bloom may have bits that no log in the answer has set. Then something else is in
-///   the block, and little of it: it is worth a look what it is. This holds of more logs of an answered pair, too.
-/// - Where values of further topics are asked for, address and first topic show nothing: logs that were not asked for have them,
-///   too. The bloom must hold one of the values at each such position, or there is nothing. A value that the bloom holds, and
-///   that no log in the answer has, is a mismatch as a topic is.
-/// - Where none of this is a mismatch, the bloom may still have bits that no log in the answer has set. It then neither admits
-///   nor excludes what is missing. Such answers are checked at random.
+/// - An address that the bloom holds and no log of the answer has is a mismatch, with each topic that the bloom
+///   holds. But the number of such addresses must be unlikely by chance: one hit among one address is unlikely, one
+///   among ten thousand is not. Where chance is a better explanation, all of them together are one mismatch
+///   ([`Mismatch::Chance`]). Otherwise each of ten thousand addresses would cause a few needless checks.
+/// - A topic that the bloom holds and no log of the answer has is a mismatch by the same rule, with any address. It
+///   may be of a contract that the filter does not want.
+/// - An address and a topic that both occur in the answer, but not in one log, have set their bits already. The bloom
+///   proves nothing about their pair. But if a sparse bloom has bits that no log of the answer has set, the block has
+///   other logs, and few of them. Then each such pair is a mismatch, and so are more logs of a pair that the answer
+///   has ([`Mismatch::More`]).
+/// - Where the filter has values of further topics, address and first topic prove nothing: unwanted logs have them,
+///   too. There is no mismatch unless the bloom holds one of the values of each such topic. A value that the bloom
+///   holds and no log of the answer has is a mismatch, as a topic is.
+/// - Without any of these mismatches, the bloom may still have bits that no log of the answer has set. It is then no
+///   evidence for missing logs or against them. Such answers are checked at random ([`Mismatch::Blind`]).
 ///
-/// What is often a false positive is checked less and less ([`super::false_positives`]).
+/// A mismatch that is often a false positive is checked less and less often ([`super::false_positives`]).
 pub(super) fn mismatches(bloom: &Bloom, filter: &LogFilter, answered: &AnsweredItems) -> BTreeSet<Mismatch> {
     let ones: u32 = bloom.as_slice().iter().map(|byte| byte.count_ones()).sum();
     let by_chance = (f64::from(ones) / BITS).powi(3);
@@ -137,7 +142,7 @@ pub(super) fn mismatches(bloom: &Bloom, filter: &LogFilter, answered: &AnsweredI
     }
     let more = answered.bloom != *bloom;
     if addresses.is_none() && topics.is_none() {
-        // All logs there are were asked for.
+        // The filter wants all logs of the block.
         found.extend(more.then_some(Mismatch::More));
     } else if more && ones <= SPARSE && !answered.pairs.is_empty() {
         let with = |address| move |topic0| AddressTopic { address, topic0 };
@@ -152,7 +157,8 @@ pub(super) fn mismatches(bloom: &Bloom, filter: &LogFilter, answered: &AnsweredI
     found
 }
 
-/// Whether each of the silent items is a mismatch by itself, or all of them together are one, where chance finds so many with this probability.
+/// Whether each unanswered item is a mismatch by itself, and the mismatch that all of them are together, by the
+/// probability that chance explains their number.
 fn rarity(chance: Option<f64>) -> (bool, Option<Mismatch>) {
     match chance.filter(|chance| *chance < BY_CHANCE) {
         Some(chance) if chance < SELDOM => (true, None),
@@ -191,13 +197,13 @@ const BITS: f64 = 2048.0;
 /// A bloom with no more bits is sparse: some ninety items, thirty logs.
 const SPARSE: u32 = 256;
 
-/// The addresses or the topics of a question, against bloom and answer.
+/// The addresses or the topics of a filter, compared with bloom and answer.
 struct FilterItems<T> {
-    /// What the bloom holds.
+    /// Items that the bloom holds.
     held: Vec<T>,
-    /// What of that no log in the answer has.
+    /// Items that the bloom holds and no log of the answer has.
     silent: Vec<T>,
-    /// How many of all no log in the answer has.
+    /// Number of items of the filter that no log of the answer has.
     candidates: usize,
 }
 
@@ -209,20 +215,21 @@ impl<T: Ord + Copy + AsRef<[u8]>> FilterItems<T> {
         Self { held, silent, candidates }
     }
 
-    /// The probability that chance alone, which finds each with this probability, finds so many; `None` where there is none.
+    /// The probability that chance explains the number of unanswered items, if the bloom holds each by chance with
+    /// probability `of_each`. `None` where there are none.
     fn chance(&self, of_each: f64) -> Option<f64> {
         let silent = self.silent.len();
         (silent > 0).then(|| at_least(silent, mean(self.candidates, of_each)))
     }
 }
 
-/// What the bloom holds of them, or any.
+/// The items that the bloom holds, or "any" for a filter without such a list.
 fn each<T: Copy>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
     items.into_iter().flat_map(|items| items.held.iter().copied().map(Some)).chain(any)
 }
 
-/// What of them logs in the answer have, or any.
+/// The items that logs of the answer have, or "any" for a filter without such a list.
 fn each_or_any<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<Item = Option<T>> + '_ {
     let any = items.is_none().then_some(None);
     let answered = |items: &FilterItems<T>, item: &T| !items.silent.contains(item);
@@ -231,16 +238,17 @@ fn each_or_any<T: Copy + Ord>(items: Option<&FilterItems<T>>) -> impl Iterator<I
     named.copied().map(Some).chain(any)
 }
 
-/// A second question costs as much as the first: it is asked where chance explains the bloom in one of four cases at most.
+/// A second read costs as much as the first. It is made where chance explains the bloom with a probability below
+/// this.
 const BY_CHANCE: f64 = 0.25;
-/// What chance explains in one of fifty cases at most is a mismatch of each address by itself, which costs little.
+/// Where the probability is below this, each item is a mismatch by itself.
 const SELDOM: f64 = 0.02;
 
 fn mean(candidates: usize, each: f64) -> f64 {
     f64::from(u32::try_from(candidates).unwrap_or(u32::MAX)) * each
 }
 
-/// The probability of so many or more where `mean` are expected (Poisson).
+/// The probability of `count` or more where `mean` are expected (Poisson).
 fn at_least(count: usize, mean: f64) -> f64 {
     let (mut exactly, mut fewer) = ((-mean).exp(), 0.0);
     for so_many in 0..count {

@@ -1,8 +1,8 @@
-//! Blocks whose bloom excludes all that is asked for have no log of ours, and most blocks of most contracts are such. They
-//! need no question for logs where two things are proven. That the bloom is the chain's: the block's hash is computed from it. And
-//! that the chain puts all logs into blooms: on some chains logs of the system are in none. Reads of all logs of such a block show
-//! that, at first of each such block and then ever more seldom, down to one in 64. The first log that its bloom excludes
-//! ends it for the chain until the next start.
+//! Skips the request for logs of a block whose bloom excludes every wanted log, as it does for most blocks of most
+//! contracts. Two facts must be proven first. The bloom is the chain's: the block's hash is computed from it. And the
+//! chain puts all logs into blooms: on some chains system logs are in none. To prove the second, all logs of such
+//! blocks are read as samples: at first of every such block, and then more and more seldom, down to one in 64. The
+//! first log that its bloom excludes ends the skipping for the chain until the next start.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,55 +15,59 @@ use crate::settings::LogVerification;
 use chainflume_core::domain::{LogFilter, Logs, TopicValues};
 use chainflume_ops::metrics;
 
-/// What a chain has shown of blocks whose bloom excludes all that is asked for. All of its providers share it.
+/// How far the blooms of a chain are trusted. All providers of the chain share this.
 #[derive(Default)]
 pub(crate) struct ExclusionTrust(Mutex<ExclusionState>);
 
 #[derive(Default)]
 struct ExclusionState {
-    /// Samples with a log at least, all of which the bloom holds.
+    /// Samples with at least one log whose logs the bloom all holds, up to [`PROVING_SAMPLES`].
     proven: u32,
-    /// Samples after these.
+    /// Samples after these, up to [`MAX_RARITY`].
     samples: u32,
-    /// Blocks since the last sample that needed no question.
+    /// Blocks without a request for logs since the last sample.
     skipped: u32,
-    /// Blocks that are still asked for as any other, after a sample that failed.
+    /// Blocks whose logs are still requested as usual, after a sample that failed.
     paused: u32,
     /// A bloom excluded a log of its block.
     disproved: bool,
-    /// Whether each of the last blocks needed a question, as bits.
+    /// The last 16 blocks as bits: whether each needed a request for logs.
     needed: u16,
 }
 
-/// What to do about a block whose bloom excludes all that is asked for.
+/// What to do about a block whose bloom excludes every wanted log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ExclusionStep {
-    /// Ask for its logs as of any other block.
+    /// Request its logs as of any other block.
     Ask,
     /// Read all of its logs, of all contracts.
     Sample,
-    /// Nothing is to be asked.
+    /// Request no logs.
     Skip,
 }
 
-/// Samples before the first block that needs no question.
-const PROVEN: u32 = 4;
-/// At last one block of 2^6 is a sample.
-const MOST_SELDOM: u32 = 6;
-/// Blocks that are asked for as any other after a sample that failed: a node may refuse all logs of a crowded block.
-const PAUSE: u32 = 64;
-/// Of the last 16 blocks so many needed a question at most where headers are fetched without logs: a block that needs one then
-/// takes another round trip.
-const FEW: u32 = 4;
+/// Samples before the first request is skipped.
+const PROVING_SAMPLES: u32 = 4;
+/// In the end one block of 2^6 is a sample.
+const MAX_RARITY: u32 = 6;
+/// Blocks whose logs are requested as usual after a sample that failed: a node may refuse all logs of a crowded
+/// block.
+const PAUSED_BLOCKS: u32 = 64;
+/// Headers are fetched without logs while no more than this number of the last 16 blocks needed a request for logs.
+/// Such a request then costs another round trip.
+const MAX_NEEDED: u32 = 4;
 
 impl ExclusionTrust {
-    /// Whether the next block will rather need no question for its logs.
+    /// Whether the next block is expected to need no request for logs.
     pub(crate) fn expects_none(&self) -> bool {
         let state = self.lock();
-        !state.disproved && state.paused == 0 && state.proven >= PROVEN && state.needed.count_ones() <= FEW
+        !state.disproved
+            && state.paused == 0
+            && state.proven >= PROVING_SAMPLES
+            && state.needed.count_ones() <= MAX_NEEDED
     }
 
-    /// A bloom excluded a log of its block. Whether this is the first.
+    /// Records that a bloom excluded a log of its block. Returns whether it is the first.
     fn disprove(&self) -> bool {
         !std::mem::replace(&mut self.lock().disproved, true)
     }
@@ -79,29 +83,29 @@ impl ExclusionTrust {
             state.paused = state.paused.saturating_sub(1);
             return ExclusionStep::Ask;
         }
-        let seldom = (state.samples + 1).min(MOST_SELDOM);
-        if state.proven < PROVEN || state.skipped + 1 >= 1 << seldom {
+        let seldom = (state.samples + 1).min(MAX_RARITY);
+        if state.proven < PROVING_SAMPLES || state.skipped + 1 >= 1 << seldom {
             return ExclusionStep::Sample;
         }
         state.skipped += 1;
         ExclusionStep::Skip
     }
 
-    /// The bloom holds all logs of a sample. A block without any log shows nothing at first: its bloom is empty on a chain
-    /// whose blooms all are.
+    /// Records a sample whose logs the bloom all holds. At first a block without logs proves nothing: a chain may
+    /// leave all blooms empty.
     fn confirmed(&self, logs: &Logs) {
         let mut state = self.lock();
         state.skipped = 0;
-        if state.proven >= PROVEN {
-            state.samples = state.samples.saturating_add(1).min(MOST_SELDOM);
+        if state.proven >= PROVING_SAMPLES {
+            state.samples = state.samples.saturating_add(1).min(MAX_RARITY);
         } else if !logs.is_empty() {
             state.proven += 1;
         }
     }
 
-    /// A sample could not be read.
+    /// Records a sample that could not be read.
     fn failed(&self) {
-        self.lock().paused = PAUSE;
+        self.lock().paused = PAUSED_BLOCKS;
     }
 
     fn lock(&self) -> MutexGuard<'_, ExclusionState> {
@@ -110,9 +114,9 @@ impl ExclusionTrust {
 }
 
 impl Node {
-    /// The block without logs, where its header proves that it has none of those. `None` where they are to be asked for, or have
-    /// come along.
-    pub(crate) async fn without_ours(
+    /// The block without logs, if its header proves that it has no wanted log. `None` if its logs are to be
+    /// requested, or came with the header.
+    pub(crate) async fn proven_empty(
         &self,
         filter: &LogFilter,
         near: &HeaderWithLogs,
@@ -136,7 +140,8 @@ impl Node {
         }
     }
 
-    /// The same after a read of all logs of the block. `None` where the bloom excludes one, or they cannot be read.
+    /// The block without logs, after a read of all its logs. `None` if the bloom excludes one of them, or they cannot
+    /// be read.
     async fn sample(&self, bloom: &Bloom, none: BlockWithLogs) -> Option<BlockWithLogs> {
         let all = LogFilter { addresses: None, topic0: None, values: TopicValues::default() };
         let Ok(BlockWithLogs { block, logs }) = self.with_logs(&all, none.block).await else {
@@ -151,7 +156,8 @@ impl Node {
         None
     }
 
-    /// A log of this block is outside its bloom: from now on each block of the chain is asked for its logs.
+    /// Records that the bloom of this block excludes one of its logs: from now on the logs of every block are
+    /// requested.
     pub(super) fn contradicts_bloom(&self, block: u64) {
         let (chain, host) = (self.rpc.chain(), self.host());
         metrics::bloom_contradicted(chain);
@@ -160,7 +166,7 @@ impl Node {
                 chain,
                 host,
                 block,
-                "the bloom filter of a header excludes a log of its block; each block is asked for its logs until the next start"
+                "the bloom filter of a header excludes a log of its block; logs are requested for every block until the next start"
             );
         }
     }

@@ -3,31 +3,31 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bloom::{AddressTopic, AnsweredItems, Mismatch};
 
-/// Mismatches that were false positives of a bloom. A contract may emit events that no source follows, a topic may be common on the
-/// chain, a bloom may be crowded. What stronger evidence has refuted again and again is checked less and less often, so that a
-/// busy chain costs a bounded number of requests. One mismatch that was right resets all of them.
+/// Mismatches that were false positives of a bloom. A contract may emit events that no source follows, a topic may be
+/// common on the chain, a bloom may be crowded. A mismatch that was refuted again and again is checked less and less
+/// often, so that a busy chain costs few requests. One mismatch that was right resets all counts.
 #[derive(Default)]
 pub(crate) struct FalsePositives(Mutex<BTreeMap<Mismatch, FalsePositiveCount>>);
 
 #[derive(Clone, Copy, Default)]
 struct FalsePositiveCount {
     times: u32,
-    /// How often it was skipped since.
+    /// Skipped checks since the last one.
     passed: u32,
 }
 
-/// So many false positives are checked at once: a new source or a new day has its own habits.
-const FREE: u32 = 4;
-/// After that every second, then fourth block that gives rise to it is looked at, at last one of 2^6.
-const MOST_SELDOM: u32 = 6;
-/// Where the bloom gives no reason, one of 2^7: on a busy chain that is most blocks.
-const AT_RANDOM: u32 = 7;
-/// Mismatches that are remembered, about a hundred bytes each. Beyond that all begin anew.
-const KEPT: usize = 4096;
+/// The first false positives of a mismatch that do not make its checks rarer.
+const CHECKED_AT_FIRST: u32 = 4;
+/// After that every second mismatch is checked, then every fourth, and in the end one of 2^6.
+const MAX_RARITY: u32 = 6;
+/// Without evidence one of 2^7 is checked: on a busy chain most blocks have such a mismatch.
+const RANDOM_RARITY: u32 = 7;
+/// Maximum number of mismatches that are remembered, about a hundred bytes each. Above it all are forgotten.
+const MAX_KEPT: usize = 4096;
 
 impl FalsePositives {
-    /// Returns whether one of these is to be checked now; if so, one question checks all of them. If not, each of them is
-    /// counted as passed.
+    /// Whether one of these is to be checked now. One read checks all of them. If none is due, each is counted as
+    /// skipped.
     pub(super) fn are_due(&self, found: &BTreeSet<Mismatch>) -> bool {
         let mut known = self.lock();
         let is_due = |mismatch: &Mismatch| known.get(mismatch).is_none_or(|known| known.is_due(mismatch));
@@ -43,22 +43,25 @@ impl FalsePositives {
     /// Counts each of these as a false positive.
     pub(super) fn refuted(&self, found: &BTreeSet<Mismatch>) {
         let mut known = self.lock();
-        if known.len() + found.len() > KEPT {
+        if known.len() + found.len() > MAX_KEPT {
             known.clear();
         }
-        for mismatch in found.iter().take(KEPT) {
+        for mismatch in found.iter().take(MAX_KEPT) {
             let known = known.entry(*mismatch).or_default();
-            *known =
-                FalsePositiveCount { times: known.times.saturating_add(1).min(FREE + AT_RANDOM), passed: 0 };
+            *known = FalsePositiveCount {
+                times: known.times.saturating_add(1).min(CHECKED_AT_FIRST + RANDOM_RARITY),
+                passed: 0,
+            };
         }
     }
 
-    /// One mismatch was right: what was refuted before may have been refuted by luck.
+    /// Forgets all counts, after a mismatch that was right.
     pub(super) fn reset(&self) {
         self.lock().clear();
     }
 
-    /// Logs of these came: a pair that occurs deserves more checks than one that never occurs.
+    /// Makes checks more frequent for pairs that logs have: a pair that occurs is more likely to be missing than one
+    /// that never occurs.
     pub(super) fn answered(&self, answered: &AnsweredItems) {
         let mut known = self.lock();
         if known.is_empty() {
@@ -80,8 +83,8 @@ impl FalsePositives {
 
 impl FalsePositiveCount {
     fn is_due(&self, mismatch: &Mismatch) -> bool {
-        let most = if mismatch.has_evidence() { MOST_SELDOM } else { AT_RANDOM };
-        let seldom = (self.times + 1).saturating_sub(FREE).min(most);
+        let most = if mismatch.has_evidence() { MAX_RARITY } else { RANDOM_RARITY };
+        let seldom = (self.times + 1).saturating_sub(CHECKED_AT_FIRST).min(most);
         self.passed + 1 >= 1 << seldom
     }
 }

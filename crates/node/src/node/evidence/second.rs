@@ -1,4 +1,5 @@
-//! The second look at an answer that does not account for the bloom of its header. After a few tries it returns logs in any case.
+//! The second read for an answer that does not account for the bloom of its header. After a few tries it returns logs
+//! in any case.
 
 use super::{BloomMismatch, EVIDENCE, root_of};
 use crate::error::ChainError;
@@ -8,14 +9,14 @@ use crate::node::{BlockWithLogs, Node};
 use chainflume_core::domain::{Log, LogFilter, Logs};
 use chainflume_ops::metrics;
 
-/// The logs out of a block's receipts, and whether these have the root of the header.
+/// The logs from a block's receipts, and whether the receipts have the root of the header.
 struct ReceiptLogs {
     logs: Logs,
     proven: bool,
 }
 
 impl Node {
-    /// What another provider answered, if it has all logs of the first answer and more, and the header admits them.
+    /// The answer of another provider, if it has all logs of the first answer and more, and the bloom holds them.
     pub(crate) fn more_complete(
         &self,
         first: &BlockWithLogs,
@@ -27,13 +28,13 @@ impl Node {
         fits.then(|| self.found_missing(second))
     }
 
-    /// The logs of a block after a mismatch. The receipts decide, which are another index than that of the logs. If they have the
-    /// root of the header, their logs are returned, whatever they contain. If the root cannot be checked, their logs are
-    /// returned where they are more than was answered and the header admits all of them.
+    /// The logs of a block after a mismatch. The receipts decide: a node reads them from another index than logs. If
+    /// the receipts have the root of the header, their logs are returned. If the root cannot be checked, their logs
+    /// are returned only if they have all logs of the first answer and more, and the bloom holds them.
     ///
     /// # Errors
-    /// Why the node cannot be asked, or that its answers contradict each other. After a few errors in a row the first answer is
-    /// returned.
+    /// Why a request failed, or that the answers contradict each other. After a few errors in a row the first answer
+    /// is returned.
     pub(crate) async fn resolved(
         &self,
         filter: &LogFilter,
@@ -74,7 +75,7 @@ impl Node {
                 self.trust.proof.passed();
                 true
             }
-            // How this chain encodes them may be another way than ours: found out by asking again.
+            // This chain may encode receipts in another way. The check is given up if it keeps failing.
             (Some(_), Ok(_)) if !self.trust.proof.keeps_failing() => {
                 let reason = format!("the receipts of block {} are not those of its header", block.number);
                 self.trust.proof.failed(&reason);
@@ -85,7 +86,7 @@ impl Node {
         Ok(ReceiptLogs { logs: self.logs_in(receipts, filter, blocks)?, proven })
     }
 
-    /// Where receipts are missing or wrong, the same question is asked once more: a gateway may ask another backend by then.
+    /// Repeats the request for logs where receipts are missing or wrong: a gateway may use another backend by then.
     async fn without_receipts(
         &self,
         filter: &LogFilter,
@@ -99,7 +100,8 @@ impl Node {
         }
     }
 
-    /// No stronger evidence is available now: the read is retried, and the answer is accepted after a few tries.
+    /// Handles a mismatch without stronger evidence: the read is retried, and after a few tries the answer is
+    /// accepted.
     fn unresolved(
         &self,
         first: BlockWithLogs,
@@ -137,7 +139,7 @@ impl Node {
         first
     }
 
-    /// Returns the logs that this node left out, and counts a failure of the node: its index lacks logs.
+    /// Returns the complete logs, and counts a failure of this node, whose index lacks some of them.
     fn found_missing(&self, second: BlockWithLogs) -> BlockWithLogs {
         self.trust.false_positives.reset();
         metrics::evidence_founded(self.rpc.chain(), self.host());
@@ -161,7 +163,7 @@ impl Node {
     }
 }
 
-/// Whether these are the same, whether or not they have their time.
+/// Whether the logs are the same, apart from block times, which some nodes leave out.
 fn same(one: &Logs, other: &Logs) -> bool {
     let timeless = |log: Log| Log { block_timestamp: None, ..log };
     one.len() == other.len() && one.iter().map(timeless).eq(other.iter().map(timeless))
@@ -171,7 +173,7 @@ fn has_more(one: &Logs, other: &Logs) -> bool {
     one.len() > other.len()
 }
 
-/// Whether one has each log of the other; both are in chain order.
+/// Whether `one` has each log of `other`; both are in chain order.
 fn has_all(one: &Logs, other: &Logs) -> bool {
     let timeless = |log: Log| Log { block_timestamp: None, ..log };
     let mut rest = one.iter().map(timeless);

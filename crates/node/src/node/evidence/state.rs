@@ -8,24 +8,24 @@ use super::false_positives::FalsePositives;
 use super::times::TimeContradictions;
 use chainflume_ops::telemetry::LogLimiter;
 
-/// What was found out about the headers and logs of one provider.
+/// What checks have found about the headers and logs of one provider.
 #[derive(Default)]
 pub(crate) struct EvidenceState {
     pub(super) bloom: EvidenceCheck,
     pub(super) receipts: EvidenceCheck,
-    /// Receipts as the answer to a mismatch, whatever is configured. No operator has configured this check, so no warning is logged
+    /// The receipts root as the answer to a mismatch. No operator has configured this check, so no warning is logged
     /// where it cannot be made.
     pub(super) proof: EvidenceCheck,
-    /// Blocks without stronger evidence, and how often each was tried.
+    /// Blocks with a mismatch and no stronger evidence, and the tries of each.
     pub(super) tries: Mutex<BTreeMap<B256, u32>>,
     /// Mismatches that were false positives.
     pub(super) false_positives: FalsePositives,
     pub(super) times: TimeContradictions,
-    /// Logs that a node leaves out have one log line in a minute.
+    /// Limits the log lines about logs that a node leaves out to one a minute.
     pub(super) lines: LogLimiter,
 }
 
-/// A check of logs that is configured and can be given up.
+/// A configured check of logs, which can be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogCheck {
     /// Against the bloom filter of the header.
@@ -46,7 +46,7 @@ impl LogCheck {
     }
 }
 
-/// One way to compare logs with headers.
+/// The state of one way to compare logs with headers.
 #[derive(Default)]
 pub(super) struct EvidenceCheck(Mutex<CheckState>);
 
@@ -57,20 +57,20 @@ struct CheckState {
     off: bool,
 }
 
-/// Failures without a pass in between after which a check is turned off: its cause is a property of the provider, of the chain or of
-/// the check.
+/// Failures without a pass in between after which a check counts as failing: the cause lies in the provider, the
+/// chain or the check.
 const MAX_FAILURES: u32 = 3;
-/// Blocks that are read together fail together; that is one failure.
-const MOMENT: Duration = Duration::from_millis(200);
+/// Blocks that are read together fail together. Failures within this time count as one.
+const SAME_MOMENT: Duration = Duration::from_millis(200);
 
-/// Blocks whose tries are counted, as many as are read at once, twice.
-const TRIED: usize = 32;
+/// Maximum number of blocks whose tries are counted: twice as many as are read at once.
+const MAX_TRIED_BLOCKS: usize = 32;
 
 impl EvidenceState {
-    /// Counts a try for this block. Returns whether that was the last one.
+    /// Counts a try for this block. Returns whether it was the last one.
     pub(super) fn count_try(&self, block: B256) -> bool {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        if tries.len() >= TRIED && !tries.contains_key(&block) {
+        if tries.len() >= MAX_TRIED_BLOCKS && !tries.contains_key(&block) {
             tries.clear();
         }
         let tried = tries.entry(block).or_default();
@@ -82,7 +82,7 @@ impl EvidenceState {
         enough
     }
 
-    /// Each check, and whether it was given up.
+    /// Each check with whether it was given up.
     pub(crate) fn given_up(&self) -> [(LogCheck, bool); 2] {
         LogCheck::ALL.map(|check| (check, !self.check(check).is_on()))
     }
@@ -94,12 +94,12 @@ impl EvidenceState {
         }
     }
 
-    /// Whether a check has failed again and again, turned off or not.
+    /// Whether a check keeps failing, turned off or not.
     pub(crate) fn keeps_failing(&self) -> bool {
         LogCheck::ALL.iter().any(|check| self.check(*check).keeps_failing())
     }
 
-    /// Whether a check that is still on has failed again and again.
+    /// Whether a check that is still on keeps failing.
     pub(crate) fn has_failing_check(&self) -> bool {
         LogCheck::ALL
             .iter()
@@ -127,7 +127,7 @@ impl EvidenceCheck {
 
     fn failed_at(&self, reason: &str, now: Instant) {
         let mut state = self.lock();
-        if state.last.as_ref().is_none_or(|(at, _)| now.duration_since(*at) >= MOMENT) {
+        if state.last.as_ref().is_none_or(|(at, _)| now.duration_since(*at) >= SAME_MOMENT) {
             state.failures = state.failures.saturating_add(1);
             state.last = Some((now, reason.to_owned()));
         }
@@ -137,7 +137,7 @@ impl EvidenceCheck {
         self.lock().last.as_ref().map(|(_, reason)| reason.clone()).unwrap_or_default()
     }
 
-    /// Whether it was on.
+    /// Turns the check off. Returns whether it was on.
     pub(super) fn give_up(&self) -> bool {
         !std::mem::replace(&mut self.lock().off, true)
     }
@@ -157,7 +157,7 @@ mod tests {
         let fails = |moments: std::ops::Range<u32>| {
             for moment in moments {
                 // Ten blocks of one step.
-                (0..10).for_each(|_| check.failed_at("no", start + MOMENT * moment));
+                (0..10).for_each(|_| check.failed_at("no", start + SAME_MOMENT * moment));
             }
             check.keeps_failing()
         };

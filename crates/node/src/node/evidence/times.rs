@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::BlockRef;
 
-/// Pairs of blocks whose times contradict each other, while the node repeats them.
+/// Pairs of blocks whose times contradict each other, with how often the node has repeated them.
 #[derive(Default)]
 pub(crate) struct TimeContradictions(Mutex<TimeState>);
 
@@ -21,31 +21,33 @@ struct Repetition {
     times: u32,
 }
 
-/// As many as the readers of history can meet at once.
-const KEPT: usize = 64;
-/// How often, and for how long, a node has to repeat the same before it is taken for the chain's own oddity: enough for another
-/// backend to answer, or another provider to be turned to.
-const TIMES: u32 = 5;
-const LONG_ENOUGH: Duration = Duration::from_secs(20);
+/// Maximum number of pairs: as many as the readers of history can meet at once.
+const MAX_KEPT: usize = 64;
+/// How often, and for how long, a node must repeat a contradiction before the chain is assumed to have such times.
+/// Until then another backend or another provider can answer.
+const MIN_REPETITIONS: u32 = 5;
+const MIN_REPETITION_TIME: Duration = Duration::from_secs(20);
 
-/// A jump no chain makes: from 1970 to today, or a number of another field. A test chain may be set forward by years.
-const JUMP: u64 = 30 * 365 * 86_400;
+/// A jump that no chain makes, in seconds: from 1970 to today, or a value of another field. A test chain may be set
+/// forward by years.
+const MAX_JUMP: u64 = 30 * 365 * 86_400;
 
-/// Compares the times of two headers, one above the other.
+/// The verdict about the times of two headers, one above the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeOrder {
-    /// Nothing is wrong with them, or the check was given up.
+    /// The times are plausible, or the check was given up.
     Plausible,
-    /// The node has repeated it again and again: the check is given up now.
+    /// The node has repeated the contradiction often and for long: the check is given up now.
     Insisted,
     /// One of them is wrong.
     Absurd,
 }
 
-/// Whether a chain may have these times, the second block above the first. Block 0 may have any: Ethereum's has none.
+/// Whether a chain may have these times, the second block above the first. Block 0 may have any time: Ethereum's is
+/// 0.
 pub(crate) fn are_plausible(below: &BlockRef, above: &BlockRef) -> bool {
     let apart = above.timestamp.checked_sub(below.timestamp);
-    below.number == 0 || apart.is_some_and(|seconds| seconds <= JUMP)
+    below.number == 0 || apart.is_some_and(|seconds| seconds <= MAX_JUMP)
 }
 
 impl TimeContradictions {
@@ -61,14 +63,14 @@ impl TimeContradictions {
         if state.off {
             return TimeOrder::Plausible;
         }
-        if state.insisted.len() >= KEPT {
+        if state.insisted.len() >= MAX_KEPT {
             state.insisted.clear();
         }
         let first = Repetition { since: now, times: 0 };
         let insisted = state.insisted.entry((below.hash, above.hash)).or_insert(first);
         insisted.times = insisted.times.saturating_add(1);
-        let long = now.saturating_duration_since(insisted.since) >= LONG_ENOUGH;
-        if insisted.times < TIMES || !long {
+        let long = now.saturating_duration_since(insisted.since) >= MIN_REPETITION_TIME;
+        if insisted.times < MIN_REPETITIONS || !long {
             return TimeOrder::Absurd;
         }
         *state = TimeState { off: true, ..TimeState::default() };

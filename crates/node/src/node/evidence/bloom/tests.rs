@@ -38,7 +38,7 @@ fn answer(logs: &[Emitted]) -> AnsweredItems {
     AnsweredItems::of(&(0..).zip(logs).map(log).collect())
 }
 
-/// Whether the answer `logs` to this question does not account for the bloom of `block`.
+/// Whether the answer `logs` to this filter does not account for the bloom of `block`.
 fn has_mismatch(filter: &LogFilter, block: &[Emitted], logs: &[Emitted]) -> bool {
     !mismatches(&bloom(block), filter, &answer(logs)).is_empty()
 }
@@ -145,7 +145,7 @@ fn the_probability_of_so_many_by_chance_is_poissons() {
 
 const OTHER: B256 = B256::repeat_byte(4);
 
-/// A question for transfers of one contract to these.
+/// A filter for transfers of one contract to these.
 fn to(values: &[B256]) -> LogFilter {
     let values = [None, Some(values.iter().copied().collect()), None];
     LogFilter { values, ..filter(&[A], &[TRANSFER]) }
