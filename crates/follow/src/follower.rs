@@ -1,4 +1,4 @@
-//! The loop of one chain that looks at watched transactions.
+//! The loop of one chain that checks watched transactions.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -61,18 +61,18 @@ pub trait Subject: Send + Sync {
     fn changed<'a>(&'a self, tx: &'a mut Tx, changes: Vec<TransactionChange>) -> Taken<'a>;
 }
 
-/// How a chain's transactions are followed.
+/// Settings of the follower of one chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowSettings {
     /// Name of the chain in logs and metrics.
     pub chain: String,
     /// EIP-155.
     pub chain_id: u64,
-    /// From one look to the next: about the time of a block.
+    /// Time from one round to the next: about the time of a block.
     pub every: Duration,
-    /// Transactions looked at each time: the receipts of one batch.
+    /// Transactions per round: the receipts of one batch.
     pub batch: u32,
-    /// Transactions followed at the same time: with more of them each would be looked at too seldom.
+    /// Maximum number of followed transactions: with more, each would be checked too rarely.
     pub most: u32,
     /// Time limits for transactions that the node does not know.
     pub limits: WatchLimits,
@@ -80,11 +80,11 @@ pub struct FollowSettings {
 
 /// Follows the watched transactions of one chain.
 pub struct Follower<V, S> {
-    /// How.
+    /// Limits and pace.
     pub settings: FollowSettings,
-    /// The chain as its node shows it.
+    /// The requests to the chain's node.
     pub view: V,
-    /// What takes the changes.
+    /// The owner of the transactions, which gets the changes.
     pub subject: S,
     pool: PgPool,
     lines: LogLimiter,
@@ -94,19 +94,19 @@ pub struct Follower<V, S> {
 type Sighted = Vec<(TransactionWatch, TransactionSighting)>;
 
 impl<V: ChainView, S: Subject> Follower<V, S> {
-    /// Of the transactions in this database.
+    /// A follower of the transactions in this database.
     pub fn new(database: &Database, settings: FollowSettings, view: V, subject: S) -> Self {
         Self { settings, view, subject, pool: database.pool().clone(), lines: LogLimiter::default() }
     }
 
-    /// Looks again and again until `stop`. An error of the node or the database is logged and tried again.
+    /// Runs rounds until `stop`. An error of the node or the database is logged, and the next round retries.
     pub async fn run(&self, stop: CancellationToken, heartbeat: Heartbeat) {
         loop {
             if let Err(error) = heartbeat.wait(self.round()).await
                 && let Some(suppressed) = self.lines.admit("follow")
             {
                 let (chain, suppressed) = (&self.settings.chain, suppressed.field());
-                tracing::warn!(%chain, error, suppressed, "transactions cannot be followed; the next look is in a moment");
+                tracing::warn!(%chain, error, suppressed, "transactions cannot be followed; the next round retries");
             }
             let pause = heartbeat.wait(tokio::time::sleep(self.settings.every));
             if stop.run_until_cancelled(pause).await.is_none() {
@@ -115,10 +115,10 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         }
     }
 
-    /// One look. Returns how many changes were stored.
+    /// One round. Returns the number of changes that were stored.
     ///
     /// # Errors
-    /// Why the node or the database cannot be asked, for the log.
+    /// Why a request to the node or the database failed, for the log.
     pub async fn round(&self) -> Result<usize, String> {
         let chain_id = int8("chain id", self.settings.chain_id).map_err(|error| causes(&error))?;
         let (watches, count) = self.due(chain_id).await.map_err(|error| causes(&error))?;
@@ -146,7 +146,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         Ok((watches, count))
     }
 
-    /// Asks for all receipts at once, and of what has none for what explains it.
+    /// Fetches all receipts at once, and for transactions without a receipt the facts that explain it.
     async fn look(&self, watches: Vec<TransactionWatch>, depths: &ChainDepths) -> Result<Sighted, V::Error> {
         let hashes: Vec<B256> = watches.iter().map(|watch| watch.transaction).collect();
         let receipts = self.view.receipts(&hashes).await?;
@@ -162,7 +162,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         Ok(sighted)
     }
 
-    /// Whether the blocks are still there of transactions that have no receipt any more.
+    /// Fetches the canonical blocks at the heights of transactions whose receipt is gone.
     async fn look_at_blocks(&self, sighted: &mut Sighted) -> Result<(), V::Error> {
         let lost = |(watch, sighting): &(TransactionWatch, TransactionSighting)| {
             watch.block.filter(|_| sighting.receipt.is_none()).map(|block| block.number)
@@ -180,7 +180,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         Ok(())
     }
 
-    /// Whether the node knows transactions that are in no block.
+    /// Fetches transactions that are in no block, if the node knows them.
     async fn look_at_senders(&self, sighted: &mut Sighted) -> Result<(), V::Error> {
         let absent: Vec<usize> = absent(sighted).collect();
         let hashes: Vec<B256> = absent.iter().map(|index| sighted[*index].0.transaction).collect();
@@ -194,7 +194,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         Ok(())
     }
 
-    /// Whether the nonces are used of transactions that the node knew and does not know any more.
+    /// Fetches the next nonces of the senders of transactions that the node does not know any more.
     async fn look_at_nonces(&self, sighted: &mut Sighted, depths: &ChainDepths) -> Result<(), V::Error> {
         let Some(confirmed) = depths.confirmed else { return Ok(()) };
         let unknown = |index: &usize| sighted[*index].1.known.is_none();
@@ -211,7 +211,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
         Ok(())
     }
 
-    /// Stores what was decided, with the changes, in one transaction.
+    /// Stores the verdicts and passes the changes to the subject, in one transaction.
     async fn store(&self, decided: Vec<(TransactionWatch, WatchVerdict)>) -> Result<usize, StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         let stored: BTreeSet<i64> = watches::store(&mut tx, &decided).await?.into_iter().collect();
@@ -243,7 +243,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
     }
 }
 
-/// Those that are in no block, by position.
+/// Positions of the transactions that are in no block.
 fn absent(sighted: &Sighted) -> impl Iterator<Item = usize> {
     let is_absent = |(watch, sighting): &(TransactionWatch, TransactionSighting)| {
         watch.block.is_none() && sighting.receipt.is_none()

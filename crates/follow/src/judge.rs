@@ -25,7 +25,7 @@ pub enum WatchState {
 }
 
 impl WatchState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 6] =
         [Self::Waiting, Self::Mined, Self::Succeeded, Self::Reverted, Self::Replaced, Self::TimedOut];
 
@@ -70,25 +70,25 @@ pub struct SeenReceipt {
 pub struct TransactionWatch {
     /// Its row.
     pub id: i64,
-    /// What it is watched for.
+    /// The record that it is watched for.
     pub subject: Uuid,
     /// The transaction.
     pub transaction: B256,
-    /// What was known at the last look.
+    /// The state after the last round.
     pub state: WatchState,
-    /// The block with it, of the states that have one.
+    /// Its block, for the states that have one.
     pub block: Option<BlockId>,
-    /// Who signed it, once the node has known it.
+    /// Its sender, once the node has returned it.
     pub sender: Option<SeenSender>,
     /// The head when it was replaced.
     pub replaced_at: Option<u64>,
-    /// Whether the last look found its nonce used by another.
+    /// Whether the last round found its nonce used by another transaction.
     pub is_doubted: bool,
-    /// Since the node last knew it, or since the watch began.
+    /// Time since the node last knew it, or since the watch began.
     pub unknown_for: Duration,
 }
 
-/// The answers of the node about a watched transaction. What was not asked is `None`.
+/// The answers of the node about a watched transaction. What was not requested is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionSighting {
     /// Its receipt, where a canonical block has it.
@@ -101,7 +101,7 @@ pub struct TransactionSighting {
     pub next_nonce: Option<u64>,
 }
 
-/// How far the chain is.
+/// The heights of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainDepths {
     /// The newest block.
@@ -115,44 +115,44 @@ pub struct ChainDepths {
 /// How long a transaction may be unknown to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchLimits {
-    /// Until it has timed out.
+    /// Time until it has timed out.
     pub timeout: Duration,
-    /// And how long it is looked for after that, since it may still be mined.
+    /// How long it is checked after that, since it may still be mined.
     pub late: Duration,
 }
 
-/// What to store.
+/// The new state to store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchVerdict {
-    /// What is known now.
+    /// The new state.
     pub state: WatchState,
     /// The block with it.
     pub block: Option<BlockId>,
-    /// Who signed it.
+    /// Its sender.
     pub sender: Option<SeenSender>,
     /// The head when it was replaced.
     pub replaced_at: Option<u64>,
-    /// Whether its nonce was found used by another.
+    /// Whether its nonce was found used by another transaction.
     pub is_doubted: bool,
     /// Whether the node knows it.
     pub is_known: bool,
-    /// Whether nothing can change any more.
+    /// Whether the watch ends, because nothing can change any more.
     pub is_over: bool,
 }
 
 /// A change of a watched transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionChange {
-    /// What it is watched for.
+    /// The record that it is watched for.
     pub subject: Uuid,
     /// EIP-155.
     pub chain_id: u64,
     /// The transaction.
     pub transaction: B256,
-    /// What was known before. A transaction that goes back to [`WatchState::Waiting`], or from confirmed to
+    /// The state before. A transaction that goes back to [`WatchState::Waiting`], or from confirmed to
     /// [`WatchState::Mined`], was moved by a reorg.
     pub from: WatchState,
-    /// What is known now.
+    /// The new state.
     pub to: WatchState,
     /// The block with it now.
     pub block: Option<BlockId>,
@@ -198,7 +198,7 @@ fn mined(kept: WatchVerdict, receipt: SeenReceipt, depths: &ChainDepths) -> Watc
     WatchVerdict { state, block: Some(receipt.block), replaced_at: None, is_over, ..kept }
 }
 
-/// Of a transaction that is in no block.
+/// The verdict about a transaction that is in no block.
 fn absent(
     kept: WatchVerdict,
     watch: &TransactionWatch,

@@ -13,14 +13,14 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, int8, unsigned};
 use chainflume_db::transaction::Tx;
 
-/// What is to be followed.
+/// A transaction to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewWatch {
     /// EIP-155.
     pub chain_id: u64,
     /// The transaction.
     pub transaction: B256,
-    /// What it is followed for.
+    /// The record that it is followed for.
     pub subject: Uuid,
 }
 
@@ -29,7 +29,7 @@ pub struct NewWatch {
 pub enum WatchOutcome {
     /// From now on, or already.
     Watched,
-    /// So many of the chain are followed that there is no place.
+    /// The maximum number of transactions of the chain is followed already.
     Full,
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn adopt(tx: &mut Tx, chain_id: i64, most: i64) -> Result<(), S
     Ok(())
 }
 
-/// Follows nothing any more for these.
+/// Ends all watches of these subjects.
 ///
 /// # Errors
 /// A database error.
@@ -91,7 +91,7 @@ pub async fn unwatch(tx: &mut Tx, subjects: &[Uuid]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The next transactions of a chain to look at. One that has timed out is looked at once a minute.
+/// The transactions of a chain that are checked next. One that has timed out is checked once a minute.
 pub(crate) async fn due(tx: &mut Tx, chain_id: i64, most: i64) -> Result<Vec<TransactionWatch>, StoreError> {
     let rows = sqlx::query(
         r"
@@ -109,7 +109,7 @@ pub(crate) async fn due(tx: &mut Tx, chain_id: i64, most: i64) -> Result<Vec<Tra
     rows.iter().map(|row| Ok(WatchRow::from_row(row)?.0)).collect()
 }
 
-/// Stores what was decided, each unless another instance has stored something since. Returns the rows that were.
+/// Stores verdicts, except where another instance has changed the row since. Returns the rows that were changed.
 pub(crate) async fn store(
     tx: &mut Tx,
     decided: &[(TransactionWatch, WatchVerdict)],

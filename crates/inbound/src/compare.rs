@@ -56,7 +56,7 @@ pub struct HintRound {
 #[derive(Clone)]
 pub struct Comparison {
     pool: PgPool,
-    /// The newest reorg that was looked at, by chain.
+    /// The newest reorg that was processed, by chain.
     reorgs: Arc<Mutex<BTreeMap<u64, i64>>>,
 }
 
@@ -73,8 +73,8 @@ const MAX_FOLLOWED: u64 = 10_000;
 /// Deliveries that one sweep deletes with their hints: a transaction of a second.
 const SWEEP: i64 = 1_000;
 
-/// The first look at new hints. A block that is a window above the head is none that a provider can have seen, so that a wrong
-/// number cannot keep a hint open for ever.
+/// Sets when new hints are due. A block number far above the head counts as a window above it, so that a wrong number
+/// cannot keep a hint open for ever.
 const BEGIN: &str = r"
     update inbound_hints set due_block = least(coalesce(block_number, $2), $2 + $3) + $3
     where chain_id = $1 and state = 'open' and due_block is null
@@ -85,9 +85,9 @@ const OPEN: &str = r"
     select id from inbound_hints where chain_id = $1 and state = 'open' and id > $2 order by id limit $3
 ";
 
-/// A stored event of the transaction confirms, in the block that the hint names, or, for a hint without one and for one that is due,
-/// in any block from a window before to a window behind: a reorg moves transactions. The limit keeps this a look at the events of a
-/// few blocks, since nothing finds events by their transaction.
+/// A stored event of the transaction confirms a hint. It must be in the block that the hint names. For a hint without
+/// a block, and for one that is due, it may be within a window before or after that block: a reorg moves
+/// transactions. The limits keep the search to few blocks, since no index finds events by their transaction.
 const CONFIRM: &str = r"
     update inbound_hints h set state = 'confirmed', compared_at = now()
     from (
@@ -122,7 +122,8 @@ macro_rules! covered {
 }
 use covered;
 
-/// What is due and has no event. The tip was read before the events were, or an event that was stored in between would be missed.
+/// Ends hints that are due and have no event. The tip must be read before the events: otherwise an event that is
+/// stored in between would be missed.
 const EXPIRE: &str = concat!(
     "with due as (select h.id, h.followed or h.address is not null and ",
     covered!("$4"),
@@ -201,7 +202,7 @@ impl Comparison {
         Ok(deleted.rows_affected() == SWEEP.unsigned_abs())
     }
 
-    /// Looks at new hints for the first time. Returns whether one is about a block above the head.
+    /// Sets when new hints are due. Returns whether one is about a block above the head.
     async fn begin(&self, chain: &ComparedChain) -> Result<bool, StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         let begun: Vec<bool> = sqlx::query_scalar(BEGIN)
@@ -216,7 +217,7 @@ impl Comparison {
 
     /// The block up to which all sources of the chain are stored; `None` while one of them has nothing.
     async fn tip(&self, chain: &ComparedChain) -> Result<Option<i64>, StoreError> {
-        // A source that has stored its last block holds nothing up, unless all have.
+        // A source that has stored its last block does not limit the tip, unless all have.
         let sql = r"
             select case when count(*) = cardinality($1::text[]) then coalesce(
                 min(p.block_number) filter (where p.block_number < s.end_block or s.end_block is null), max(p.block_number)) end

@@ -19,7 +19,7 @@ pub enum HintKind {
     Erc20Transfer,
     /// `Transfer` with three indexed arguments.
     Erc721Transfer,
-    /// The same from the zero address.
+    /// `Transfer` with three indexed arguments from the zero address.
     Erc721Mint,
     /// Any other log, and a transaction without one.
     ContractCall,
@@ -72,7 +72,7 @@ pub struct DeliveryHint {
     pub log: Option<HintLog>,
 }
 
-/// What an object has from those around it.
+/// What an object inherits from the objects around it.
 #[derive(Clone, Copy, Default)]
 struct Surroundings {
     transaction: Option<B256>,
@@ -80,8 +80,8 @@ struct Surroundings {
     block_hash: Option<B256>,
 }
 
-/// Every transaction and log that the body names, each once and at most [`MAX_HINTS`]; none of a body that is no JSON. A transaction
-/// whose logs are shown is not a hint of its own.
+/// Every transaction and log that the body names, each once and at most [`MAX_HINTS`]; none for a body that is no
+/// JSON. A transaction whose logs are in the body is no hint of its own.
 pub fn hints(body: &[u8]) -> Vec<DeliveryHint> {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let mut found = Vec::new();
@@ -125,7 +125,7 @@ fn search(value: &Value, around: Surroundings, name: &str, found: &mut Vec<Deliv
 
 fn surroundings(fields: &Map<String, Value>, around: Surroundings, name: &str) -> Surroundings {
     let is_block = matches!(name, "block" | "blocks");
-    // A block, or a transaction, may be beside the log as an object of its own.
+    // Block and transaction may be objects beside the fields of the log.
     let beside = |object: &str, field: &str| fields.get(object).and_then(|object| object.get(field));
     let block = any(fields, &["blockNumber", "block_number", "blockNum"])
         .or_else(|| beside("block", "number"))
@@ -141,7 +141,7 @@ fn surroundings(fields: &Map<String, Value>, around: Surroundings, name: &str) -
     }
 }
 
-/// The transaction that an object names. `hash` is that of a transaction everywhere but in a block.
+/// The transaction that an object names. `hash` means a transaction, except in a block.
 fn own_transaction(fields: &Map<String, Value>, name: &str) -> Option<B256> {
     let named = any(fields, &["transactionHash", "transaction_hash", "txHash", "tx_hash"]);
     let is_block = matches!(name, "block" | "blocks" | "header") || fields.contains_key("parentHash");
@@ -175,7 +175,7 @@ fn word(value: &Value) -> Option<B256> {
     Some(B256::from_slice(&bytes))
 }
 
-/// A number, a string of digits, or `0x` and hexadecimal digits; what the database cannot hold is none.
+/// A number, a string of digits, or `0x` and hexadecimal digits; `None` for a number that the database cannot store.
 fn number(value: &Value) -> Option<u64> {
     let number = match value {
         Value::Number(number) => number.as_u64(),

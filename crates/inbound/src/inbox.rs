@@ -46,7 +46,7 @@ pub enum InboundAnswer {
     MethodNotAllowed,
     /// The body is larger than the limit.
     TooLarge,
-    /// It could not be stored; the provider sends it again.
+    /// The delivery could not be stored; the provider sends it again.
     Failed,
 }
 
@@ -109,8 +109,8 @@ pub struct NewHints {
 pub type WakeChain = Arc<dyn Fn(NewHints) + Send + Sync>;
 
 impl InboundDeliveries {
-    /// For these endpoints. A body, as it was sent and decompressed, has `max_body` bytes at most. `wake` is called when hints are
-    /// stored.
+    /// An inbox for these endpoints. A body has `max_body` bytes at most, compressed and decompressed. `wake` is
+    /// called when hints are stored.
     pub fn new(
         database: &Database,
         endpoints: Vec<InboundEndpoint>,
@@ -174,7 +174,7 @@ impl InboundDeliveries {
         (InboundAnswer::Failed, "failed")
     }
 
-    /// Returns whether it is new.
+    /// Stores a delivery with its hints. Returns whether the delivery is new.
     async fn store(
         &self,
         endpoint: &InboundEndpoint,
@@ -244,7 +244,7 @@ async fn insert_hints(
     Ok(())
 }
 
-/// Headers as they are stored: those that are text, without what opens doors elsewhere.
+/// The headers that are stored: those that are text and no credentials.
 fn kept(headers: &Headers) -> Value {
     let is_secret = |name: &str| ["authorization", "cookie", "proxy-authorization"].contains(&name);
     let text = headers.iter().filter(|(name, _)| !is_secret(name));

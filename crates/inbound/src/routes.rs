@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::inbox::{InboundAnswer, InboundDeliveries};
 
-/// The endpoint with a second path, under which integrations of Coinbase were registered elsewhere.
+/// The endpoint with a second path, under which existing integrations of Coinbase are registered.
 const COINBASE: &str = "coinbase";
 
 /// The routes of an inbox.
 pub fn routes(inbox: &InboundDeliveries) -> Api {
     let mut routes = vec![route("/webhooks/{name}", ANSWERS, handler(inbox, deliver))];
     if inbox.has(COINBASE) {
-        // Its name is known, so it has all but the first.
+        // The endpoint exists, so this path has no answer 404.
         routes.push(route("/api/webhooks/coinbase", &ANSWERS[1..], handler(inbox, deliver_to_coinbase)));
     }
     Api { routes, schemas: schemas(), ..Api::default() }

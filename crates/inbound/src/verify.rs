@@ -1,5 +1,5 @@
-//! Signatures of deliveries, checked over the raw bytes before anything is parsed. Pure: what is checked depends on headers, body,
-//! secrets and the given time alone. Comparisons take the same time wherever two signatures differ.
+//! Checks the signatures of deliveries over the raw bytes, before anything is parsed. Pure: the result depends only
+//! on headers, body, secrets and the given time. A comparison takes the same time wherever two signatures differ.
 
 mod coinbase;
 mod fields;
@@ -26,7 +26,7 @@ pub const TOLERANCE_SECONDS: u64 = 300;
 /// Headers by name in small letters. A header that was sent twice is here once, joined by commas.
 pub type Headers = BTreeMap<String, Vec<u8>>;
 
-/// Who signs, and therefore how.
+/// The provider, which decides how deliveries are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InboundProvider {
     /// `X-Hook0-Signature: t=…,v0=…,h=<names>,v1=…`: v1 is HMAC-SHA256 over `t.h.<values>.body`, v0 over `t.body`.
@@ -43,7 +43,7 @@ pub enum InboundProvider {
     Hmac(String),
 }
 
-/// What the provider signs with. `Debug` hides it.
+/// The secret that the provider signs with. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InboundSecret(Vec<u8>);
 
@@ -81,10 +81,11 @@ impl InboundSecret {
     }
 }
 
-/// Providers give out 16 bytes and more; what is shorter was typed by hand.
+/// Minimum length of a secret: providers issue 16 bytes and more.
 const MIN_SECRET_BYTES: usize = 8;
 
-/// Why a delivery is refused. The sender learns only that the signature is invalid; the word is for metrics and logs.
+/// Why a delivery is refused. The answer contains only that the signature is invalid; metrics and logs have the
+/// reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureRefusal {
     /// No signature, or no id or timestamp that is signed with it.
@@ -102,7 +103,7 @@ pub enum SignatureRefusal {
     /// A body that cannot be decompressed.
     #[error("the body cannot be decompressed")]
     Encoding,
-    /// The body is larger than it may be, as it was sent or decompressed.
+    /// The body is larger than the limit, compressed or decompressed.
     #[error("the body is larger than the limit")]
     TooLarge,
 }
@@ -121,29 +122,30 @@ impl SignatureRefusal {
     }
 }
 
-/// A delivery as it came.
+/// A delivery as it was received.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedRequest<'a> {
     /// All headers.
     pub headers: &'a Headers,
     /// The bytes of the body.
     pub body: &'a [u8],
-    /// When it came: seconds since 1970 by this machine's clock.
+    /// When it was received: seconds since 1970 by this machine's clock.
     pub now: u64,
-    /// Largest body, as it was sent and decompressed, in bytes.
+    /// Largest body in bytes, compressed and decompressed.
     pub max_body: usize,
 }
 
 /// A delivery that one of the secrets signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedDelivery<'a> {
-    /// The same for a repeat. It is part of what was signed, so that a captured delivery cannot come again under another id.
+    /// The id, which is the same for a repeat. It is part of the signed bytes, so that a captured delivery cannot be
+    /// sent again under another id.
     pub id: String,
     /// The body, decompressed.
     pub body: Cow<'a, [u8]>,
 }
 
-/// Checks a delivery by the rules of the provider. One of several secrets is enough: two are there while they are exchanged.
+/// Checks a delivery by the rules of the provider. One valid secret is enough: there are two during a rotation.
 ///
 /// # Errors
 /// [`SignatureRefusal`]
@@ -167,7 +169,7 @@ pub fn verify<'a>(
     }
 }
 
-/// HMAC of the body alone.
+/// Checks an HMAC of the body alone.
 fn of_body(
     secrets: &[InboundSecret],
     request: &SignedRequest<'_>,
@@ -182,12 +184,12 @@ fn signed_by_any(
     parts: &[&[u8]],
     signature: &[u8],
 ) -> Result<(), SignatureRefusal> {
-    // Each secret is tried, whichever fits: the time does not show which one does.
+    // Every secret is tried, so that the time does not reveal which one fits.
     let fits = secrets.iter().filter(|secret| secret.has_signed(parts, signature)).count();
     if fits > 0 { Ok(()) } else { Err(SignatureRefusal::Mismatch) }
 }
 
-/// Keccak-256 of body and secret, `0x` and hexadecimal digits.
+/// Checks a Keccak-256 of body and secret, as `0x` and hexadecimal digits.
 fn moralis<'a>(
     secrets: &[InboundSecret],
     request: &SignedRequest<'a>,
@@ -200,7 +202,7 @@ fn moralis<'a>(
     if secrets.iter().filter(fits).count() == 0 {
         return Err(SignatureRefusal::Mismatch);
     }
-    // A repeat differs from the first try in the number of tries.
+    // A repeat differs from the first delivery in the field `retries`.
     let same = serde_json::from_slice::<Value>(request.body).ok().and_then(|mut body| {
         body.as_object_mut()?.remove("retries");
         serde_json::to_vec(&body).ok()
@@ -209,7 +211,7 @@ fn moralis<'a>(
     Ok(VerifiedDelivery { id, body: Cow::Borrowed(request.body) })
 }
 
-/// With the id in the field of this name, or that of the bytes where there is none.
+/// The delivery with the id in this field, or with the hash of the body where there is none.
 fn identified<'a>(request: &SignedRequest<'a>, field: &str) -> VerifiedDelivery<'a> {
     let body: Option<Value> = serde_json::from_slice(request.body).ok();
     let id = body.as_ref().and_then(|body| body.get(field)?.as_str()).filter(|id| is_id(id));

@@ -1,5 +1,5 @@
-//! Hints that no stored event can confirm: about a transaction alone, or about a contract that no source reads. Their transactions
-//! are followed, and the receipt from our own node confirms them.
+//! Hints that no stored event can confirm: about a transaction alone, or about a contract that no source reads. Their
+//! transactions are followed, and a receipt from our own node confirms them.
 
 use alloy_primitives::B256;
 use sqlx::postgres::PgPool;
@@ -46,19 +46,19 @@ pub fn is_hint(subject: Uuid) -> bool {
     hint(subject).is_some()
 }
 
-/// The hint of such an id; `None` where it is that of something else.
+/// The hint with this id; `None` for the id of another subject.
 fn hint(subject: Uuid) -> Option<i64> {
     let (mark, hint) = subject.as_u64_pair();
     (mark == MARK).then(|| i64::try_from(hint).ok()).flatten()
 }
 
-/// What a transaction confirmed that a reorg took out of its block, or moved to another.
+/// Opens hints again whose transaction a reorg removed from its block, or moved to another block.
 const REOPEN: &str =
     "update inbound_hints set state = 'open', compared_at = now() where id = any($1) and state = 'confirmed'";
 
 impl Comparison {
-    /// Begins to follow the transactions of new hints that no stored event can confirm. What finds no place stays as it is, and is
-    /// `uncovered` in the end.
+    /// Begins to follow the transactions of new hints that no stored event can confirm. Where `most` transactions are
+    /// followed already, a hint ends as `uncovered`.
     pub(super) async fn follow(&self, chain: &ComparedChain, most: u64) -> Result<(), StoreError> {
         let mut tx = transaction::begin_bounded(self.pool()).await?;
         let unread = sqlx::query_as(UNREAD).bind(int8("chain id", chain.chain_id)?);
@@ -105,7 +105,7 @@ impl Subject for Comparison {
             if !moved.is_empty() {
                 sqlx::query(REOPEN).bind(&moved).execute(&mut **tx).await?;
             }
-            // A transaction that reverted was mined, but it has no log.
+            // A transaction that reverted was mined, and has no log. It confirms only hints without a log.
             let (succeeded, reverted) = (of(WatchState::Succeeded), of(WatchState::Reverted));
             if succeeded.is_empty() && reverted.is_empty() {
                 return Ok(AfterCommit::new());

@@ -14,7 +14,7 @@ use chainflume_db::convert::{address, hash, unsigned};
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::{append_off_chain, off_chain_drafts};
 
-/// A hint that was due.
+/// A hint that ended without an event.
 pub(super) struct ExpiredHint {
     pub id: u64,
     pub endpoint: String,
@@ -49,7 +49,7 @@ impl ExpiredHint {
     }
 }
 
-/// Of the states that end a hint without an event.
+/// Whether a source reads the contract of a hint that ended with this state.
 fn is_covered(state: &str) -> Result<bool, StoreError> {
     match state {
         "unconfirmed" => Ok(true),

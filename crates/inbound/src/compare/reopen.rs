@@ -1,4 +1,4 @@
-//! Hints that a stored event confirmed which a reorg took away since. They are open again, and due when they were.
+//! Opens hints again whose confirming event a reorg undid. They keep the block at which they are due.
 
 use sqlx::postgres::PgPool;
 
@@ -7,11 +7,11 @@ use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction;
 
-/// The newest reorg of a chain after one that was looked at.
+/// The newest reorg of a chain after a given one.
 const NEWEST: &str = "select max(id) from reorgs where chain_id = $1 and id > $2";
 
-/// Of the reorgs before a restart only those of a day: a hint is due long before. The receipt decides about a hint that is followed.
-/// A source that is removed takes its events away, and the chain has them still.
+/// After a restart only the reorgs of a day are processed again: a hint is due long before that. For a followed hint
+/// the receipt decides. The removal of a source also undoes events, but the chain still has them.
 const REOPEN: &str = r"
     update inbound_hints h set state = 'open', compared_at = now()
     from (
@@ -28,7 +28,7 @@ const REOPEN: &str = r"
 ";
 
 impl Comparison {
-    /// Opens the hints again whose events were undone by the reorgs since the last look.
+    /// Opens the hints again whose events were undone by reorgs since the last round.
     pub(super) async fn reopen(&self, chain: &ComparedChain) -> Result<(), StoreError> {
         let chain_id = int8("chain id", chain.chain_id)?;
         let looked_at = self.looked_at(chain.chain_id);

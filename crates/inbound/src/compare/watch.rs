@@ -7,16 +7,16 @@ use chainflume_core::domain::causes;
 use chainflume_ops::health::Heartbeat;
 use chainflume_ops::telemetry::LogLimiter;
 
-/// How often hints are compared, and how late an instance learns of a delivery that another one took.
+/// How often hints are compared. Within this time an instance also finds deliveries that another instance stored.
 const TURN: Duration = Duration::from_secs(1);
-/// Turns from one sweep of old deliveries to the next: a minute.
+/// Turns between two sweeps of old deliveries: a minute.
 const SWEEP_TURNS: u32 = 60;
-/// Pages of one sweep, so that a turn ends.
+/// Maximum number of pages of one sweep, so that a turn ends.
 const SWEEP_PAGES: u32 = 10;
 
-/// What the loop that compares works on.
+/// The loop that compares hints, and deletes old deliveries.
 pub struct ComparisonLoop<C, W> {
-    /// Compares.
+    /// The comparison.
     pub comparison: Comparison,
     /// How long deliveries are kept.
     pub kept: Duration,
@@ -31,7 +31,7 @@ where
     C: Fn() -> Vec<ComparedChain> + Send + Sync,
     W: Fn(&str) + Send + Sync,
 {
-    /// Compares until `stop`. An error of the database is logged and tried again.
+    /// Compares until `stop`. An error of the database is logged and retried.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
         let lines = LogLimiter::default();
         for turn in 0u32.. {
@@ -66,6 +66,6 @@ where
 fn warn(lines: &LogLimiter, what: &'static str, error: &chainflume_db::StoreError) {
     if let Some(suppressed) = lines.admit(what) {
         let suppressed = suppressed.field();
-        tracing::warn!(error = %causes(error), suppressed, "webhook deliveries cannot be compared with the chain; it is retried");
+        tracing::warn!(error = %causes(error), suppressed, "webhook deliveries cannot be compared with the chain; the comparison is retried");
     }
 }

@@ -1,4 +1,4 @@
-//! Hook0, which Coinbase sends through: <https://docs.cdp.coinbase.com/webhooks/verify-signatures>.
+//! Signatures of Hook0, which Coinbase uses: <https://docs.cdp.coinbase.com/webhooks/verify-signatures>.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use super::{
     InboundSecret, SignatureRefusal, SignedRequest, VerifiedDelivery, digest_of, is_id, signed_by_any,
 };
 
-/// Headers that a signature may cover; there are two or three.
+/// Maximum number of headers that a signature covers; two or three are usual.
 const MAX_NAMES: usize = 32;
 /// The header with the id of the event.
 const EVENT_ID: &str = "x-event-id";
 
-/// The parts of the header, each at most once.
+/// The parts of the signature header, each at most once.
 #[derive(Default)]
 struct Parts<'a> {
     t: Option<&'a str>,
@@ -31,7 +31,7 @@ impl<'a> Parts<'a> {
                 "v0" => &mut parts.v0,
                 "h" => &mut parts.h,
                 "v1" => &mut parts.v1,
-                // A later version of the scheme is beside those we know.
+                // A later version of the scheme may add parts.
                 _ => continue,
             };
             if place.replace(value).is_some() {
@@ -49,12 +49,12 @@ pub(super) fn verify<'a>(
     let parts = Parts::read(required(request.headers, "x-hook0-signature")?)?;
     let time = parts.t.ok_or(SignatureRefusal::Missing)?;
     let (signed, signature, names) = match parts.v1 {
-        // v0 covers no headers. Where both are there it is not asked: it would let the headers be changed.
+        // v0 covers no headers. Where v1 is present v0 is not checked: it would accept changed headers.
         Some(v1) => {
             let names = parts.h.ok_or(SignatureRefusal::Missing)?;
             (format!("{time}.{names}.{}.", values(request, names)?), v1, names)
         }
-        // Names of headers belong to a v1 that was cut off.
+        // Names of headers without a v1: the v1 was removed.
         None if parts.h.is_some() => return Err(SignatureRefusal::Missing),
         None => (format!("{time}."), parts.v0.ok_or(SignatureRefusal::Missing)?, ""),
     };
@@ -66,7 +66,7 @@ pub(super) fn verify<'a>(
     Ok(VerifiedDelivery { id, body: Cow::Borrowed(request.body) })
 }
 
-/// The values of the headers, joined by dots. One that is absent was signed as empty.
+/// The values of the headers, joined by dots. An absent header was signed as empty.
 fn values(request: &SignedRequest<'_>, names: &str) -> Result<String, SignatureRefusal> {
     let names: Vec<&str> = names.split(' ').collect();
     if names.len() > MAX_NAMES {

@@ -2,7 +2,7 @@ use alloy_primitives::hex;
 
 use super::{Headers, SignatureRefusal, TOLERANCE_SECONDS};
 
-/// Longest header of a signature, in bytes: the longest there is, of Coinbase with ten names, has some 500.
+/// Longest header of a signature, in bytes. The longest known one, of Coinbase with ten names, has some 500.
 const MAX_BYTES: usize = 4 << 10;
 
 /// The text of a header that must be there.

@@ -4,8 +4,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::SignatureRefusal;
 
-/// What was compressed by gzip (RFC 1952), `most` bytes at most: a kilobyte can hold a megabyte of zeros, and a bomb is
-/// given up as soon as it is larger.
+/// Decompresses gzip (RFC 1952) up to `most` bytes. A kilobyte can contain a megabyte of zeros, so it stops as soon
+/// as there are more bytes.
 pub(super) fn inflate(body: &[u8], most: usize) -> Result<Vec<u8>, SignatureRefusal> {
     let mut inflated = Vec::with_capacity(body.len().saturating_mul(4).min(most));
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

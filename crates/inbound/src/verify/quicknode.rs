@@ -15,8 +15,9 @@ pub(super) fn verify<'a>(
     if !is_id(nonce) {
         return Err(SignatureRefusal::Malformed);
     }
-    // Before the body: a bomb that is old is not even opened. Seconds of these centuries have ten digits, and the time fixes where
-    // the nonce ends and where the body begins, although nothing is between the three in what is signed.
+    // Checked before the body, so that an old delivery is not decompressed. The signed bytes have no separators
+    // between nonce, time and body. A valid time has ten digits for centuries, so only one split of the bytes is
+    // valid.
     fresh(time, request.now)?;
     let coding = optional(request.headers, "content-encoding")?.map(str::to_ascii_lowercase);
     let body = match coding.as_deref() {

@@ -1,4 +1,5 @@
-//! Standard Webhooks: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
+//! Signatures of Standard Webhooks:
+//! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::fields::{fresh, required};
 use super::{InboundSecret, SignatureRefusal, SignedRequest, VerifiedDelivery, is_id, signed_by_any};
 
-/// Signatures in one header; there are two while a sender exchanges its secret.
+/// Maximum number of signatures in one header; there are two while a sender rotates its secret.
 const MAX_SIGNATURES: usize = 10;
 
 pub(super) fn verify<'a>(
@@ -18,7 +19,7 @@ pub(super) fn verify<'a>(
     let id = required(request.headers, "webhook-id")?;
     let time = required(request.headers, "webhook-timestamp")?;
     let signatures = required(request.headers, "webhook-signature")?;
-    // A dot ends the id in what is signed.
+    // A dot ends the id in the signed bytes.
     if !is_id(id) || id.contains('.') || signatures.split(' ').count() > MAX_SIGNATURES {
         return Err(SignatureRefusal::Malformed);
     }
