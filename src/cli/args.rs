@@ -1,4 +1,4 @@
-//! What can be written on the command line. The structs are plain data: `app` takes them as they are.
+//! The command line as plain data, which `app` uses without changes.
 
 mod chains;
 mod dead_letters;
@@ -35,7 +35,7 @@ Exit codes:
    1  failed, or a difference was found
   64  wrong arguments
   69  a node or the database cannot be reached
-  70  a mistake of the program's own
+  70  an error in the program itself
   75  in use by another process: try again later
   78  wrong configuration";
 
@@ -87,9 +87,9 @@ pub enum Command {
     Migrate,
     /// Show the state of chains, sources, providers and sinks, with or without a running daemon
     Status(StatusArgs),
-    /// Read a range of blocks of one source again and add what is missing, beside the running daemon
+    /// Read a range of blocks of one source again and add missing events, while the daemon runs
     Backfill(BackfillArgs),
-    /// Read blocks again and compare what is stored with them, beside the running daemon
+    /// Read blocks again and compare them with the stored events, while the daemon runs
     Verify(VerifyArgs),
     /// Undo everything stored above a block, final or not, with or without a running daemon
     Rewind(RewindArgs),
@@ -98,7 +98,7 @@ pub enum Command {
     /// List, retry or drop dead letters: logs that could not be decoded, and messages that were not accepted
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// List sinks, and adopt or reset a sink that holds messages that this database never sent
+    /// List sinks, and adopt or reset a sink with messages that this database never sent
     #[command(subcommand)]
     Sinks(SinksCommand),
     /// List stored sources, and rename, remove or reset one that differs from the configuration
@@ -107,7 +107,7 @@ pub enum Command {
     /// List stored chains, and delete one that is no longer configured
     #[command(subcommand)]
     Chains(ChainsCommand),
-    /// List webhooks, retry what waits for one, and enable one that was disabled because it answered 410
+    /// List webhooks, retry messages that wait for one, and enable one that was disabled after an answer of 410
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
     /// Open the database, private or not, in psql
@@ -141,7 +141,7 @@ pub struct DemoArgs {
     /// Keep the database at the end
     #[arg(long)]
     pub keep: bool,
-    /// Publish in this process alone, also where redis-server is installed
+    /// Do not use Redis, even if redis-server is installed
     #[arg(long)]
     pub without_redis: bool,
 }
@@ -190,7 +190,7 @@ pub struct InitArgs {
 /// `check`
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Fail only for what prevents a start: one of several providers that is away is a warning
+    /// Fail only for problems that prevent a start: one of several providers that cannot be reached is a warning
     #[arg(long, conflicts_with = "offline")]
     pub start: bool,
     /// Check the files only, without requests to nodes or the database
@@ -243,7 +243,7 @@ pub struct CompletionsArgs {
 }
 
 impl Global {
-    /// The options of the command line about logs, over what is configured.
+    /// The settings of the log: the options of the command line, and where there are none the configuration.
     pub fn log(&self, configured: &LogConfig) -> LogConfig {
         let more = match self.verbose {
             0 => None,
@@ -263,7 +263,7 @@ fn range(from: u64, to: u64) -> Result<BlockRange, Failure> {
     })
 }
 
-/// Each look asks the daemon and the database.
+/// The interval of `--watch`. Each refresh queries the daemon and the database.
 fn pace(text: &str) -> Result<Duration, String> {
     let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if pace < Duration::from_millis(200) { Err("at least 200ms".to_owned()) } else { Ok(pace) }
@@ -287,7 +287,7 @@ fn families() -> impl TypedValueParser<Value = Family> {
     one_of(WORDS)
 }
 
-/// The words of the configuration, so that both take the same.
+/// A parser of the words that the configuration accepts.
 fn one_of<T: Clone + Send + Sync + 'static>(
     words: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {

@@ -22,7 +22,7 @@ pub struct ReplayArgs {
     /// Name of the chain, needed where several are configured
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
-    /// Publish events of the application and changes of activities, not those of a chain
+    /// Replay events of the application and changes of activities, instead of events of a chain
     #[arg(long, conflicts_with_all = ["from", "to", "chain"])]
     pub application: bool,
     /// Only facts of the application about this kind of subject, or this subject: order, order-9
@@ -40,7 +40,7 @@ pub struct ReplayArgs {
     /// Only facts of this type, for example erc20.mint, or erc20.* for all types with this prefix; repeat for several
     #[arg(long = "type", value_name = "TYPE", value_parser = TypePattern::parse)]
     pub types: Vec<TypePattern>,
-    /// Continue after this place, which an interrupted replay prints: BLOCK/TRANSACTION/LOG, of the application a number
+    /// Continue after the place that an interrupted replay printed: BLOCK/TRANSACTION/LOG, or a number with --application
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub after: Option<String>,
     /// Sink to publish to [default: the only sink]
@@ -64,7 +64,7 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// Which facts.
+    /// The facts to replay.
     ///
     /// # Errors
     /// `--from` above `--to`; `--since` that is not before `--until`; an `--after` that is no place of such facts.
@@ -76,7 +76,7 @@ impl ReplayArgs {
                 None => (text.to_owned(), None),
             });
             let number = |text: &str| text.parse().ok();
-            let after = self.after(number, "of the application a place is a number, 123")?;
+            let after = self.after(number, "with --application a place is a number, 123")?;
             let (since, until, ids) = (self.since, self.until, self.ids.clone());
             if since.zip(until).is_some_and(|(since, until)| since >= until) {
                 return Err(Failure::new(Exit::Usage, "--since must be before --until"));
@@ -95,7 +95,7 @@ impl ReplayArgs {
     }
 }
 
-/// As [`Place`] is written.
+/// Parses the text form of a [`Place`].
 fn place(text: &str) -> Option<Place> {
     let mut parts = text.split('/');
     let place = Place {

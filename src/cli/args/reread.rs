@@ -25,7 +25,7 @@ pub struct BackfillArgs {
 }
 
 impl BackfillArgs {
-    /// What is to be read again.
+    /// The sources and blocks to read again.
     ///
     /// # Errors
     /// `--from` above `--to`.
@@ -61,7 +61,7 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    /// What is to be read again.
+    /// The sources and blocks to read again.
     ///
     /// # Errors
     /// `--from` above `--to`.
@@ -93,7 +93,7 @@ pub struct RewindArgs {
 }
 
 impl RewindArgs {
-    /// Which chain, and where to.
+    /// The chain and the newest block to keep.
     pub fn rewind(&self) -> Rewind {
         Rewind { chain: self.chain.clone(), to: self.to }
     }

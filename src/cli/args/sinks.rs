@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 pub enum SinksCommand {
     /// List sinks with their position
     List(SinksArgs),
-    /// Accept what a sink holds and continue after it: messages that it lacks get numbers above everything in it
+    /// Accept the messages that a sink has, and continue after them: messages that it lacks get higher numbers
     Adopt(SinkArgs),
     /// Delete the streams of a sink with their consumer groups, and send all kept messages again
     Reset(SinkArgs),

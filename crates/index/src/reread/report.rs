@@ -72,7 +72,7 @@ impl From<Compared> for BatchOutcome {
     }
 }
 
-/// Places of events: how many, and the first of them, so that a report of millions is no millions in memory.
+/// Places of events: their number and the first of them, so that a report about millions needs little memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// All of them.
@@ -81,12 +81,12 @@ pub struct Places {
     pub first: Vec<Place>,
 }
 
-/// More than a person looks at.
-const FIRST: usize = 100;
+/// Maximum number of places that are kept.
+const MAX_FIRST: usize = 100;
 
 impl Places {
     fn add(&mut self, places: &[Place]) {
         self.count += places.len() as u64;
-        self.first.extend(places.iter().take(FIRST.saturating_sub(self.first.len())));
+        self.first.extend(places.iter().take(MAX_FIRST.saturating_sub(self.first.len())));
     }
 }
