@@ -146,7 +146,7 @@ pub(crate) async fn rereader(
 ) -> Result<Rereader, AppError> {
     let mut translator = translator(&loaded.config, chain)?;
     let record = record(&loaded.config, chain);
-    let store = translator.open_patiently(store, &record).await.map_err(store_error)?;
+    let store = translator.open_with_retries(store, &record).await.map_err(store_error)?;
     translator.follow(&store.comparison().sources);
     let store = store.following(translator.contracts());
     let on_error = Arc::new(
