@@ -1,4 +1,4 @@
-//! The metrics of `crates/ops/src/metrics.rs`, read from its text, so that every existing metric is documented.
+//! The metrics of `crates/ops/src/metrics`, read from its text, so that every existing metric is documented.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -63,7 +63,7 @@ pub fn as_markdown(metrics: &[Metric]) -> String {
 const INTRODUCTION: &str = "\
 # Metrics
 
-What `/metrics` answers, for Prometheus. Written by `make docs` from `crates/ops/src/metrics.rs`, and kept true by a test.
+What `/metrics` answers, for Prometheus. Written by `make docs` from `crates/ops/src/metrics`, and kept true by a test.
 
 Names follow Prometheus: base units, `_total` for counters. A histogram `x` is exposed as `x_bucket` (with the label
 `le`), `x_sum` and `x_count`. Counters of what is configured start at zero, so that `increase()` sees the first one;

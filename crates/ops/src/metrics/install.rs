@@ -1,7 +1,10 @@
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{BUILD_INFO, application, follow, inbound, leases, loops, past, providers, push, triggers};
+use super::{
+    BUILD_INFO, application, audits, chains, database, follow, inbound, leases, loops, outbox, outgoing,
+    past, providers, push, triggers,
+};
 
 /// Installs the recorder for the process and describes each metric.
 ///
@@ -18,8 +21,11 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
             &[1.0, 2.0, 3.0, 6.0, 12.0, 32.0, 64.0, 128.0],
         )?
         .install_recorder()?;
-    super::describe();
-    super::describe_messages();
+    chains::describe();
+    audits::describe();
+    database::describe();
+    outbox::describe();
+    outgoing::describe();
     follow::describe();
     inbound::describe();
     leases::describe();
@@ -30,6 +36,7 @@ pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     push::describe();
     application::describe();
     triggers::describe();
+    describe_gauge!(BUILD_INFO, "1, with the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

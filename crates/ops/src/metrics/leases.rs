@@ -6,7 +6,7 @@ pub(super) fn describe() {
     describe_gauge!(LEASE_HELD, "1 while this instance holds the lease and leads, by lease");
     describe_gauge!(LEASE_EPOCH, "fencing token of the lease, which grows with every new holder, by lease");
     describe_counter!(LEASE_TAKEN, "times this instance took the lease, by lease");
-    describe_counter!(LEASE_ERRORS, "rounds in which leases could not be renewed or looked at");
+    describe_counter!(LEASE_ERRORS, "rounds in which leases could not be renewed or read");
 }
 
 /// As [`super::chain_starts`], for a lease.

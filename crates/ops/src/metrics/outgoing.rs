@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::SinkErrorKind;
 use super::{
@@ -10,6 +10,47 @@ use super::{
     INCIDENTS, MISSED, PUBLISHED, REPEATED, SINK_CONSECUTIVE_ERRORS, SINK_DISABLED, SINK_ERRORS,
     SINK_FOREIGN, SINK_HELD, SINK_HELD_OLDEST, SINK_LAG, SINK_LOST, SINK_STUCK, as_f64,
 };
+
+pub(super) fn describe() {
+    describe_gauge!(SINK_LAG, "messages a sink does not have yet, by sink");
+    describe_gauge!(
+        SINK_STUCK,
+        "seconds for which messages have waited and none was delivered, by sink, computed at the scrape"
+    );
+    describe_counter!(SINK_ERRORS, "deliveries that failed and are retried, by sink and kind of error");
+    describe_gauge!(SINK_CONSECUTIVE_ERRORS, "errors since the last success, by sink");
+    describe_counter!(SINK_LOST, "times a sink was found to have lost delivered messages, by sink");
+    describe_gauge!(SINK_HELD, "messages that wait for another try, or behind one that does, by sink");
+    describe_gauge!(
+        SINK_HELD_OLDEST,
+        "seconds for which the oldest message has waited for another try, by sink, computed at the scrape"
+    );
+    describe_gauge!(
+        SINK_DISABLED,
+        "1 while a sink is disabled and gets no messages until an operator enables it, by sink"
+    );
+    describe_gauge!(
+        SINK_FOREIGN,
+        "1 while delivery to a sink is stopped because it holds messages this database never sent (operator action required), by sink"
+    );
+    describe_counter!(DELIVERIES, "tries of webhooks, by sink and outcome (delivered or the kind of error)");
+    describe_histogram!(DELIVERY_SECONDS, "time of a try of a webhook, by sink");
+    describe_gauge!(INCIDENT, "1 while something is wrong, by kind and the chain or sink it is of");
+    describe_counter!(INCIDENTS, "incidents that began, by kind");
+    describe_counter!(ALERTS, "alerts for the webhook, by outcome (sent, failed, dropped)");
+    describe_counter!(PUBLISHED, "messages delivered, by sink, type and state");
+    describe_counter!(REPEATED, "messages a sink refused because it had them, by sink");
+    describe_counter!(MISSED, "messages a sink missed because the outbox no longer kept them, by sink");
+    describe_histogram!(COMMIT_TO_PUBLISH, "time from a message's transaction to its delivery, by sink");
+    describe_histogram!(
+        HEAD_TO_PUBLISH,
+        "time from the head that made a message possible to its delivery, by sink"
+    );
+    describe_counter!(
+        DEAD_LETTERS_TRIMMED,
+        "open dead letters deleted because a source with address = \"any\" had more than retention.letters_of_any, by source"
+    );
+}
 
 /// As [`super::chain_starts`], for a sink.
 pub fn sink_starts(sink: &str) {
