@@ -23,7 +23,7 @@ mod token;
 pub use jwks::{JwksError, verifying_keys};
 pub use principal::{Principal, PublicRooms, Service, User};
 pub use revocation::{Revocation, Revocations};
-pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomKind, RoomPattern, is_address, is_public_kind};
+pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomKind, RoomPattern, is_address, is_kind, is_public_kind};
 pub use service_key::{KeyHash, NoRandomness, Scope, Scopes, ServiceKey, WrongHash, WrongScope};
 pub use ticket::{Ticket, random_name, sha256};
 pub use token::{Algorithm, KeyError, MAX_TOKEN_BYTES, TokenError, Verifier, VerifyingKey};

@@ -31,7 +31,7 @@ const WORK: i64 = 0x6368_6169_6e67_0000;
 /// after a lock must see what the lock's last holder committed. A writer that waits for a lock fails after 30 s and retries, which is
 /// logged. The server ends a session whose client freezes inside a transaction after 10 s; otherwise its locks would stay.
 macro_rules! begin {
-    ($($more:literal)?) => {
+    ($($more:expr)?) => {
         concat!(
             "begin isolation level read committed; ",
             "set local lock_timeout = '30s'; ",
@@ -41,11 +41,18 @@ macro_rules! begin {
     };
 }
 
+/// The limits of [`begin_brief`]: 5 s for a statement, of which 1 s may be a wait for a lock.
+macro_rules! brief_limits {
+    () => {
+        "set local statement_timeout = '5s'; set local lock_timeout = '1s'"
+    };
+}
+
 /// The beginning of a writing transaction whose statements fail after 5 s.
 const BOUNDED: &str = begin!("set local statement_timeout = '5s'");
 
 /// As [`BOUNDED`]; waits for a lock for 1 s at most.
-const BRIEF: &str = begin!("set local statement_timeout = '5s'; set local lock_timeout = '1s'");
+const BRIEF: &str = begin!(brief_limits!());
 
 /// An expression that makes the commit of its transaction wait for the disk, even if the server, the role or the URL sets otherwise.
 /// Only `off` and `local` promise less than `on`; a stronger setting of the operator, such as `remote_apply`, stays. Needed in every
@@ -100,10 +107,9 @@ pub async fn begin_brief(pool: &PgPool) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(BRIEF).await?)
 }
 
-/// Gives the rest of a transaction the limits of [`begin_brief`], after a lock that was worth a longer wait.
-pub async fn be_brief(tx: &mut Tx) -> Result<(), StoreError> {
-    let sql = "select set_config('statement_timeout', '5s', true), set_config('lock_timeout', '1s', true)";
-    sqlx::query(sql).execute(&mut **tx).await?;
+/// Sets the limits of [`begin_brief`] for the rest of a transaction, after a lock that needed a longer wait.
+pub async fn set_brief_limits(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::raw_sql(brief_limits!()).execute(&mut **tx).await?;
     Ok(())
 }
 

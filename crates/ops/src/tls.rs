@@ -116,6 +116,11 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
+/// The remedy for [`TlsFault::AuthorityAsServer`], where the text before it names the server.
+pub const AUTHORITY_AS_SERVER: &str = "its certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)";
+/// The remedy for [`TlsFault::Certificate`], where the text before it names the server.
+pub const INVALID_CERTIFICATE: &str = "renew its certificate, or correct the clock of this machine";
+
 /// Why a TLS connection did not open, as far as a remedy depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFault {

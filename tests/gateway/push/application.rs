@@ -220,6 +220,7 @@ fn bad_requests() -> Vec<((String, String), u16, &'static str)> {
         (("GET /v1/activities?user=u7".to_owned(), String::new()), 400, "bad_query"),
         (("GET /v1/messages?aggregate=order.*".to_owned(), String::new()), 400, "bad_query"),
         (("GET /v1/messages?aggregate=Order-9".to_owned(), String::new()), 400, "bad_query"),
+        (("GET /v1/messages?aggregate=9-order".to_owned(), String::new()), 400, "bad_query"),
     ]
 }
 

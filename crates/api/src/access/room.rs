@@ -107,7 +107,8 @@ pub fn is_public_kind(kind: &str) -> bool {
     matches!(kind, "address" | "contract" | "chain" | "type")
 }
 
-fn is_kind(kind: &str) -> bool {
+/// Whether a text can be the kind of a room or of a subject: lower-case letters, digits and `_`, a letter first.
+pub fn is_kind(kind: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     kind.starts_with(|first: char| first.is_ascii_lowercase()) && kind.bytes().all(inner)
 }

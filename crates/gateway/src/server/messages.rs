@@ -9,7 +9,7 @@ use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Shared, fresh, now};
 use crate::feed::{Delivery, Gap, Page, Reason, Start};
-use chainflume_api::access::{Principal, Room};
+use chainflume_api::access::{Principal, Room, is_kind};
 use chainflume_core::domain::TypePattern;
 use chainflume_outbox::Position;
 
@@ -160,11 +160,6 @@ fn aggregate(text: &str) -> (Option<String>, Option<String>) {
         Some((kind @ ("token" | "nft"), id)) => (Some(kind.to_owned()), Some(format!("contract-{id}"))),
         Some((kind, _)) => (Some(kind.to_owned()), Some(text.to_owned())),
     }
-}
-
-/// Whether subjects can be of this kind. A list of another kind would be empty without a word.
-fn is_kind(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The messages as they are stored, each the text that every other receiver gets.

@@ -261,10 +261,8 @@ impl HttpClient {
                  variable SSL_CERT_FILE"
             }
             TlsFault::OtherName => "its certificate is for another name: write that name into the url",
-            TlsFault::AuthorityAsServer => {
-                "its certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)"
-            }
-            TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
+            TlsFault::AuthorityAsServer => tls::AUTHORITY_AS_SERVER,
+            TlsFault::Certificate => tls::INVALID_CERTIFICATE,
             TlsFault::NoTls => "the port does not speak TLS: write http://, or another port",
             TlsFault::ClientCertificate => {
                 "it wants a certificate of the client, which cannot be configured: put a proxy with one before it"

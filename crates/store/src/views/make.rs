@@ -162,10 +162,10 @@ impl Store {
         mode: Mode,
     ) -> Result<(), ViewRefusal> {
         let mut tx = transaction::begin(&self.pool, true).await?;
-        // It is held for as long as another session registers thousands of sources, or builds an index: not for a moment, as the
-        // lock of a view that is read.
+        // Another session may hold this lock for long, while it registers thousands of sources or builds an index. The locks of views
+        // are held for a moment, so that the limits after it are short.
         transaction::lock(&mut tx, transaction::REGISTRATION).await.map_err(ViewRefusal::Registration)?;
-        transaction::be_brief(&mut tx).await?;
+        transaction::set_brief_limits(&mut tx).await?;
         match spot(&mut tx, wanted, others).await? {
             ViewSpot::Free(name) => create(&mut tx, &name, wanted).await?,
             ViewSpot::StoredView(held) => replace(&mut tx, &held, wanted).await?,

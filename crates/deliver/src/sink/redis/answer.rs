@@ -6,7 +6,7 @@ use ::redis::{ErrorKind, RedisError, Value};
 
 use crate::sink::SinkError;
 use chainflume_ops::text::one_line;
-use chainflume_ops::tls::{TlsFault, wrong_variable};
+use chainflume_ops::tls::{AUTHORITY_AS_SERVER, INVALID_CERTIFICATE, TlsFault, wrong_variable};
 
 /// The name of a sentinel in errors.
 pub(super) const SENTINEL: &str = "redis sentinel";
@@ -79,10 +79,8 @@ fn of_tls(fault: TlsFault) -> Cow<'static, str> {
              announce-hostnames yes), and nodes of a Cluster too (cluster-announce-hostname, cluster-preferred-endpoint-type \
              hostname)"
         }
-        TlsFault::AuthorityAsServer => {
-            "its certificate is that of an authority: let it sign another certificate for the server (basicConstraints CA:FALSE)"
-        }
-        TlsFault::Certificate => "renew its certificate, or correct the clock of this machine",
+        TlsFault::AuthorityAsServer => AUTHORITY_AS_SERVER,
+        TlsFault::Certificate => INVALID_CERTIFICATE,
         TlsFault::NoTls => "the port does not speak TLS: begin the url with redis://, or name another port",
         TlsFault::ClientCertificate => {
             "it wants a certificate of the client: name one and its key in redis.certificate_file and redis.key_file, or set \
