@@ -114,8 +114,9 @@ async fn audit_rereader(
 ) -> Option<Rereader> {
     let settings = chain.audit?;
     loop {
-        let pause = heartbeat.wait(tokio::time::sleep(settings.every.min(AUDIT_RETRY_INTERVAL)));
-        stop.run_until_cancelled(pause).await?;
+        if !heartbeat.pause(settings.every.min(AUDIT_RETRY_INTERVAL), stop).await {
+            return None;
+        }
         match stop.run_until_cancelled(rereader(loaded, store, chain, beside_live(chain))).await? {
             Ok(mut rereader) => {
                 rereader.yields_to_live = true;

@@ -158,7 +158,7 @@ async fn watch(
         };
         let stuck_since = stuck.map(|(_, since)| since);
         board.set_public(PublicHealth { position: newest.to_string(), lag, stuck_since, error });
-        if stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(LOOK))).await.is_none() {
+        if !heartbeat.pause(LOOK, &stop).await {
             return;
         }
     }

@@ -108,8 +108,7 @@ impl<V: ChainView, S: Subject> Follower<V, S> {
                 let (chain, suppressed) = (&self.settings.chain, suppressed.field());
                 tracing::warn!(%chain, error, suppressed, "transactions cannot be followed; the next round retries");
             }
-            let pause = heartbeat.wait(tokio::time::sleep(self.settings.every));
-            if stop.run_until_cancelled(pause).await.is_none() {
+            if !heartbeat.pause(self.settings.every, &stop).await {
                 return;
             }
         }

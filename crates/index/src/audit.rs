@@ -71,11 +71,7 @@ impl Auditor {
     /// logged and retried.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut audits = vec![SourceAudit::default(); self.rereader.translator.sources().len()];
-        while stop
-            .run_until_cancelled(self.heartbeat.wait(tokio::time::sleep(self.settings.every)))
-            .await
-            .is_some()
-        {
+        while self.heartbeat.pause(self.settings.every, &stop).await {
             match stop.run_until_cancelled(self.step(&mut audits)).await {
                 None => return,
                 Some(Ok(())) => {}

@@ -113,7 +113,7 @@ impl ContractWatch {
     /// Checks until `stop`.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut pause = self.every.min(FIRST_CHECK_AFTER);
-        while stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(pause))).await.is_some() {
+        while heartbeat.pause(pause, &stop).await {
             pause = self.every;
             let chains = self.board.chains();
             // The leader of the chain checks.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{Board, Heartbeat};
 use crate::http::{HttpClient, HttpError};
 use crate::metrics;
+use crate::supervise::every;
 pub use rules::{AlertThresholds, BoardSnapshot, CLOCK_OFF, Incident, IncidentKey, incidents};
 use sender::AlertSender;
 use tracker::{AlertNotice, IncidentTracker, NoticeKind};
@@ -64,8 +65,7 @@ impl AlertWatcher {
     /// When the sending task panics, returns or hangs: the supervisor starts both again.
     pub async fn run(mut self, stop: CancellationToken, heartbeat: Heartbeat) {
         let mut sending = self.sender.take().map(AlertSender::start);
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(EVERY);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             heartbeat.beat();
             if let Some((_, task)) = &mut sending {

@@ -217,5 +217,13 @@ impl Supervisor {
     }
 }
 
+/// Ticks of a loop: at once, and then every `period`. A tick that is late delays the ones after it, so that a slow round is not followed by
+/// several in a row.
+pub fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 #[cfg(test)]
 mod tests;

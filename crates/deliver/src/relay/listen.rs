@@ -61,7 +61,7 @@ impl Listener {
                 let suppressed = suppressed.field();
                 tracing::warn!(error = %causes(&error), suppressed, "cannot listen for commits; relays poll for messages");
             }
-            let _stopped = stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(wait))).await;
+            heartbeat.pause(wait, &stop).await;
         }
     }
 }

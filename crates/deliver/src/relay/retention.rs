@@ -8,6 +8,7 @@ use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
 use chainflume_ops::health::{Board, Heartbeat, OutboxHealth};
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::every;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::{Outbox, OutboxState};
 use chainflume_store::{HistoryRetention, Store};
@@ -44,8 +45,7 @@ const BATCH: u32 = 1_000;
 impl Retention {
     /// Reports the size of the outbox until `stop`.
     pub async fn watch(self, stop: CancellationToken, heartbeat: Heartbeat) {
-        let mut tick = tokio::time::interval(CHECK_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(CHECK_INTERVAL);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             heartbeat.beat();
             // The error is ignored here: the trimming instance logs it.
@@ -57,8 +57,7 @@ impl Retention {
 
     /// Trims until `stop`. One daemon is enough; a second one finds nothing to delete.
     pub async fn trim(&self, stop: CancellationToken, heartbeat: Heartbeat) {
-        let mut tick = tokio::time::interval(CHECK_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(CHECK_INTERVAL);
         let lines = LogLimiter::default();
         let mut next_history = Instant::now();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {

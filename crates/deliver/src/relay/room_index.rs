@@ -6,6 +6,7 @@ use chainflume_core::domain::causes;
 use chainflume_db::StoreError;
 use chainflume_ops::health::Heartbeat;
 use chainflume_ops::metrics;
+use chainflume_ops::supervise::every;
 use chainflume_ops::telemetry::LogLimiter;
 use chainflume_outbox::Outbox;
 
@@ -24,8 +25,7 @@ const BATCH: u32 = 500;
 impl RoomIndex {
     /// Indexes messages until `stop`.
     pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) {
-        let mut tick = tokio::time::interval(INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(INTERVAL);
         let lines = LogLimiter::default();
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if let Err(error) = self.round(&stop, &heartbeat).await

@@ -45,7 +45,7 @@ impl PublicServer {
                 let suppressed = suppressed.field();
                 tracing::warn!(error = %causes(&error), suppressed, "revocations cannot be read; those known stay in force");
             }
-            if stop.run_until_cancelled(heartbeat.wait(tokio::time::sleep(LOOK))).await.is_none() {
+            if !heartbeat.pause(LOOK, &stop).await {
                 return;
             }
         }

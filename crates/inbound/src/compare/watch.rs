@@ -36,8 +36,7 @@ where
         let lines = LogLimiter::default();
         for turn in 0u32.. {
             self.turn(turn, &lines, &heartbeat).await;
-            let pause = heartbeat.wait(tokio::time::sleep(TURN));
-            if stop.run_until_cancelled(pause).await.is_none() {
+            if !heartbeat.pause(TURN, &stop).await {
                 return;
             }
         }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Board, LoopHealth, TurnSource};
 
@@ -26,6 +27,11 @@ impl Heartbeat {
     /// appear alive.
     pub async fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         wait_beating(|| self.beat(), what).await
+    }
+
+    /// Pauses the loop. Returns whether it continues: `false` as soon as `stop` is cancelled.
+    pub async fn pause(&self, pause: Duration, stop: &CancellationToken) -> bool {
+        stop.run_until_cancelled(self.wait(tokio::time::sleep(pause))).await.is_some()
     }
 }
 

@@ -46,8 +46,7 @@ impl BalanceWatch {
             if let Err(error) = heartbeat.wait(self.turn(&mut has_begun)).await {
                 self.failed(&error);
             }
-            let pause = heartbeat.wait(tokio::time::sleep(TURN));
-            if stop.run_until_cancelled(pause).await.is_none() {
+            if !heartbeat.pause(TURN, &stop).await {
                 return;
             }
         }

@@ -41,8 +41,7 @@ impl<S: ScheduleStore, C: Fn() -> Timestamp + Send + Sync> ScheduleLoop<S, C> {
                     RETRY
                 }
             };
-            let pause = heartbeat.wait(tokio::time::sleep(pause));
-            if stop.run_until_cancelled(pause).await.is_none() {
+            if !heartbeat.pause(pause, &stop).await {
                 return;
             }
         }
