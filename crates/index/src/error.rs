@@ -4,11 +4,8 @@ use alloy_primitives::B256;
 
 use chainflume_core::domain::{BlockId, BlockRange};
 use chainflume_db::StoreError;
-use chainflume_node::ChainError;
+use chainflume_node::{ChainError, MAX_RETRY_AFTER};
 use chainflume_ops::metrics::StepErrorKind;
-
-/// The longest pause that is granted to a node: a longer one would be an outage.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Longest pause while the node is on another chain. To check the chain again takes one request, and a gateway may
 /// answer for another chain for some seconds only.

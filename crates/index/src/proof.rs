@@ -103,7 +103,7 @@ impl Prover {
             match found {
                 Ok(BlockProof::Logs(logs, time)) => {
                     let there: BTreeSet<Place> = logs.iter().map(|log| log.place).collect();
-                    self.replace(read, number, (logs, time));
+                    self.replace(read, number, logs, time);
                     let events: BTreeSet<Place> = read.events.iter().map(|event| event.place).collect();
                     let (gone, kept): (Vec<Place>, Vec<Place>) =
                         places.partition(|place| events.contains(place) || !there.contains(place));
@@ -261,7 +261,7 @@ impl Prover {
         Err(why)
     }
 
-    fn replace(&self, read: &mut Backfill, number: u64, (logs, time): (Logs, u64)) {
+    fn replace(&self, read: &mut Backfill, number: u64, logs: Logs, time: u64) {
         let translated = self.translator.translate(&logs, &[(number, time)].into());
         read.events.retain(|event| event.place.block_number != number);
         read.dead_letters.retain(|letter| letter.log.place.block_number != number);

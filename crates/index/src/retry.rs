@@ -40,7 +40,7 @@ impl Retrier {
         while let Some(rest) = self.rest(ids, &outcomes).await? {
             let (reorgs, blocks) = rest;
             for ((source, number, _), letters) in blocks {
-                match self.block((&source, number), &letters, reorgs).await {
+                match self.block(&source, number, &letters, reorgs).await {
                     Ok(done) => outcomes.extend(done),
                     // A reorg since the letters were read: some of them may be gone.
                     Err(StoreError::Conflict { .. }) => break,
@@ -70,12 +70,13 @@ impl Retrier {
 
     async fn block(
         &mut self,
-        (source, number): (&str, u64),
+        source: &str,
+        number: u64,
         letters: &[(Place, StoredDeadLetter)],
         reorgs: u64,
     ) -> Result<Vec<(u64, Retried)>, StoreError> {
         let refused = match self.translate(source, letters) {
-            Ok(translated) => self.store(source, number, (translated, reorgs)).await?,
+            Ok(translated) => self.store(source, number, translated, reorgs).await?,
             Err(reason) => Refused { by_place: BTreeMap::new(), others: Some((None, reason)) },
         };
         let outcomes: Vec<_> =
@@ -122,7 +123,8 @@ impl Retrier {
         &self,
         source: &str,
         number: u64,
-        (translated, reorgs): (Translated, u64),
+        translated: Translated,
+        reorgs: u64,
     ) -> Result<Refused, StoreError> {
         let mut refused = Refused::default();
         let foreign = "no event of its source fits it any more; drop it if this is intended".to_owned();

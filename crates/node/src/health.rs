@@ -123,14 +123,14 @@ impl HealthTracker {
 
     /// Counts a request that failed. A refusal of one request, as for its range, is no failure of the node.
     pub(super) fn failed(&self, method: &'static str, error: &ChainError) {
-        self.note(HealthSubject::Answer(method), (weight(error), None), Some(error));
+        self.note(HealthSubject::Answer(method), weight(error), None, Some(error));
     }
 
     /// Records a request that was not sent, because the node asked for a pause. It has no weight, and only shows that
     /// the failures last.
     pub(super) fn not_asked(&self, method: &'static str, error: &ChainError) {
         if error.is_rate() {
-            self.note(HealthSubject::Answer(method), (Some(0), None), Some(error));
+            self.note(HealthSubject::Answer(method), Some(0), None, Some(error));
         }
     }
 
@@ -150,7 +150,7 @@ impl HealthTracker {
 
     /// Records contents that failed a check. Only contents that pass end this failure.
     pub(super) fn rejected(&self, what: &'static str, error: &ChainError) {
-        self.note(HealthSubject::Contents(what), (weight(error), None), Some(error));
+        self.note(HealthSubject::Contents(what), weight(error), None, Some(error));
     }
 
     /// Records contents that passed a check.
@@ -165,7 +165,8 @@ impl HealthTracker {
         if !error.is_some_and(ChainError::is_wrong_chain) {
             self.note(
                 HealthSubject::Work(work),
-                (Some(error.map_or(THROTTLED_WEIGHT, work_weight)), at),
+                Some(error.map_or(THROTTLED_WEIGHT, work_weight)),
+                at,
                 error,
             );
         }
@@ -237,12 +238,7 @@ impl HealthTracker {
     }
 
     /// Counts a failure. With a weight of `None` the error is no failure of the node.
-    fn note(
-        &self,
-        subject: HealthSubject,
-        (weight, at): (Option<u32>, Option<u64>),
-        error: Option<&ChainError>,
-    ) {
+    fn note(&self, subject: HealthSubject, weight: Option<u32>, at: Option<u64>, error: Option<&ChainError>) {
         let mut inner = self.lock();
         if error.is_some_and(ChainError::is_wrong_chain) {
             inner.wrong = true;

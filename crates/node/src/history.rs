@@ -15,6 +15,7 @@ use super::error::ChainError;
 use super::node::Node;
 use super::node::read_range::{RangeRequest, RangeResponse};
 use super::reorder_buffer::ReorderBuffer;
+use super::rpc::MAX_RETRY_AFTER;
 use super::settings::HistorySettings;
 use super::settings::Work;
 use super::width::QUICK;
@@ -322,9 +323,6 @@ const RECENT_AT_ONCE: u64 = 16;
 const HEADER_TRIES: usize = 3;
 /// Longest pause between two tries: a node that recovers is noticed within this time.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The longest pause that is granted to a node: a longer one would be an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-
 /// First pause between two tries.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 

@@ -32,7 +32,7 @@ pub use node::identity::IdentifiedBlocks;
 pub use node::transactions::{KnownTransaction, TransactionReceipt};
 pub use node::{BlockWithLogs, Node, NodeStatus, ProviderGroup};
 pub use pool::{Pool, ProviderState, SwitchListener, check_essentials};
-pub use rpc::{MethodUsage, probing};
+pub use rpc::{MAX_RETRY_AFTER, MethodUsage, probing};
 pub use settings::{
     BlockTag, ChainSettings, Compression, FailoverSettings, HistorySettings, LogVerification, MAX_RATE,
     ProviderRole, ProviderSettings, RateLimitSettings, Work, headers_of, host_of,

@@ -44,6 +44,7 @@ use in_flight::{AnswerBytes, BytesInFlight};
 use outcomes::{Outcomes, outcomes};
 use probing::probe_limit;
 pub use probing::probing;
+pub use rate_limit::MAX_RETRY_AFTER;
 use rate_limit::RateLimiter;
 use streamed_list::StreamedList;
 use transport::{is_set, proxy_variable, root_cause};

@@ -83,7 +83,7 @@ impl Hub {
         state.newest.clone()
     }
 
-    pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], (position, history): (&Position, u64)) -> bool {
+    pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], position: &Position, history: u64) -> bool {
         let mut state = self.state();
         let is_newest = state.history == history && state.newest.seq <= position.seq;
         if is_newest {

@@ -40,7 +40,7 @@ impl Outlet {
 
     /// Joins these rooms from now on, if `position` of history number `history` is that of the newest message. Returns whether it is.
     pub(super) fn join_at(&self, rooms: &[Room], position: &Position, history: u64) -> bool {
-        self.hub.join_at(&self.line, rooms, (position, history))
+        self.hub.join_at(&self.line, rooms, position, history)
     }
 
     /// Leaves all rooms. Messages that wait are still returned. Returns the newest message before, and the number of its history.

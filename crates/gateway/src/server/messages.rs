@@ -114,7 +114,7 @@ impl MessagesQuery {
                 break;
             }
         }
-        Ok(response(&found, &page.next, (&shared.feed.newest(), gap)))
+        Ok(response(&found, &page.next, &shared.feed.newest(), gap))
     }
 
     async fn start(&self, shared: &Shared) -> Result<(Position, Option<Gap>), HttpProblem> {
@@ -163,7 +163,7 @@ fn aggregate(text: &str) -> (Option<String>, Option<String>) {
 }
 
 /// The messages as they are stored, each the text that every other receiver gets.
-fn response(found: &[Delivery], next: &Position, (newest, gap): (&Position, Option<Gap>)) -> Response {
+fn response(found: &[Delivery], next: &Position, newest: &Position, gap: Option<Gap>) -> Response {
     let messages = found.iter().map(|delivery| delivery.entry.json.as_str()).collect::<Vec<_>>().join(",");
     let (next, newest) = (next.to_string(), newest.to_string());
     let gap = gap.map(|gap| format!(",\"gap\":{}", gap.to_json())).unwrap_or_default();

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
-use crate::error::{IndexerError, MAX_RETRY_AFTER};
+use crate::error::IndexerError;
+use chainflume_node::MAX_RETRY_AFTER;
 use chainflume_ops::metrics;
 
 /// The pause after an error of the node about its newest blocks. Backends of one node often differ by a block for

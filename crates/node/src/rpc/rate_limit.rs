@@ -14,7 +14,7 @@ const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// The pause after a refusal without a time: most providers count requests per second.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause that is granted to a node: a longer one would be an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 pub(super) struct RateLimiter {
     /// Requests per second; `None` without a limit.
@@ -95,7 +95,7 @@ impl RateLimiter {
         loop {
             // Registers before the state is read, so that no permit that is freed is missed.
             let freed = self.freed.notified();
-            let turn = self.lock().turn(self, (as_f64(calls), as_f64(units)), Instant::now());
+            let turn = self.lock().turn(self, as_f64(calls), as_f64(units), Instant::now());
             match turn {
                 Admission::Go => return Ok(Permit { pace: self, began: Instant::now() }),
                 Admission::Closed(wait) if wait > MAX_QUEUE_WAIT => return Err(wait),
@@ -140,7 +140,7 @@ enum Admission {
 }
 
 impl RateState {
-    fn turn(&mut self, pace: &RateLimiter, (calls, units): (f64, f64), now: Instant) -> Admission {
+    fn turn(&mut self, pace: &RateLimiter, calls: f64, units: f64, now: Instant) -> Admission {
         let closed = self.closed_for(now);
         if !closed.is_zero() {
             return Admission::Closed(closed);
@@ -183,7 +183,7 @@ impl RateState {
 
     /// Records a refusal of a request that began at `began`.
     fn limited(&mut self, began: Instant, retry_after: Option<Duration>, now: Instant) {
-        let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE);
+        let until = now + retry_after.unwrap_or(DEFAULT_PAUSE).min(MAX_RETRY_AFTER);
         self.closed_until = self.closed_until.max(Some(until));
         if began >= self.cut {
             self.allowed = (self.allowed / 2.0).max(1.0);
@@ -238,7 +238,7 @@ mod tests {
         let (mut now, mut calls) = (state.filled, 0);
         let end = now + Duration::from_secs(seconds);
         while now < end {
-            match state.turn(pace, (1.0, units), now) {
+            match state.turn(pace, 1.0, units, now) {
                 Admission::Go => {
                     state.in_flight -= 1;
                     calls += 1;
@@ -294,7 +294,7 @@ mod tests {
         let waits = [None, Some(1), Some(40), Some(7), Some(86_400)].map(|asked| {
             let mut state = pace.lock();
             state.limited(now, asked.map(Duration::from_secs), now);
-            match state.turn(&pace, (1.0, 0.0), now) {
+            match state.turn(&pace, 1.0, 0.0, now) {
                 Admission::Closed(wait) => wait.as_secs(),
                 _ => 0,
             }
