@@ -35,7 +35,7 @@ pub use rewind::{RewindOptions, Rewinding, rewind};
 pub use run::{run, run_hurt};
 pub use serve::serve;
 pub use sinks::{Adoption, SinkListing, adopt_sink, reset_sink, sinks};
-pub use sources::{Deleting, SourceListing, empty_source, rename_source, sources};
+pub use sources::{Deleting, Emptying, SourceListing, empty_source, rename_source, sources};
 pub use status::{Status, StatusWatch, StoredDifference, StoredLease, StoredReorg, StoredSource, status};
 pub use verify::{Progress, RereadArgs, Verified, reread};
 pub use views::{Views, views};

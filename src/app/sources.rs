@@ -136,29 +136,37 @@ pub struct Deleting {
     pub all: u64,
 }
 
-/// Deletes what is stored of a source and retracts what was announced, page by page: of one that is not configured any more
-/// where `forget`, else of a configured one, which begins anew. Interrupted, it goes on when it is called again.
+/// Why a source is emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptying {
+    /// It is no longer configured.
+    Remove,
+    /// It is configured, and is read anew.
+    Reset,
+}
+
+/// Deletes what is stored of a source and retracts its messages, page by page. An interrupted command continues when it is called again.
 ///
 /// # Errors
 /// When it is not stored, is configured otherwise than the command asks for, or a daemon follows it by another configuration.
 pub async fn empty_source(
     loaded: &Loaded,
     name: &str,
-    forget: bool,
+    emptying: Emptying,
     mut report: impl FnMut(Deleting),
 ) -> Result<DeletedRows, AppError> {
     with_database(loaded, async |database| {
         let kept = database.store.filled_sources().await.map_err(store_error)?;
         let source = find(&kept, name)?;
         let configured = configured(loaded, name, source.chain_id);
-        match (forget, configured.is_some()) {
-            (true, true) => {
+        match (emptying, configured.is_some()) {
+            (Emptying::Remove, true) => {
                 return Err(AppError::Failed(format!(
                     "source {name} is configured: take it out of the configuration first, or run \
                      `chainflume sources reset {name}` to read it anew"
                 )));
             }
-            (false, false) => {
+            (Emptying::Reset, false) => {
                 return Err(AppError::Failed(format!(
                     "source {name} is not configured on the chain it is stored for: run `chainflume sources remove {name}`"
                 )));
@@ -166,9 +174,10 @@ pub async fn empty_source(
             _ => {}
         }
         let digest = configured.map(|configured| configured.digest());
-        let emptying = SourceDeletion { name, forget, digest: digest.as_deref(), page: PAGE };
+        let forget = emptying == Emptying::Remove;
+        let deletion = SourceDeletion { name, forget, digest: digest.as_deref(), page: PAGE };
         let report = |done| report(Deleting { done, all: source.events.max(done) });
-        let emptied = database.store.empty_source(&emptying, report).await.map_err(failed)?;
+        let emptied = database.store.empty_source(&deletion, report).await.map_err(failed)?;
         emptied.ok_or_else(|| unknown(&kept, name))
     })
     .await

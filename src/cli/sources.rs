@@ -4,7 +4,7 @@ use super::args::{EmptyArgs, RenameArgs, SourcesArgs, SourcesCommand};
 use super::output;
 use super::progress::Deletion;
 use super::table::table;
-use crate::app::{self, Loaded, SourceListing};
+use crate::app::{self, Emptying, Loaded, SourceListing};
 
 /// Lists sources, or does what an operator decided about one.
 pub(super) async fn sources(loaded: &Loaded, command: &SourcesCommand) -> anyhow::Result<()> {
@@ -14,27 +14,30 @@ pub(super) async fn sources(loaded: &Loaded, command: &SourcesCommand) -> anyhow
             app::rename_source(loaded, old, new).await?;
             output::print(format!("source {old} is stored as {new} now; its data stays\n").as_bytes())
         }
-        SourcesCommand::Remove(args) => empty(loaded, args, true).await,
-        SourcesCommand::Reset(args) => empty(loaded, args, false).await,
+        SourcesCommand::Remove(args) => empty(loaded, args, Emptying::Remove).await,
+        SourcesCommand::Reset(args) => empty(loaded, args, Emptying::Reset).await,
     }
 }
 
 async fn empty(
     loaded: &Loaded,
     EmptyArgs { name, yes, json }: &EmptyArgs,
-    forget: bool,
+    emptying: Emptying,
 ) -> anyhow::Result<()> {
     if !yes {
         output::confirm(&format!("everything that is stored of source {name} is deleted and retracted"))?;
     }
     let mut bar = Deletion::of(format!("events of {name}"));
-    let emptied = app::empty_source(loaded, name, forget, |deleting| bar.show(deleting)).await?;
+    let emptied = app::empty_source(loaded, name, emptying, |deleting| bar.show(deleting)).await?;
     bar.end();
     if *json {
         let done = json!({ "source": name, "events": emptied.events });
         return output::print(format!("{done:#}\n").as_bytes());
     }
-    let end = if forget { "nothing of it is stored any more" } else { "a running daemon reads it anew" };
+    let end = match emptying {
+        Emptying::Remove => "nothing of it is stored any more",
+        Emptying::Reset => "a running daemon reads it anew",
+    };
     output::print(format!("{} events of source {name} are deleted; {end}\n", emptied.events).as_bytes())
 }
 

@@ -61,17 +61,37 @@ pub const DURABLE: &str = "set_config('synchronous_commit', \
      case when current_setting('synchronous_commit') in ('off', 'local') then 'on' \
      else current_setting('synchronous_commit') end, true)";
 
-/// A writing transaction. `durable: false` lets the commit return before it is on disk: a crash of the
-/// server may lose it whole, never in part.
-pub async fn begin(pool: &PgPool, durable: bool) -> Result<Tx, StoreError> {
-    let statement = if durable { begin!() } else { begin!("set local synchronous_commit = off") };
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk.
+    Disk,
+    /// Nothing: a crash of the server may lose the transaction whole, never in part.
+    None,
+}
+
+/// A writing transaction whose commit waits for the disk.
+pub async fn begin(pool: &PgPool) -> Result<Tx, StoreError> {
+    begin_with(pool, Durability::Disk).await
+}
+
+/// A writing transaction.
+pub async fn begin_with(pool: &PgPool, durability: Durability) -> Result<Tx, StoreError> {
+    let statement = match durability {
+        Durability::Disk => begin!(),
+        Durability::None => begin!("set local synchronous_commit = off"),
+    };
     Ok(pool.begin_with(statement).await?)
 }
 
 /// A writing transaction with the mark of a chain ([`mark`]). The server waits for its client for 60 s, because it is open while the
 /// client runs another transaction. The next leader ends it earlier.
-pub async fn begin_marked(pool: &PgPool, chain_id: i64, durable: bool) -> Result<Tx, StoreError> {
-    let (begin, commit) = (begin!(), if durable { "" } else { "set local synchronous_commit = off; " });
+pub async fn begin_marked(pool: &PgPool, chain_id: i64, durability: Durability) -> Result<Tx, StoreError> {
+    let begin = begin!();
+    let commit = match durability {
+        Durability::Disk => "",
+        Durability::None => "set local synchronous_commit = off; ",
+    };
     let statement = format!(
         r"
         {begin}; {commit}set local idle_in_transaction_session_timeout = '60s';

@@ -162,7 +162,7 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn retry_sink(&self, sink: &str) -> Result<u64, StoreError> {
-        let mut tx = begin(&self.pool, true).await?;
+        let mut tx = begin(&self.pool).await?;
         sqlx::query("update deliveries set due_at = now() where sink = $1 and due_at > now()")
             .bind(sink)
             .execute(&mut *tx)
@@ -201,7 +201,7 @@ impl Outbox {
     /// A database error; [`StoreError::Corrupt`] when another program wrote one of them.
     pub async fn redeliver(&self, ids: &[u64], sinks: &[String]) -> Result<BTreeSet<u64>, StoreError> {
         let ids = ids.iter().map(|id| int8("number", *id)).collect::<Result<Vec<_>, _>>()?;
-        let mut tx = begin(&self.pool, true).await?;
+        let mut tx = begin(&self.pool).await?;
         let letters: Vec<Letter> = sqlx::query_as(
             r"
             update dead_letters set resolved_at = now(), last_seen = now()

@@ -67,7 +67,7 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn publish_again(&self, chain_id: Option<i64>, messages: Vec<Draft>) -> Result<(), StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         append_all(&mut tx, chain_id, messages).await?;
         Ok(tx.commit().await?)
     }

@@ -99,7 +99,7 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn adopt_sink(&self, sink: &str, found: &SinkContents) -> Result<AdoptedHistory, StoreError> {
-        let mut tx = begin(&self.pool, true).await?;
+        let mut tx = begin(&self.pool).await?;
         sqlx::query(AssertSqlSafe(format!("select {DURABLE}"))).execute(&mut *tx).await?;
         // Locks the head: from here on no other transaction takes a number.
         let last: i64 =
@@ -133,7 +133,7 @@ impl Outbox {
     /// # Errors
     /// A database error.
     pub async fn reset_sink(&self, sink: &str) -> Result<(), StoreError> {
-        let mut tx = begin(&self.pool, true).await?;
+        let mut tx = begin(&self.pool).await?;
         for sql in ["delete from sink_cursors where sink = $1", "delete from adopted_streams where sink = $1"]
         {
             sqlx::query(sql).bind(sink).execute(&mut *tx).await?;

@@ -8,7 +8,7 @@ use super::open::OpenChain;
 use super::stage::Staged;
 use super::{ChainStore, Checkpoint, blocks, checkpoint, dead_letters, events, pending, projections};
 use chainflume_db::StoreError;
-use chainflume_db::transaction::{self, Tx};
+use chainflume_db::transaction::{self, Durability, Tx};
 
 /// A step forward of a group of sources that are at one block, or join there.
 #[derive(Clone, Debug)]
@@ -67,9 +67,10 @@ impl ChainStore {
     ) -> Result<Advanced, StoreError> {
         let step = Step::new(&self.chain, advance)?;
         let is_staged = staged.is_some();
+        let durability = if advance.durable { Durability::Disk } else { Durability::None };
         let mut tx = match staged {
             Some(staged) => staged.into_tx(&step.ordered)?,
-            None => transaction::begin(&self.pool, advance.durable).await?,
+            None => transaction::begin_with(&self.pool, durability).await?,
         };
         match step.store(self, &mut tx, is_staged).await {
             Ok(advanced) => {

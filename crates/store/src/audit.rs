@@ -73,7 +73,7 @@ impl ChainStore {
         let chain = &*self.chain;
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let locked = checkpoint::lock_chain(&mut tx, self).await?;
         check_fresh(reread, locked.reorgs)?;
         let reached = check_reached(&mut tx, chain, reread).await?;

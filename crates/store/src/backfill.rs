@@ -22,7 +22,7 @@ impl ChainStore {
         let ordered = events::in_order(chain, &backfill.events)?;
         check_range(chain, backfill, &ordered)?;
 
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let done = add(&mut tx, self, (backfill, ordered), Publishing::Yes).await?;
         tx.commit().await?;
 

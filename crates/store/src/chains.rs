@@ -64,7 +64,7 @@ impl Store {
         mut report: impl FnMut(u64),
     ) -> Result<Option<DeletedRows>, StoreError> {
         let (id, mut all) = (chain.chain_id, DeletedRows::default());
-        check_free(&mut transaction::begin(&self.pool, true).await?, chain).await?;
+        check_free(&mut transaction::begin(&self.pool).await?, chain).await?;
         for name in &chain.sources {
             let emptying = SourceDeletion { name, forget: true, digest: None, page };
             let before = all.events;
@@ -73,7 +73,7 @@ impl Store {
             all.events += emptied.events;
             all.pending += emptied.pending;
         }
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         let sql = "select from chains where chain_id = $1 for update";
         if sqlx::query(sql).bind(int8("chain id", id)?).fetch_optional(&mut *tx).await?.is_none() {

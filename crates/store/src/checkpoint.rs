@@ -10,7 +10,7 @@ use super::open::OpenChain;
 use super::{ChainStore, blocks};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{block_id, int8, unsigned};
-use chainflume_db::transaction::{self, Tx};
+use chainflume_db::transaction::{self, Durability, Tx};
 use chainflume_db::{Epoch, LeaseName};
 
 pub(super) use groups::{advance, check, forget, renamed, rewind};
@@ -73,7 +73,7 @@ impl ChainStore {
     /// # Errors
     /// [`StoreError::Conflict`] when the chain was rewound since `reorgs` was read; a database error.
     pub async fn settle(&self, final_number: u64, reorgs: u64) -> Result<(), StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         if lock_chain(&mut tx, self).await?.reorgs != reorgs {
             return Err(StoreError::conflict("the chain was rewound since its final block was read"));
         }
@@ -87,7 +87,7 @@ impl ChainStore {
     /// # Errors
     /// A database error.
     pub async fn decide_by_head(&self, head: u64) -> Result<(), StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         lock_chain(&mut tx, self).await?;
         sqlx::query(
             r"
@@ -169,8 +169,8 @@ impl ChainStore {
 /// A transaction of the chain's leader beside the one that locks the chain's row; this one must not lock it. The next leader
 /// raises the epoch and then ends every session with the mark of this chain. So either that leader finds the mark, or this
 /// transaction finds the new epoch: nothing in it outlives the lease.
-pub(super) async fn begin_beside(store: &ChainStore, durable: bool) -> Result<Tx, StoreError> {
-    let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durable).await?;
+pub(super) async fn begin_beside(store: &ChainStore, durability: Durability) -> Result<Tx, StoreError> {
+    let mut tx = transaction::begin_marked(&store.pool, store.chain.id, durability).await?;
     if let Some(led) = store.epoch {
         let sql = "select epoch from chains where chain_id = $1";
         let epoch: i64 = sqlx::query_scalar(sql).bind(store.chain.id).fetch_one(&mut *tx).await?;

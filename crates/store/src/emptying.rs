@@ -72,7 +72,7 @@ impl Store {
         &self,
         emptying: &SourceDeletion<'_>,
     ) -> Result<Option<(ChainStore, u64)>, StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let Some((source, chain)) = locked(&mut tx, emptying).await? else { return Ok(None) };
         let record = match source.emptying {
             Some(record) => record,
@@ -90,7 +90,7 @@ impl Store {
     /// Takes back a page of the newest events, as a repair takes back single ones, and deletes them. Returns their number; `None`
     /// if another command has finished the deletion.
     async fn empty_page(&self, emptying: &SourceDeletion<'_>) -> Result<Option<u64>, StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let Some((source, chain)) = locked(&mut tx, emptying).await? else { return Ok(None) };
         let Some(record) = source.emptying else { return Ok(None) };
         let kinds = kinds(&mut tx, emptying.name).await?;
@@ -117,7 +117,7 @@ impl Store {
         ] {
             self.in_pages(sql, (emptying.name, emptying.page)).await?;
         }
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         if locked(&mut tx, emptying).await?.is_none_or(|(source, _)| source.emptying.is_none()) {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Store {
     /// Runs a statement until it deletes nothing more. It deletes at most `$2` rows of the source `$1`.
     async fn in_pages(&self, sql: &'static str, (source, page): (&str, u32)) -> Result<(), StoreError> {
         loop {
-            let mut tx = transaction::begin(&self.pool, true).await?;
+            let mut tx = transaction::begin(&self.pool).await?;
             let done = sqlx::query(sql).bind(source).bind(i64::from(page)).execute(&mut *tx).await?;
             tx.commit().await?;
             if done.rows_affected() == 0 {

@@ -29,7 +29,7 @@ impl ChainStore {
         check_range(chain, backfill, &ordered)?;
         let refs = blocks::by_number(&read.refs)?;
         let publishing = if read.published { Publishing::Yes } else { Publishing::No };
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let done = add(&mut tx, self, (backfill, ordered), publishing).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
         if !refs.is_empty() {

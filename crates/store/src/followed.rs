@@ -58,7 +58,7 @@ impl ChainStore {
     /// [`StoreError::Fenced`]; a database error.
     pub async fn follow(&self) -> Result<ChainComparison, StoreError> {
         let chain = &*self.chain;
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
         let kept = filled_sources(&mut tx).await?;
         let comparison = compare(chain.number(), &chain.configured, &kept);

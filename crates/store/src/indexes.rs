@@ -5,7 +5,8 @@
 use sqlx::AssertSqlSafe;
 
 use super::{ChainStore, checkpoint};
-use chainflume_db::{StoreError, transaction};
+use chainflume_db::StoreError;
+use chainflume_db::transaction::{self, Durability};
 
 impl ChainStore {
     /// Drops the secondary indexes of events, balances and owners, and records them. Does nothing if there are events, or if the
@@ -14,7 +15,7 @@ impl ChainStore {
     /// # Errors
     /// [`StoreError::Fenced`]; a database error.
     pub async fn defer_indexes(&self) -> Result<(), StoreError> {
-        let mut tx = checkpoint::begin_beside(self, true).await?;
+        let mut tx = checkpoint::begin_beside(self, Durability::Disk).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         let sql = "select not exists (select from events) and (select count(*) from chains) = 1";
         if !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut *tx).await? {
@@ -54,7 +55,7 @@ impl ChainStore {
     pub async fn build_indexes(&self) -> Result<u64, StoreError> {
         for built in 0.. {
             // PostgreSQL notices the end of its client only after it has built the index. The mark lets the next leader end the session.
-            let mut tx = checkpoint::begin_beside(self, true).await?;
+            let mut tx = checkpoint::begin_beside(self, Durability::Disk).await?;
             transaction::lock(&mut tx, transaction::REGISTRATION).await?;
             let sql = r"
                 delete from deferred_indexes where name = (select min(name) from deferred_indexes)

@@ -56,7 +56,7 @@ impl ChainStore {
         check_events(chain, pending, &ordered)?;
         let Some(lowest) = refs.keys().next() else { return Ok(0) };
 
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
         checkpoint::check(&mut tx, chain, &pending.expected).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
@@ -93,7 +93,7 @@ impl ChainStore {
             readable!()
         );
 
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         checkpoint::lock_chain(&mut tx, self).await?;
         let rows = sqlx::query_as(sql).bind(chain.id).bind(chain.followed()).fetch_all(&mut *tx).await?;
         let gone = in_order(rows)?;

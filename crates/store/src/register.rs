@@ -23,7 +23,7 @@ impl Store {
     ) -> Result<ChainStore, StoreError> {
         let id = int8("chain id", chain.chain_id)?;
 
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         transaction::lock(&mut tx, transaction::REGISTRATION).await?;
         register_chain(&mut tx, id, chain).await?;
         let configured = chain.configured();

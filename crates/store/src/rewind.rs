@@ -77,7 +77,7 @@ impl ChainStore {
         let chain = &*self.chain;
         let to = rewind.to;
 
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let locked = checkpoint::lock_chain(&mut tx, self).await?;
         let chain = &chain.refreshed(&mut tx).await?;
         let below = locked.final_number.filter(|number| to.number < *number);

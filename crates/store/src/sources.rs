@@ -16,7 +16,7 @@ impl Store {
     pub async fn rename_source(&self, old: &str, new: &str) -> Result<bool, StoreError> {
         self.check_free(old, None).await?;
         self.drop_views(Some(old)).await?;
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let Some(source) = lock(&mut tx, old).await? else { return Ok(false) };
         source.check_free(&mut tx, None).await?;
         if source.emptying.is_some() {
@@ -55,7 +55,7 @@ impl Store {
     /// [`StoreError::Led`] where a daemon follows a source by another configuration than that of this digest. Called before the first
     /// change, such as dropping views.
     pub(super) async fn check_free(&self, name: &str, digest: Option<&str>) -> Result<(), StoreError> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         match lock(&mut tx, name).await? {
             Some(source) => source.check_free(&mut tx, digest).await,
             None => Ok(()),

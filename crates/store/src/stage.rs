@@ -6,7 +6,7 @@ use chainflume_core::domain::{Event, Place};
 
 use super::{ChainStore, checkpoint, events};
 use chainflume_db::StoreError;
-use chainflume_db::transaction::Tx;
+use chainflume_db::transaction::{Durability, Tx};
 
 /// Events of the next step, written already in the transaction of that step. No session sees them before it commits, and a
 /// dropped transaction leaves nothing.
@@ -36,7 +36,7 @@ impl ChainStore {
     pub async fn stage(&self, events: &[Event]) -> Result<Option<Staged>, StoreError> {
         let Ok(spare) = self.spare.clone().try_acquire_owned() else { return Ok(None) };
         let ordered = events::in_order(&self.chain, events)?;
-        let mut tx = checkpoint::begin_beside(self, false).await?;
+        let mut tx = checkpoint::begin_beside(self, Durability::None).await?;
         match events::write(&mut tx, &self.chain, &ordered).await {
             Ok(()) => Ok(Some(Staged { tx, ends: ends(&ordered), count: ordered.len(), _spare: spare })),
             // Another writer was first, or two sources have one log. The step itself finds out which: it compares the

@@ -1,6 +1,6 @@
 //! What an operator decides about a stored source.
 
-use chainflume::app;
+use chainflume::app::{self, Emptying};
 
 use super::{A, TRANSFER, before, mine, other, run, scene, source, source_of, texts, until_whole};
 
@@ -30,9 +30,10 @@ async fn a_source_that_is_reset_is_read_anew_by_a_running_daemon() {
     run(&scene, &(source_of("usd", &[A], (TRANSFER, 0, "generic")) + &other()), &["usd", "other"]).await;
     let flume = scene.start_with("", &before()).await;
     let loaded = scene.loaded();
-    let refused = app::empty_source(&loaded, "usd", true, |_| {}).await.expect_err("it is configured");
+    let refused =
+        app::empty_source(&loaded, "usd", Emptying::Remove, |_| {}).await.expect_err("it is configured");
     assert!(refused.to_string().contains("sources reset usd"), "{refused}");
-    let emptied = app::empty_source(&loaded, "usd", false, |_| {}).await.expect("it is reset");
+    let emptied = app::empty_source(&loaded, "usd", Emptying::Reset, |_| {}).await.expect("it is reset");
     assert_eq!(emptied.events, 38);
     mine(&scene, 5);
     until_whole(&flume, "usd", 43).await;
@@ -46,9 +47,12 @@ async fn a_source_that_is_removed_leaves_nothing_behind() {
     run(&scene, &before(), &["usd", "other"]).await;
     run(&scene, &other(), &["other"]).await;
     let loaded = scene.loaded();
-    app::empty_source(&loaded, "usd", false, |_| {}).await.expect_err("it is not configured");
-    assert_eq!(app::empty_source(&loaded, "usd", true, |_| {}).await.expect("it is removed").events, 38);
-    app::empty_source(&loaded, "usd", true, |_| {}).await.expect_err("it is gone");
+    app::empty_source(&loaded, "usd", Emptying::Reset, |_| {}).await.expect_err("it is not configured");
+    assert_eq!(
+        app::empty_source(&loaded, "usd", Emptying::Remove, |_| {}).await.expect("it is removed").events,
+        38
+    );
+    app::empty_source(&loaded, "usd", Emptying::Remove, |_| {}).await.expect_err("it is gone");
     run(&scene, &other(), &["other"]).await;
     scene.equals_fresh_sync().await;
 }

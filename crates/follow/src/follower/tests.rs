@@ -159,7 +159,7 @@ fn follower(database: &Database, model: &Model, reported: &Reported) -> Follower
 }
 
 async fn follow(database: &Database, transaction: u8) {
-    let mut tx = transaction::begin(database.pool(), true).await.expect("a transaction");
+    let mut tx = transaction::begin(database.pool()).await.expect("a transaction");
     let new = NewWatch { chain_id: 1, transaction: hash_of(transaction), subject: Uuid::from_u128(7) };
     assert_eq!(watch(&mut tx, &new, 10_000).await.expect("stored"), WatchOutcome::Watched);
     tx.commit().await.expect("a commit");
@@ -298,7 +298,7 @@ async fn many_transactions_take_one_batch_each_round() {
         assert_eq!(follower.round().await, Ok(10));
     }
     assert_eq!(follower.round().await, Ok(0));
-    let mut tx = transaction::begin(database.pool(), true).await.expect("a transaction");
+    let mut tx = transaction::begin(database.pool()).await.expect("a transaction");
     let new = NewWatch { chain_id: 1, transaction: hash_of(99), subject: Uuid::from_u128(7) };
     assert_eq!(watch(&mut tx, &new, 30).await.expect("an answer"), WatchOutcome::Full);
     let known = NewWatch { transaction: hash_of(1), ..new };

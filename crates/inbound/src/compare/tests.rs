@@ -94,7 +94,7 @@ impl Stored {
     async fn followed(&self, subject: Uuid, (from, to): (WatchState, WatchState)) {
         let change =
             TransactionChange { subject, chain_id: 1, transaction: transaction(100), from, to, block: None };
-        let mut tx = transaction::begin(self.database.pool(), true).await.expect("a transaction");
+        let mut tx = transaction::begin(self.database.pool()).await.expect("a transaction");
         Comparison::of(&self.database).changed(&mut tx, vec![change]).await.expect("stored");
         tx.commit().await.expect("a commit");
     }

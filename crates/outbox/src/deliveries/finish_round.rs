@@ -59,7 +59,7 @@ impl Outbox {
         settled: &RoundOutcome,
         epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
-        let mut tx = begin(&self.pool, true).await?;
+        let mut tx = begin(&self.pool).await?;
         if let Some(epoch) = epoch {
             fence(&mut tx, sink, epoch).await?;
         }

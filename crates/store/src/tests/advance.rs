@@ -206,7 +206,7 @@ async fn numbers_times_and_arguments_arrive_as_they_were_sent() {
     events[2].fact.args = Some(r#"{"text":"ü\n\"","deep":[{"a":"1"}]}"#.to_owned());
     let places: Vec<_> = events.iter().collect();
     advance(&chain, None, at, events.clone()).await.expect("advances");
-    let mut tx = transaction::begin(&store.pool, true).await.expect("begins");
+    let mut tx = transaction::begin(&store.pool).await.expect("begins");
     let stored = crate::events::at_places(&mut tx, &chain.chain, &places).await.expect("reads");
     let stored: Vec<_> = stored
         .into_values()

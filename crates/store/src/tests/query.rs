@@ -92,7 +92,7 @@ async fn a_lost_connection_is_transient_and_the_next_call_works() {
     let kill = "select pg_terminate_backend(pid)::text from pg_stat_activity \
         where datname = current_database() and pid <> pg_backend_pid()";
     killed.await.expect("reads");
-    let mut tx = chainflume_db::transaction::begin(&store.pool, true).await.expect("begins");
+    let mut tx = chainflume_db::transaction::begin(&store.pool).await.expect("begins");
     execute(&store, kill).await;
     let error = sqlx::query("select 1").execute(&mut *tx).await.expect_err("the connection is gone");
     assert!(StoreError::from(error).is_transient());

@@ -43,7 +43,7 @@ fn transfer_between(from: u64, to: u64) -> chainflume_core::domain::Message {
 }
 
 async fn append_all(store: &Store, messages: Vec<chainflume_core::domain::Message>) {
-    let mut tx = transaction::begin(&store.pool, true).await.expect("begins");
+    let mut tx = transaction::begin(&store.pool).await.expect("begins");
     append(&mut tx, 1, drafts(messages).expect("JSON"), None).await.expect("appends");
     tx.commit().await.expect("commits");
 }

@@ -332,7 +332,7 @@ async fn views_wait_while_another_session_registers() {
     let (store, url) = with_url().await;
     store.open_chain(&record(), &kinds()).await.expect("the chain opens");
     let other = connect(&url).await;
-    let mut holding = transaction::begin(&other.pool, true).await.expect("begins");
+    let mut holding = transaction::begin(&other.pool).await.expect("begins");
     transaction::lock(&mut holding, transaction::REGISTRATION).await.expect("it is free");
     let released = async {
         tokio::time::sleep(Duration::from_secs(5)).await;

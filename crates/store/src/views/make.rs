@@ -161,7 +161,7 @@ impl Store {
         others: &BTreeSet<&str>,
         mode: Mode,
     ) -> Result<(), ViewRefusal> {
-        let mut tx = transaction::begin(&self.pool, true).await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         // Another session may hold this lock for long, while it registers thousands of sources or builds an index. The locks of views
         // are held for a moment, so that the limits after it are short.
         transaction::lock(&mut tx, transaction::REGISTRATION).await.map_err(ViewRefusal::Registration)?;
