@@ -25,7 +25,7 @@ pub struct RereadArgs {
     /// What to do.
     pub purpose: Purpose,
     /// How long a node may fail at the same blocks.
-    pub patience: Duration,
+    pub give_up_after: Duration,
 }
 
 /// What was found of one source.
@@ -101,7 +101,7 @@ impl<'a> Rereading<'a> {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let mut new = rereader(self.loaded, &self.database.store, chain, chain.node.clone()).await?;
-                new.patience = Some(self.args.patience);
+                new.give_up_after = Some(self.args.give_up_after);
                 new.use_limits(&self.database.store, None).await;
                 entry.insert(new)
             }

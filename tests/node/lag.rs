@@ -168,8 +168,8 @@ async fn a_second_look_at_young_blocks_is_by_hash() {
     scene.asked();
     let lagging = scene.chain.faults().add(Rule::on(LOGS, Effect::Lag(3)));
     let loaded = scene.loaded();
-    let (purpose, patience) = (Purpose::Compare, Duration::from_mins(2));
-    let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose, patience };
+    let (purpose, give_up_after) = (Purpose::Compare, Duration::from_mins(2));
+    let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose, give_up_after };
     let catching_up = async {
         until("a block it lacks is asked for", || lagging.fired() > 1).await;
         scene.chain.faults().clear();

@@ -4,8 +4,8 @@
 //! read new and old blocks, [`pending`] reads blocks that are not confirmed, [`gaps`] reads blocks that a source left
 //! out, and [`reorg`] undoes orphaned blocks. [`prefetch`] saves a round trip. [`contracts`] checks whether a source
 //! can have events at all. [`stopped`] waits until a stop is over. [`first_head`] decides from which block new
-//! sources publish. [`repair`] repairs differences that the second read ([`audit`], [`reread`]) found, within the
-//! [`patience`] of a person; [`omissions`] doubts an empty answer. [`snapshot`] is the copy in memory of what is stored,
+//! sources publish. [`repair`] repairs differences that the second read ([`audit`], [`reread`]) found.
+//! [`retry_limit`] ends a command whose node keeps failing, and [`omissions`] doubts an empty answer. [`snapshot`] is the copy in memory of what is stored,
 //! [`translate`] turns logs into events, and [`report`] writes health, metrics and log lines.
 
 mod age;
@@ -21,7 +21,6 @@ mod live;
 mod observe;
 mod omissions;
 mod open;
-mod patience;
 mod pending;
 mod pieces;
 mod prefetch;
@@ -32,6 +31,7 @@ mod repair;
 mod report;
 mod reread;
 mod retry;
+mod retry_limit;
 mod saved_limits;
 mod session;
 mod snapshot;

@@ -1,17 +1,17 @@
-//! Whether a node leaves all logs out. Such an answer is no error, but headers announce logs.
+//! Whether a node leaves all logs out: its answer is no error, but headers announce logs.
 
 use super::reread::{RereadReport, Rereader};
 use chainflume_core::domain::BlockRange;
 use chainflume_node::Node;
 
-/// Headers that are looked at: all of a short range, and enough of a long one to find logs that are usual there.
-const HEADERS: u64 = 64;
-/// Blocks whose receipts are fetched. A node that leaves logs out shows it in the first of them.
-const BLOCKS: usize = 8;
+/// Maximum number of headers: all of a short range, and enough of a long one to find logs that are usual there.
+const MAX_HEADERS: u64 = 64;
+/// Maximum number of blocks whose receipts are fetched. The first of them show a node that leaves logs out.
+const MAX_BLOCKS: usize = 8;
 
 impl Rereader {
-    /// Looks at headers of blocks without a single log, and at the receipts of those that announce some.
-    pub(super) async fn look_for_omissions(
+    /// Compares a range for which the node returned no log with its headers, and with the receipts of those that announce logs.
+    pub(super) async fn find_omissions(
         &mut self,
         node: &Node,
         (source, range): (usize, BlockRange),
@@ -23,7 +23,7 @@ impl Rereader {
             Err(error) => return report.doubts.push(error.to_string()),
         };
         let announced = headers.into_iter().flatten().filter(|header| node.announces(&filter, header));
-        for header in announced.take(BLOCKS) {
+        for header in announced.take(MAX_BLOCKS) {
             let number = header.block().number;
             match node.logs_by_receipts(&filter, &header).await {
                 Ok(logs) if logs.is_empty() => {}
@@ -40,7 +40,7 @@ impl Rereader {
 /// Blocks at equal distances, with both ends.
 fn sample(range: BlockRange) -> Vec<u64> {
     let last = range.width() - 1;
-    let step = usize::try_from(last.div_ceil(HEADERS - 1).max(1)).unwrap_or(usize::MAX);
+    let step = usize::try_from(last.div_ceil(MAX_HEADERS - 1).max(1)).unwrap_or(usize::MAX);
     (0..last).step_by(step).chain([last]).map(|offset| range.from() + offset).collect()
 }
 

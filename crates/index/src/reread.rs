@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::age::old_enough;
 use super::error::IndexerError;
-use super::patience::Patience;
 use super::pieces::pieces;
 use super::proof::{ProofNeed, ProofRequest};
+use super::retry_limit::RetryLimit;
 use super::saved_limits::use_saved_limits;
 use super::translate::Translator;
 use chainflume_core::canon::DepthPolicy;
@@ -40,7 +40,7 @@ pub struct Rereader {
     /// Whether comparisons pause so that live blocks are stored first.
     pub yields_to_live: bool,
     /// How long a node may fail at the same blocks before a run ends; `None` retries without end, as a daemon does.
-    pub patience: Option<Duration>,
+    pub give_up_after: Option<Duration>,
     policy: DepthPolicy,
     /// The highest block that was old enough to be read by range. An old block stays old.
     aged: Option<u64>,
@@ -84,8 +84,8 @@ impl Rereader {
         on_error: OnError,
     ) -> Result<Self, IndexerError> {
         let providers = AlternateProviders::new(&settings)?;
-        let (avoided, yields_to_live, patience, aged) = (None, false, None, None);
-        let reader = Self {
+        let (avoided, yields_to_live, give_up_after, aged) = (None, false, None, None);
+        Ok(Self {
             settings,
             providers,
             avoided,
@@ -93,11 +93,10 @@ impl Rereader {
             store,
             on_error,
             yields_to_live,
-            patience,
+            give_up_after,
             policy,
             aged,
-        };
-        Ok(reader)
+        })
     }
 
     /// Gives the providers the limits that the daemon has saved for them, with a width of `widest` blocks at most.
@@ -119,7 +118,7 @@ impl Rereader {
     /// Reads the range for its purpose. Calls `progress` with the last block of each batch that is done.
     ///
     /// # Errors
-    /// When the source has not stored the range yet, the database fails, or [`Self::patience`] ends. Batches that were
+    /// When the source has not stored the range yet, the database fails, or [`Self::give_up_after`] ends the run. Batches that were
     /// committed before stay, and a second run changes nothing in them.
     pub async fn run(
         &mut self,
@@ -133,7 +132,7 @@ impl Rereader {
             // To add or undo events needs the indexes. To compare does not.
             self.store.build_indexes().await?;
         }
-        let (mut report, patience) = (RereadReport::default(), Patience::new(self.patience));
+        let (mut report, retries) = (RereadReport::default(), RetryLimit::new(self.give_up_after));
         let mut rest = Some(range);
         while let Some(left) = rest {
             let held = self.store.snapshot().await?;
@@ -146,13 +145,13 @@ impl Rereader {
                 &self.settings.name,
                 self.settings.history,
                 HistoryRequest { filter, range: left, depths },
-                patience.counted(self.on_error.clone()),
+                retries.counted(self.on_error.clone()),
             );
             loop {
                 let batch = tokio::select! {
                     biased;
                     batch = history.next() => batch,
-                    error = patience.ended() => return Err(error),
+                    error = retries.ended() => return Err(error),
                     other = self.providers.replacement_for(&node, self.avoided.as_deref()) => {
                         node = other;
                         break;
@@ -174,12 +173,12 @@ impl Rereader {
                     }
                     Err(error) => return Err(error),
                 }
-                patience.done_to(to);
+                retries.done_to(to);
                 progress(to);
             }
         }
         if purpose == Purpose::Add && report.is_empty() {
-            self.look_for_omissions(&node, (source, range), &mut report).await;
+            self.find_omissions(&node, (source, range), &mut report).await;
         }
         Ok(report)
     }

@@ -32,8 +32,8 @@ impl BackfillArgs {
     pub fn reread(&self) -> Result<RereadArgs, Failure> {
         let range = range(self.from, self.to)?;
         let (from, to) = (Some(range.from()), Some(range.to()));
-        let (sources, patience) = (vec![self.source.clone()], self.give_up_after);
-        Ok(RereadArgs { sources, from, to, purpose: Purpose::Add, patience })
+        let (sources, give_up_after) = (vec![self.source.clone()], self.give_up_after);
+        Ok(RereadArgs { sources, from, to, purpose: Purpose::Add, give_up_after })
     }
 }
 
@@ -71,7 +71,7 @@ impl VerifyArgs {
         }
         let purpose = if self.repair { Purpose::Repair } else { Purpose::Compare };
         let (sources, from, to) = (self.source.clone(), self.from, self.to);
-        Ok(RereadArgs { sources, from, to, purpose, patience: self.give_up_after })
+        Ok(RereadArgs { sources, from, to, purpose, give_up_after: self.give_up_after })
     }
 }
 

@@ -85,8 +85,8 @@ async fn commands_know_the_limits_that_the_daemon_found() {
     assert!(wider(&scene.asked(), 30) > 0, "nothing was learnt");
     let loaded = scene.loaded();
     for purpose in [Purpose::Compare, Purpose::Add] {
-        let patience = Duration::from_mins(2);
-        let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose, patience };
+        let give_up_after = Duration::from_mins(2);
+        let args = RereadArgs { sources: vec!["vault".into()], from: None, to: None, purpose, give_up_after };
         let found = app::reread(&loaded, &args, |_| {}).await.expect("the node answers");
         assert!(found[0].report.agrees());
         let asked = scene.asked();

@@ -1,4 +1,4 @@
-//! When a command that a person waits for ends: a node that fails at the same blocks again and again is given up.
+//! The end of a command whose node fails at the same blocks again and again. A person waits for the command; a daemon retries without end.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,8 @@ use super::error::IndexerError;
 use chainflume_core::domain::BlockRange;
 use chainflume_node::{ChainError, OnError};
 
-/// Failures that are awaited in any case: a node that restarts may refuse a few times in a moment.
-const TRIES: u32 = 5;
+/// Failures before the command may end: a node that restarts may refuse a few times in a moment.
+const MIN_FAILURES: u32 = 5;
 
 /// The failures of blocks that are not read yet. Blocks that are read never fail again, so that the failures of one block are
 /// consecutive, whichever provider is asked.
@@ -33,39 +33,39 @@ impl Failures {
     }
 }
 
-/// The node that is given up: the blocks that were asked for last, its error, and how often it failed in which time.
-type Verdict = (BlockRange, ChainError, u32, Duration);
+/// Why a run gives a node up: the blocks of the last request, its error, the number of failures and their time.
+type GiveUp = (BlockRange, ChainError, u32, Duration);
 
-/// The patience of one run. Without a limit it never ends.
-pub(super) struct Patience {
+/// How long one run retries failures at the same blocks. Without a limit it never gives up.
+pub(super) struct RetryLimit {
     failures: Arc<Failures>,
     limit: Option<Duration>,
-    end: watch::Sender<Option<Verdict>>,
+    end: watch::Sender<Option<GiveUp>>,
 }
 
-impl Patience {
+impl RetryLimit {
     pub(super) fn new(limit: Option<Duration>) -> Self {
         Self { failures: Arc::default(), limit, end: watch::Sender::new(None) }
     }
 
-    /// Hands every failure on, and counts it.
+    /// Passes every failure on, and counts it.
     pub(super) fn counted(&self, on_error: OnError) -> OnError {
         let (failures, limit, end) = (self.failures.clone(), self.limit, self.end.clone());
         Arc::new(move |range, error| {
             on_error(range, error);
             let (tries, within) = failures.count(range.from(), Instant::now());
-            if tries >= TRIES && limit.is_some_and(|limit| within >= limit) {
+            if tries >= MIN_FAILURES && limit.is_some_and(|limit| within >= limit) {
                 end.send_replace(Some((range, error.clone(), tries, within)));
             }
         })
     }
 
-    /// These blocks are done.
+    /// Forgets the failures of blocks that are done.
     pub(super) fn done_to(&self, block: u64) {
         self.failures.forget_to(block);
     }
 
-    /// Returns the error of the node that is given up; never returns before. May be dropped and called again.
+    /// Returns the error with which the run gives up, and does not return before. May be dropped and called again.
     pub(super) async fn ended(&self) -> IndexerError {
         let mut end = self.end.subscribe();
         let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
@@ -96,20 +96,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_has_patience_without_end_and_a_command_some_tries() {
+    async fn a_daemon_retries_without_end_and_a_command_some_times() {
         let error = ChainError::TooLarge { host: "node".to_owned(), method: "eth_getLogs", limit: 9 };
         let range = BlockRange::single(7);
         for (limit, ends) in
             [(None, false), (Some(Duration::from_hours(1)), false), (Some(Duration::ZERO), true)]
         {
-            let patience = Patience::new(limit);
-            let fails = patience.counted(Arc::new(|_, _| {}));
-            (1..TRIES).for_each(|_| fails(range, &error));
-            assert!(patience.end.borrow().is_none(), "{limit:?}");
+            let retries = RetryLimit::new(limit);
+            let fails = retries.counted(Arc::new(|_, _| {}));
+            (1..MIN_FAILURES).for_each(|_| fails(range, &error));
+            assert!(retries.end.borrow().is_none(), "{limit:?}");
             fails(range, &error);
-            assert_eq!(patience.end.borrow().is_some(), ends, "{limit:?}");
+            assert_eq!(retries.end.borrow().is_some(), ends, "{limit:?}");
             if ends {
-                let text = patience.ended().await.to_string();
+                let text = retries.ended().await.to_string();
                 let words = format!("larger than 9 bytes; blocks {range} failed 5 times within 0 s: ");
                 assert!(text.contains(&words), "{text}");
             }
