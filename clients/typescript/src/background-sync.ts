@@ -1,5 +1,6 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { newId } from "./ids.js";
+import { reportUncaught } from "./report.js";
 
 /** Something to send. `id` stays the same through all tries: use it as the key of an idempotent request. */
 export interface SyncItem<D = unknown> {
@@ -15,7 +16,7 @@ export interface SyncStorage {
   setItem(key: string, value: string): void;
 }
 
-/** How a queue sends. */
+/** How a queue sends. What a callback throws is reported as of any event handler, and the queue goes on. */
 export interface BackgroundSyncOptions<D> {
   /**
    * Sends one item. An item that fails stays at the head of the queue and is sent again after a pause. An error with
@@ -90,7 +91,12 @@ export class BackgroundSync<D = unknown> {
   }
 
   #wake(): void {
-    if (!this.#isStopped) void this.flush();
+    if (this.#isStopped) return;
+    this.flush().catch((error: unknown) => {
+      // The storage failed. An item that was sent and could not be removed is sent again, with its id.
+      this.#retryLater();
+      reportUncaught(error);
+    });
   }
 
   /** Two pages of one application share the storage, and only one of them sends. */
@@ -110,7 +116,7 @@ export class BackgroundSync<D = unknown> {
       } catch (error) {
         if (!(error as { isPermanent?: unknown } | null)?.isPermanent) return this.#failed(item, error);
         this.#remove(item);
-        this.#options.onDropped?.(item, error);
+        this.#notify(() => this.#options.onDropped?.(item, error));
         continue;
       }
       this.#remove(item);
@@ -119,9 +125,22 @@ export class BackgroundSync<D = unknown> {
   }
 
   #failed(item: SyncItem<D>, error: unknown): void {
+    this.#retryLater();
     this.#store(this.items.map((one) => (one.id === item.id ? { ...one, tries: one.tries + 1 } : one)));
-    this.#options.onError?.(item, error);
+    this.#notify(() => this.#options.onError?.(item, error));
+  }
+
+  #retryLater(): void {
+    clearTimeout(this.#retry);
     if (!this.#isStopped) this.#retry = setTimeout(this.#online, this.#backoff.next());
+  }
+
+  #notify(callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      reportUncaught(error);
+    }
   }
 
   #remove(item: SyncItem<D>): void {
@@ -130,7 +149,7 @@ export class BackgroundSync<D = unknown> {
 
   #store(items: SyncItem<D>[]): void {
     this.#storage.setItem(this.#key, JSON.stringify(items));
-    this.#options.onChange?.(items);
+    this.#notify(() => this.#options.onChange?.(items));
   }
 }
 

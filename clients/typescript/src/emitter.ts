@@ -1,3 +1,5 @@
+import { reportUncaught } from "./report.js";
+
 type Listener<T> = (value: T) => void;
 
 /** Listeners by the name of what they listen to. `E` maps each name to its value and has `error`. */
@@ -12,8 +14,8 @@ export class Emitter<E extends { error: Error }> {
   }
 
   /**
-   * Calls all listeners of a name. What one throws is emitted as `error`. What a listener of `error` throws is reported by the
-   * platform, as of any event handler. Either way the other listeners and the caller go on.
+   * Calls all listeners of a name. What one throws is emitted as `error`. What a listener of `error` throws is reported as
+   * of any event handler. Either way the other listeners and the caller go on.
    */
   emit<K extends keyof E>(name: K, value: E[K]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
@@ -21,9 +23,7 @@ export class Emitter<E extends { error: Error }> {
         listener(value);
       } catch (error) {
         if (name !== "error") this.emit("error", asError(error) as E["error"]);
-        else queueMicrotask(() => {
-          throw error;
-        });
+        else reportUncaught(error);
       }
     }
   }

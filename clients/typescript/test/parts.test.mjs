@@ -164,3 +164,33 @@ test("a queue waits while there is no network and drops what can never succeed",
   assert.deepEqual([sent, dropped], [["good"], ["bad"]]);
   sync.stop();
 });
+
+test("a queue goes on where a callback or the storage throws", async (t) => {
+  const [storage, sent, reported] = [memory(), [], []];
+  t.mock.method(console, "error", (error) => reported.push(error.message));
+  const throws = (name) => () => {
+    throw new Error(name);
+  };
+  let full = false;
+  const setItem = storage.setItem;
+  storage.setItem = (key, value) => (full ? ((full = false), throws("storage")()) : setItem(key, value));
+  const sync = new BackgroundSync({
+    storage,
+    backoff: quick,
+    send: async ({ data, tries }) => {
+      if (data === "bad") throw new ChainflumeError("schema_violation", "it does not fit", 422);
+      if (tries === 0) throw new Error("away");
+      sent.push(data);
+      full = data === "first" && sent.length === 1;
+    },
+    onError: throws("onError"),
+    onDropped: throws("onDropped"),
+    onChange: throws("onChange"),
+  });
+  for (const data of ["first", "bad", "last"]) sync.enqueue(data);
+  await until(() => sync.items.length === 0);
+  // It could not be removed after it was sent the first time.
+  assert.deepEqual(sent, ["first", "first", "last"]);
+  assert.deepEqual([...new Set(reported)].sort(), ["onChange", "onDropped", "onError", "storage"]);
+  sync.stop();
+});
