@@ -1,20 +1,23 @@
 //! The record of what each source has read: which events of which contracts, in which blocks. It is compared with the configuration
 //! and updated from it.
 
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
 
 use chainflume_core::domain::{
-    Address, AddressSet, BlockRange, ChainComparison, ConfiguredSource, Event, EventKey, FilledSource,
-    FollowedEvent, FollowedRange, SourceComparison, compare, normal,
+    Address, BlockRange, ChainComparison, ConfiguredSource, Event, FilledSource, FollowedEvent,
+    FollowedRange, SourceComparison, compare, normal,
 };
 
+use self::table::{ChangedParts, rows, write};
 use super::open::{ChainRecord, OpenChain};
 use super::{ChainStore, Store, checkpoint};
 use chainflume_core::messages::DescribedKind;
 use chainflume_db::StoreError;
-use chainflume_db::convert::{address, count, hash, int8, unsigned};
+use chainflume_db::convert::{address, count, int8, unsigned};
 use chainflume_db::transaction::{self, Tx};
 
 impl Store {
@@ -64,10 +67,18 @@ impl ChainStore {
         let comparison = compare(chain.number(), &chain.configured, &kept);
         let kept: BTreeMap<&str, &FilledSource> =
             kept.iter().map(|kept| (kept.name.as_str(), kept)).collect();
+        let mut changed = ChangedParts::new();
         for (configured, compared) in chain.configured.iter().zip(&comparison.sources) {
             let Some(start) = compared.start.filter(|_| !compared.is_blocked()) else { continue };
-            write(&mut tx, (compared, start), kept.get(configured.name.as_str()).copied()).await?;
+            let kept = kept.get(configured.name.as_str()).copied();
+            let parts = parts_from(compared, start, kept.and_then(|kept| kept.tip));
+            // With thousands of sources nearly all are as they were: none of these is written again.
+            if kept.map_or(&[][..], |kept| &kept.parts) != parts {
+                changed.insert(&compared.source, parts);
+            }
         }
+        write(&mut tx, &changed).await?;
+        lower_verified(&mut tx, &comparison.sources).await?;
         record_digests(&mut tx, chain).await?;
         tx.commit().await?;
         Ok(comparison)
@@ -96,14 +107,9 @@ async fn record_digests(tx: &mut Tx, chain: &OpenChain) -> Result<(), StoreError
     Ok(())
 }
 
-/// Records what a source has read, and that it follows its configuration from the checkpoint on. Lowers the verified block below the
-/// first gap.
-async fn write(
-    tx: &mut Tx,
-    (compared, start): (&SourceComparison, u64),
-    kept: Option<&FilledSource>,
-) -> Result<(), StoreError> {
-    let tip = kept.and_then(|kept| kept.tip);
+/// What a source with this checkpoint has read, and that it follows its configuration behind the checkpoint, from `start` at the
+/// earliest.
+fn parts_from(compared: &SourceComparison, start: u64, tip: Option<u64>) -> Vec<FollowedRange> {
     let past = compared.parts.iter().filter_map(|part| {
         let to = part.to.or(tip).filter(|to| part.from <= *to)?;
         Some(FollowedRange { to: Some(to), ..part.clone() })
@@ -117,21 +123,33 @@ async fn write(
         quiet: false,
     });
     // Joins a part that ends at the checkpoint with the part that begins behind it.
-    let parts = normal(&past.chain(open).collect::<Vec<_>>());
-    // With thousands of sources nearly all are as they were: none of these is asked for again.
-    let stored = kept.map_or(&[][..], |kept| &kept.parts);
-    if stored != parts {
-        write_parts(tx, &compared.source, &parts).await?;
+    normal(&past.chain(open).collect::<Vec<_>>())
+}
+
+/// Lowers the verified block of each source below its first gap.
+async fn lower_verified(tx: &mut Tx, compared: &[SourceComparison]) -> Result<(), StoreError> {
+    let (mut sources, mut from) = (Vec::new(), Vec::new());
+    for compared in compared {
+        let gap = compared.gaps.first().filter(|_| compared.start.is_some() && !compared.is_blocked());
+        if let Some(gap) = gap {
+            sources.push(compared.source.as_str());
+            from.push(int8("block number", gap.range.from())?);
+        }
     }
-    if let Some(gap) = compared.gaps.first() {
-        sqlx::query(
-            "update sources set verified_to = nullif($2 - 1, -1) where name = $1 and verified_to >= $2",
-        )
-        .bind(&compared.source)
-        .bind(int8("block number", gap.range.from())?)
-        .execute(&mut **tx)
-        .await?;
+    if sources.is_empty() {
+        return Ok(());
     }
+    sqlx::query(
+        r"
+        update sources s set verified_to = nullif(gap.from_block - 1, -1)
+        from unnest($1::text[], $2::bigint[]) as gap (source, from_block)
+        where s.name = gap.source and s.verified_to >= gap.from_block
+        ",
+    )
+    .bind(sources)
+    .bind(from)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -142,49 +160,7 @@ pub(super) async fn adopt(tx: &mut Tx, compared: &[&SourceComparison]) -> Result
     let known: BTreeSet<String> = known.into_iter().collect();
     let without =
         compared.iter().filter(|compared| !compared.parts.is_empty() && !known.contains(&compared.source));
-    for compared in without {
-        replace(tx, &compared.source, &normal(&compared.parts)).await?;
-    }
-    Ok(())
-}
-
-/// Replaces the record of a source.
-pub(super) async fn replace(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
-    let stored = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();
-    if stored == parts {
-        return Ok(());
-    }
-    write_parts(tx, source, parts).await
-}
-
-async fn write_parts(tx: &mut Tx, source: &str, parts: &[FollowedRange]) -> Result<(), StoreError> {
-    sqlx::query("delete from followed where source = $1").bind(source).execute(&mut **tx).await?;
-    for part in parts {
-        insert(tx, source, part).await?;
-    }
-    Ok(())
-}
-
-async fn insert(tx: &mut Tx, source: &str, part: &FollowedRange) -> Result<(), StoreError> {
-    sqlx::query(
-        r"
-        insert into followed (source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet, filter)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        ",
-    )
-    .bind(source)
-    .bind(&part.event.signature)
-    .bind(&part.event.declaration)
-    .bind(part.event.topic0.as_ref().map(|topic| topic.as_slice()))
-    .bind(i16::from(part.event.topics))
-    .bind(addresses(&part.addresses))
-    .bind(int8("block number", part.from)?)
-    .bind(part.to.map(|to| int8("block number", to)).transpose()?)
-    .bind(part.quiet)
-    .bind(part.event.filter.to_string())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    write(tx, &without.map(|compared| (compared.source.as_str(), normal(&compared.parts))).collect()).await
 }
 
 /// Records that blocks of a source were read for items that were missing there.
@@ -202,7 +178,7 @@ pub(super) async fn extend(
         to: Some(range.to()),
         quiet,
     }));
-    replace(tx, source, &normal(&parts)).await
+    write(tx, &ChangedParts::from([(source, normal(&parts))])).await
 }
 
 /// Records that nothing above a block is read any more: followed items are read again from there.
@@ -316,76 +292,4 @@ async fn seen(
         seen.entry(signature).or_default().extend(contract.as_deref().map(address).transpose()?);
     }
     Ok(seen)
-}
-
-#[derive(sqlx::FromRow)]
-struct FollowedRow {
-    source: String,
-    signature: String,
-    declaration: String,
-    topic0: Option<Vec<u8>>,
-    topics: i16,
-    addresses: Option<Vec<Vec<u8>>>,
-    from_block: i64,
-    to_block: Option<i64>,
-    quiet: bool,
-    filter: String,
-}
-
-/// The rows of `followed` by source, in order; of one source or of all.
-async fn rows(
-    connection: &mut PgConnection,
-    source: Option<&str>,
-) -> Result<BTreeMap<String, Vec<FollowedRange>>, StoreError> {
-    let rows: Vec<FollowedRow> = sqlx::query_as(
-        r"
-        select source, signature, declaration, topic0, topics, addresses, from_block, to_block, quiet, filter
-        from followed where $1::text is null or source = $1
-        ",
-    )
-    .bind(source)
-    .fetch_all(connection)
-    .await?;
-    let mut parts = BTreeMap::<String, Vec<FollowedRange>>::new();
-    for row in rows {
-        parts.entry(row.source.clone()).or_default().push(row.read()?);
-    }
-    parts.values_mut().for_each(|parts| parts.sort());
-    Ok(parts)
-}
-
-impl FollowedRow {
-    fn read(self) -> Result<FollowedRange, StoreError> {
-        let addresses = match self.addresses {
-            None => AddressSet::Any,
-            Some(set) => AddressSet::Only(set.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?),
-        };
-        let topics = u8::try_from(self.topics).map_err(|_| StoreError::OutOfRange {
-            what: "number of topics",
-            value: self.topics.to_string(),
-        })?;
-        Ok(FollowedRange {
-            event: EventKey {
-                topic0: self.topic0.as_deref().map(hash).transpose()?,
-                topics,
-                signature: self.signature,
-                declaration: self.declaration,
-                filter: self
-                    .filter
-                    .parse()
-                    .map_err(|what| StoreError::Corrupt { table: "followed", what })?,
-            },
-            addresses,
-            from: unsigned("block number", self.from_block)?,
-            to: self.to_block.map(|to| unsigned("block number", to)).transpose()?,
-            quiet: self.quiet,
-        })
-    }
-}
-
-fn addresses(set: &AddressSet) -> Option<Vec<&[u8]>> {
-    match set {
-        AddressSet::Any => None,
-        AddressSet::Only(set) => Some(set.iter().map(|address| address.as_slice()).collect()),
-    }
 }

@@ -15,8 +15,12 @@ use chainflume_db::StoreError;
 use chainflume_db::transaction::Tx;
 use chainflume_outbox::Unnumbered;
 
-/// Events of one page: some megabytes. Small in tests, so that every test has several pages.
-const PAGE: u32 = if cfg!(test) { 3 } else { 4_000 };
+/// Events whose changes are undone at once. They are streamed, so the memory is that of their keys: some 10 MB at most. A wallet that
+/// several pages change is written as often, so a common reorg is one page. Small in tests, so that every test has several pages.
+const FOLDED: u32 = if cfg!(test) { 3 } else { 32_000 };
+
+/// Events that are retracted at once. They are in memory with their messages: some megabytes. Small in tests too.
+const RETRACTED: u32 = if cfg!(test) { 3 } else { 4_000 };
 
 /// Messages that stay in memory: a common reorg is not written to a temporary table first, which doubles what its messages cost. Small in
 /// tests, so that messages of several pages are written there.
@@ -46,7 +50,7 @@ impl<'a> Undo<'a> {
             Self { chain, record, published, active: Vec::new(), removed: RemovedUsers::default() };
         let (mut stakes, mut after) = (false, None);
         loop {
-            let (folded, last) = events::fold_orphaned(tx, record, after, PAGE).await?;
+            let (folded, last) = events::fold_orphaned(tx, record, after, FOLDED).await?;
             projections::undo(tx, chain, &folded).await?;
             stakes |= !folded.stakes.is_empty();
             if last.is_none() {
@@ -78,7 +82,7 @@ impl<'a> Undo<'a> {
         let (mut gone, mut below) = (gone, None);
         loop {
             let (page, last) = match self.published.lowest() {
-                Some(lowest) => events::orphaned_page(tx, (self.record, lowest), below, PAGE).await?,
+                Some(lowest) => events::orphaned_page(tx, (self.record, lowest), below, RETRACTED).await?,
                 None => (Vec::new(), None),
             };
             let mut taken_back: Vec<EventRef<'_>> =
