@@ -30,7 +30,9 @@ impl Hooked {
         let (home, port) = (Home::bare(), free_port());
         let public = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[server.auth]\nmode = \"none\"\n");
         let inbound = format!(
-            "[[inbound]]\nname = \"coinbase\"\nprovider = \"coinbase\"\nsecret = [\"{}\", \"the old secret\"]\nchain = \"dev\"\n",
+            "[[inbound]]\nname = \"coinbase\"\nprovider = \"coinbase\"\nsecret = [\"{}\", \"the old secret\"]\nchain = \"dev\"\n\
+             [[inbound]]\nname = \"shop\"\nprovider = \"hmac\"\nsecret = \"{}\"\n",
+            secret(),
             secret()
         );
         let tables = chain_tables(&server, "ws = none\npoll_interval = \"1h\"\n", &all_sources());
@@ -157,6 +159,8 @@ async fn a_delivery_gets_the_exact_answer_and_stores_nothing_unsigned() {
     assert_eq!(answer(forged.body("{}")).await, invalid);
     assert_eq!(hooked.send(path, "{}", now() - 400).await, invalid, "an old delivery");
     assert_eq!(hooked.send(path, "{}", now() + 400).await, invalid, "one of the future");
+    // A refusal there hides none of another endpoint.
+    assert_eq!(answer(hooked.request(reqwest::Method::POST, "/webhooks/shop").body("{}")).await, invalid);
     let wrong = (405, r#"{"error":"Method not allowed"}"#.to_owned());
     for method in [reqwest::Method::GET, reqwest::Method::PUT, reqwest::Method::DELETE] {
         assert_eq!(answer(hooked.request(method, path)).await, wrong);
@@ -168,6 +172,18 @@ async fn a_delivery_gets_the_exact_answer_and_stores_nothing_unsigned() {
     hooked.until("select convert_from(body, 'UTF8') from inbound_deliveries", "not JSON, and signed").await;
     let refused = "chainflume_inbound_deliveries_total{endpoint=\"coinbase\",outcome=\"stale\"}";
     assert_eq!(hooked.daemon.metric(refused).await, Some(2.0));
+    let log = hooked.daemon.log();
+    for remedy in [
+        "is missing; compare inbound.provider and inbound.header with the provider's",
+        "no configured secret signed the delivery; compare inbound.secret with the provider's",
+        "from the clock of this machine; synchronise the clock",
+    ] {
+        assert!(log.contains(remedy), "{remedy}: {log}");
+    }
+    for endpoint in ["coinbase", "shop"] {
+        let named = |line: &str| line.contains("delivery was refused") && line.contains(endpoint);
+        assert!(log.lines().any(named), "{endpoint}: {log}");
+    }
     hooked.daemon.stop_well().await;
 }
 

@@ -18,7 +18,7 @@ use chainflume_db::convert::int8;
 use chainflume_db::transaction::{self, Tx};
 use chainflume_db::{Database, StoreError};
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::LogLimiter;
+use chainflume_ops::telemetry::{LogLimiter, Suppressed};
 
 /// A `[[inbound]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,9 +155,9 @@ impl InboundDeliveries {
         endpoint: &InboundEndpoint,
         refusal: SignatureRefusal,
     ) -> (InboundAnswer, &'static str) {
-        if let Some(suppressed) = self.lines.admit(refusal.as_str()) {
+        if let Some(suppressed) = self.admit(endpoint, refusal.as_str()) {
             let (endpoint, suppressed) = (&endpoint.name, suppressed.field());
-            tracing::warn!(%endpoint, reason = %refusal, suppressed, "a webhook delivery was refused; compare inbound.secret with the provider's");
+            tracing::warn!(%endpoint, reason = %refusal, suppressed, "a webhook delivery was refused");
         }
         let answer = match refusal {
             SignatureRefusal::TooLarge => InboundAnswer::TooLarge,
@@ -167,11 +167,16 @@ impl InboundDeliveries {
     }
 
     fn failed(&self, endpoint: &InboundEndpoint, error: &StoreError) -> (InboundAnswer, &'static str) {
-        if let Some(suppressed) = self.lines.admit("failed") {
+        if let Some(suppressed) = self.admit(endpoint, "failed") {
             let (endpoint, suppressed) = (&endpoint.name, suppressed.field());
             tracing::warn!(%endpoint, error = %causes(error), suppressed, "a webhook delivery was not stored; the provider has to send it again");
         }
         (InboundAnswer::Failed, "failed")
+    }
+
+    /// Limits log lines by endpoint and cause: a line names its endpoint.
+    fn admit(&self, endpoint: &InboundEndpoint, cause: &str) -> Option<Suppressed> {
+        self.lines.admit(&format!("{} {cause}", endpoint.name))
     }
 
     /// Stores a delivery with its hints. Returns whether the delivery is new.

@@ -89,22 +89,29 @@ const MIN_SECRET_BYTES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureRefusal {
     /// No signature, or no id or timestamp that is signed with it.
-    #[error("a header of the signature is missing")]
+    #[error(
+        "a header of the signature is missing; compare inbound.provider and inbound.header with the provider's"
+    )]
     Missing,
     /// A header that is too long or has another form.
-    #[error("a header of the signature has another form")]
+    #[error(
+        "a header of the signature has another form; compare inbound.provider and inbound.header with the provider's"
+    )]
     Malformed,
     /// The timestamp is more than five minutes from this machine's clock.
-    #[error("the timestamp is more than five minutes from the clock of this machine")]
+    #[error(
+        "the timestamp is more than five minutes from the clock of this machine; synchronise the clock, unless an old delivery was sent \
+         again"
+    )]
     Stale,
     /// No secret signed this.
-    #[error("no configured secret signed the delivery")]
+    #[error("no configured secret signed the delivery; compare inbound.secret with the provider's")]
     Mismatch,
     /// A body that cannot be decompressed.
-    #[error("the body cannot be decompressed")]
+    #[error("the body cannot be decompressed; the provider must send it as it is, or as gzip")]
     Encoding,
     /// The body is larger than the limit, compressed or decompressed.
-    #[error("the body is larger than the limit")]
+    #[error("the body is larger than the limit; raise server.max_body_bytes")]
     TooLarge,
 }
 
