@@ -39,7 +39,8 @@ pub enum InboundProvider {
     Moralis,
     /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
     Standard,
-    /// HMAC-SHA256 of the body in hexadecimal digits, with or without `sha256=` before it, in the header of this lower-case name.
+    /// HMAC-SHA256 of the body in hexadecimal digits or base64, with or without `sha256=` before it, in the header of this lower-case
+    /// name.
     Hmac(String),
 }
 
@@ -169,21 +170,15 @@ pub fn verify<'a>(
         InboundProvider::QuickNode => quicknode::verify(secrets, request),
         InboundProvider::Standard => standard::verify(secrets, request),
         InboundProvider::Alchemy => {
-            of_body(secrets, request, "x-alchemy-signature").map(|()| identified(request, "id"))
+            let signature = fields::digest(fields::required(request.headers, "x-alchemy-signature")?)?;
+            signed_by_any(secrets, &[request.body], &signature).map(|()| identified(request, "id"))
         }
-        InboundProvider::Hmac(header) => of_body(secrets, request, header).map(|()| hashed(request.body)),
+        InboundProvider::Hmac(header) => {
+            let signature = fields::digest_or_base64(fields::required(request.headers, header)?)?;
+            signed_by_any(secrets, &[request.body], &signature).map(|()| hashed(request.body))
+        }
         InboundProvider::Moralis => moralis(secrets, request),
     }
-}
-
-/// Checks an HMAC of the body alone.
-fn of_body(
-    secrets: &[InboundSecret],
-    request: &SignedRequest<'_>,
-    header: &str,
-) -> Result<(), SignatureRefusal> {
-    let signature = fields::digest(fields::required(request.headers, header)?)?;
-    signed_by_any(secrets, &[request.body], &signature)
 }
 
 fn signed_by_any(

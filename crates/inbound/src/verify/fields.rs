@@ -1,4 +1,6 @@
 use alloy_primitives::hex;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::{Headers, SignatureRefusal, TOLERANCE_SECONDS};
 
@@ -28,6 +30,15 @@ pub(super) fn digest(text: &str) -> Result<[u8; 32], SignatureRefusal> {
         return Err(SignatureRefusal::Malformed);
     }
     Ok(bytes)
+}
+
+/// 32 bytes as [`digest`] reads them, or in base64, with or without `sha256=` before them.
+pub(super) fn digest_or_base64(text: &str) -> Result<[u8; 32], SignatureRefusal> {
+    let encoded = BASE64.decode(text.strip_prefix("sha256=").unwrap_or(text));
+    match encoded.ok().and_then(|bytes| bytes.try_into().ok()) {
+        Some(bytes) => Ok(bytes),
+        None => digest(text),
+    }
 }
 
 /// Refuses a timestamp, in seconds since 1970, that is too far from now. Only plain digits are one: `+5` and `05` are not.
