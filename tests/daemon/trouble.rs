@@ -55,6 +55,33 @@ async fn a_failover_is_followed_to_the_server_that_takes_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_demoted_and_goes_on_is_left() {
+    let primary = Cluster::start();
+    let mut replica = primary.replica();
+    let (chain, server) = devchain(507, 60).await;
+    let home = Home::new(&server, &all_sources(), Some(&cluster::url(&[&primary, &replica])));
+    let daemon = home.start();
+    daemon.until_tip(58).await;
+    let copied = connect(&replica.url()).await;
+    let sql = "select count(*) from checkpoints where block_number = 58";
+    let stored = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&copied).await.unwrap_or(0);
+    until_async("the replica has the blocks", async || stored().await >= 3).await;
+    // It takes no writes any more, and ends no connection: each of the daemon's goes on.
+    let old = connect(&primary.url()).await;
+    run(&old, "alter system set default_transaction_read_only = on").await;
+    run(&old, "select pg_reload_conf()").await;
+    chain.mine(10);
+    red(&daemon, |report| report["database"]["writable"] == false).await;
+    replica.order("promote");
+    daemon.until_tip(68).await;
+    daemon.until("takes writes", |_, report| report["database"]["writable"] == true).await;
+    chain.mine(5);
+    daemon.until_tip(73).await;
+    daemon.stop_well().await;
+    agrees(&chain, &replica.url(), 73).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_restarts_and_crashes_under_load_costs_nothing() {
     let mut server = Cluster::start();
     let (chain, node) = devchain(502, 400).await;
