@@ -23,3 +23,18 @@ impl ByTopics {
         self.left.store(BLOCKS_BEFORE_TRY, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_question_by_topics_is_asked_again_after_128_blocks() {
+        let by_topics = ByTopics::default();
+        assert!(!by_topics.is_off());
+        by_topics.refused();
+        let blocks_in_parts =
+            std::iter::repeat_with(|| by_topics.is_off()).take_while(|is_off| *is_off).count();
+        assert_eq!(blocks_in_parts, 128);
+    }
+}

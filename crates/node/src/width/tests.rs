@@ -170,6 +170,17 @@ fn a_limit_that_is_lifted_is_noticed() {
 }
 
 #[test]
+fn a_limit_of_months_is_noticed_as_soon_when_it_is_lifted() {
+    let mut width = Width::new(&settings(1000, 100_000), None);
+    let (capped, free) = (500, u64::MAX);
+    let node = |cap| FakeLimits { cap, bytes: None, answer: FakeAnswer::No };
+    against(&mut width, node(capped), 100_000, |_| 0);
+    assert!(width.now() <= capped);
+    against(&mut width, node(free), 5_000, |_| 0);
+    assert_eq!(width.now(), 100_000, "four answers a round: after 16,384 of them the limit is tried");
+}
+
+#[test]
 fn an_answer_of_even_density_is_not_too_large_again_and_again() {
     let mut width = Width::new(&settings(1000, 10_000), None);
     let limits = FakeLimits { cap: u64::MAX, bytes: Some(300_000), answer: FakeAnswer::No };
