@@ -227,3 +227,15 @@ async fn a_comparison_reads_no_more_than_a_page_of_stored_events() {
     assert_eq!(page(4, 9).await, (4, 9));
     assert_eq!(page(1, 1).await, (1, 1));
 }
+
+#[tokio::test]
+async fn a_few_enormous_events_are_a_page_of_a_comparison() {
+    let store = store().await;
+    let chain = open(&store).await;
+    let five_mebibytes = format!(r#"{{"text":"{}"}}"#, "a".repeat(5 << 20));
+    let events = blocks().map(|at| event(at, 0, note(&five_mebibytes))).to_vec();
+    advance(&chain, None, block(9, 0), events).await.expect("advances");
+    let range = BlockRange::new(1, 9).expect("in order");
+    let page = chain.first_page("misc", range).await.expect("reads");
+    assert_eq!((page.from(), page.to()), (1, 2), "two of three: with them eight mebibytes are full");
+}
