@@ -1,6 +1,6 @@
-//! From a message to rooms, events and frames. A message reaches each of its rooms once: under the name that the first `[[push]]` rule
-//! gives it there, else in a user's room as `balance-updated` where it changed the user's balance, else as `message` with the whole
-//! message.
+//! From a message to rooms, events and frames. A message reaches each of its rooms once, as one event. The event's name in a room is the
+//! name of the first `[[push]]` rule that reaches the room. Without such a rule a user's room gets `activity` for a message about an
+//! activity, or `balance-updated` for a message that changed the user's balance. Any other room gets `message`, with the whole message.
 
 mod balance;
 mod entry;
