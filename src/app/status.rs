@@ -106,7 +106,7 @@ pub struct StoredReorg {
     pub ancestor: u64,
     /// Blocks undone.
     pub depth: u64,
-    /// Events taken back.
+    /// Events undone.
     pub events: u64,
     /// When, in seconds since the Unix epoch.
     pub detected_at: u64,

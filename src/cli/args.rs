@@ -173,7 +173,7 @@ pub struct InitArgs {
     /// Block the contract was created in
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub start_block: u64,
-    /// Name of the source [default: after the family]
+    /// Name of the source [default: stake_vault, token, collection or contract, by the family]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// File to write, - for stdout [default: --config, else chainflume.toml]

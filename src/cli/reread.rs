@@ -52,7 +52,7 @@ fn left_out(source: &str, report: &RereadReport) -> Option<String> {
             .then(|| format!("the receipts of these blocks have some: {}", blocks.join(", ")))?
     };
     Some(format!(
-        "the logs that the node returned for source {source} are not complete, and nothing was taken back: {proof}; run the \
+        "the logs that the node returned for source {source} are not complete, and no event was undone: {proof}; run the \
          command again with another node, and `chainflume verify --source {source}`"
     ))
 }

@@ -7,7 +7,7 @@ use crate::app::{self, Loaded, Rewinding};
 /// Takes a chain back, or looks how far it would have to go.
 pub(super) async fn rewind(loaded: &Loaded, args: &RewindArgs) -> anyhow::Result<()> {
     if let (Some(to), false) = (args.to, args.yes) {
-        output::confirm(&format!("everything stored above block {to} is taken back and read again"))?;
+        output::confirm(&format!("everything stored above block {to} is undone and read again"))?;
     }
     let answer = app::rewind(loaded, &args.rewind()).await?;
     let text = if args.json { format!("{}\n", as_json(&answer)) } else { as_text(&answer) };
@@ -17,7 +17,7 @@ pub(super) async fn rewind(loaded: &Loaded, args: &RewindArgs) -> anyhow::Result
 fn as_text(answer: &Rewinding) -> String {
     match answer {
         Rewinding::Done(done) => {
-            format!("{} blocks and {} events taken back; a running daemon goes on from there\n", done.depth, done.events)
+            format!("{} blocks and {} events undone; a running daemon goes on from there\n", done.depth, done.events)
         }
         Rewinding::Agree { tip: None, .. } => "nothing is stored\n".to_owned(),
         Rewinding::Agree { common, tip: Some(tip), head } if *head < tip.number => {
@@ -34,7 +34,7 @@ fn as_text(answer: &Rewinding) -> String {
                 .to_owned()
         }
         Rewinding::Agree { common: Some(common), tip: Some(tip), .. } if common == tip => {
-            format!("the node agrees up to the tip, block {tip}; nothing has to be taken back\n")
+            format!("the node agrees up to the tip, block {tip}; nothing has to be undone\n")
         }
         Rewinding::Agree { common: Some(common), tip: Some(tip), .. } => format!(
             "the tip is block {tip}, and the newest block that the node agrees on is {common}.\n\

@@ -4,7 +4,7 @@
 
 /// Answers.
 mod answer;
-/// JSON of strangers.
+/// Reads JSON that anyone may have sent.
 mod json;
 /// Requests.
 mod request;

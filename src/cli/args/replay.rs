@@ -46,7 +46,7 @@ pub struct ReplayArgs {
     /// Sink to publish to [default: the only sink]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
-    /// Prefix of the stream names: replay:events:user
+    /// Prefix of the streams to publish to; with the default a stream is replay:events:user
     #[arg(long, value_name = "NAME", default_value = "replay", value_parser = stream)]
     pub stream: String,
     /// Publish to the live streams, through the outbox

@@ -8,10 +8,10 @@ use chainflume_ops::alert::{AlertSettings, AlertThresholds, AlertWatcher};
 use chainflume_ops::health::Board;
 use chainflume_ops::http::{self, AddressPolicy, HttpClient};
 
-/// A chat answers at once; one that does not is asked again.
+/// A receiver of alerts answers at once. An alert without an answer in this time is sent again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What watches the board; nothing is sent yet.
+/// The loop that watches the board and sends alerts. It does not run yet.
 ///
 /// # Errors
 /// What is wrong with the URL.
@@ -33,12 +33,12 @@ pub fn watch(loaded: &Loaded, board: &Board) -> Result<AlertWatcher, AppError> {
         .map_err(|error| AppError::Config(format!("{}: alerts.webhook: {error}", loaded.path.display())))
 }
 
-/// The configured chat, to look at.
+/// The client of the alert webhook, for a check; `None` without such a webhook.
 pub(crate) fn post(loaded: &Loaded) -> Option<Result<HttpClient, http::HttpError>> {
     webhook(loaded).as_ref().map(HttpClient::new)
 }
 
-/// It may be anywhere: it is the operator's own, and often within the house.
+/// The settings of the alert webhook. Any address is allowed: the receiver is often in the operator's own network.
 fn webhook(loaded: &Loaded) -> Option<http::HttpSettings> {
     let url = loaded.config.alerts.webhook.as_ref()?.expose().to_owned();
     Some(http::HttpSettings { url, timeout: TIMEOUT, reach: AddressPolicy::Anywhere, ca: None })

@@ -37,7 +37,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal; one of 503 may be tried again after a second.
+    /// A refusal. With status 503 the caller may send the request again after a second.
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let retry_after = (status == 503).then_some(1);
         Self { status, code, detail: detail.into(), retry_after, pointer: None }
@@ -58,7 +58,7 @@ impl Refusal {
         Self::new(400, "bad_query", detail)
     }
 
-    /// The caller may not do this. Whether what was asked for exists is not said.
+    /// The caller may not do this. The answer does not reveal whether the thing exists.
     pub fn forbidden() -> Self {
         Self::new(403, "forbidden", "this credential does not open what was asked for")
     }

@@ -13,7 +13,7 @@ pub const MAX_DEPTH: usize = 32;
 /// Characters of a number that a refusal shows.
 const SHOWN_DIGITS: usize = 40;
 
-/// Reads JSON of a stranger.
+/// Reads the JSON of a request, which may come from anyone.
 ///
 /// # Errors
 /// `bad_body` of what is no JSON, is nested deeper than [`MAX_DEPTH`], names a key twice, has NUL in a text, or has a number that 64

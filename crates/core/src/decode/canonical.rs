@@ -28,7 +28,7 @@ fn to_dynamic(ty: &AbiType, value: &Value) -> DynSolValue {
         (Value::Tuple(items), AbiType::Tuple(fields)) => {
             DynSolValue::Tuple(fields.iter().zip(items).map(|((_, ty), item)| to_dynamic(ty, item)).collect())
         }
-        // The reader never returns such a pair. An empty value here makes the comparison fail.
+        // The decoder never returns such a pair. An empty value here makes the comparison fail.
         (Value::Array(_) | Value::Tuple(_), _) => DynSolValue::Tuple(Vec::new()),
     }
 }

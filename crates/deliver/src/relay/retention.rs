@@ -65,7 +65,7 @@ impl Retention {
                 && let Some(suppressed) = lines.admit("trim")
             {
                 let suppressed = suppressed.field();
-                tracing::warn!(error = %causes(&error), suppressed, "the outbox cannot be trimmed; it is retried");
+                tracing::warn!(error = %causes(&error), suppressed, "the outbox cannot be trimmed; the next turn retries");
             }
             if Instant::now() < next_history {
                 continue;
@@ -75,7 +75,7 @@ impl Retention {
                 && let Some(suppressed) = lines.admit("history")
             {
                 let suppressed = suppressed.field();
-                tracing::warn!(error = %causes(&error), suppressed, "old rows cannot be deleted; it is retried");
+                tracing::warn!(error = %causes(&error), suppressed, "old rows cannot be deleted; the next turn retries");
             }
         }
     }

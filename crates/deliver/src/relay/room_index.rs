@@ -32,7 +32,7 @@ impl RoomIndex {
                 && let Some(suppressed) = lines.admit("rooms")
             {
                 let (error, suppressed) = (causes(&error), suppressed.field());
-                tracing::warn!(%error, suppressed, "new messages cannot be added to the index of rooms; it is retried");
+                tracing::warn!(%error, suppressed, "new messages cannot be added to the index of rooms; the next turn retries");
             }
         }
     }

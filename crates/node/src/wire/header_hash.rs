@@ -13,7 +13,7 @@ impl WireHeader {
         self.recomputed() == Some(self.hash)
     }
 
-    /// `None` where a field that every header has is missing or odd.
+    /// `None` if a field that every header has is missing or cannot be read.
     fn recomputed(&self) -> Option<B256> {
         let mut fields = vec![
             HeaderField::Bytes(self.parent_hash.to_vec()),

@@ -1,4 +1,4 @@
-//! The comment of a view, which marks the view as ours.
+//! The comment of a view. It marks the view as one that Chainflume created.
 
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
@@ -24,7 +24,7 @@ pub(super) struct ViewLabel {
     pub(super) hashed: Vec<usize>,
 }
 
-/// How a comment of ours begins.
+/// How the comment of a view begins that Chainflume created.
 pub(super) const MARK: &str = "chainflume: ";
 
 pub(super) fn label(comment: &str) -> Option<ViewLabel> {
@@ -33,7 +33,7 @@ pub(super) fn label(comment: &str) -> Option<ViewLabel> {
     serde_json::from_str(&comment[json..]).ok()
 }
 
-/// Marks a view as one of ours.
+/// Marks a view as one that Chainflume created.
 pub(super) async fn comment_on(tx: &mut Tx, label: &ViewLabel) -> Result<(), StoreError> {
     let json = serde_json::to_string(label).map_err(|cause| StoreError::invalid(cause.to_string()))?;
     let text = format!("{MARK}{} of source {} {json}", label.signature, label.source);

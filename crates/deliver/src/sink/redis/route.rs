@@ -13,8 +13,8 @@ use crate::sink::SinkError;
 /// The route to one server.
 ///
 /// The `redis` crate has Sentinel and Cluster clients too. Its Cluster client repeats requests that may have been
-/// executed, keeps a map of all slots, and connects to every node. For four keys it is enough to ask any node and to
-/// follow its redirection. The relay decides what a failure means for the messages.
+/// executed, keeps a map of all slots, and connects to every node. For the keys of a few streams it is enough to ask any node and
+/// to follow its redirection. The relay decides what a failure means for the messages.
 #[derive(Debug)]
 pub(super) enum Route {
     Single(RedisConnection),

@@ -5,7 +5,7 @@ use super::STATUSES;
 use crate::Settings;
 use crate::activities::{MAX_DESCRIPTION, MAX_TITLE};
 
-/// Null in a request is as good as the field left out.
+/// The JSON Schemas of the bodies and answers about activities. A field of a request that is null counts as left out.
 pub fn schemas(settings: &Settings) -> Map<String, Value> {
     let optional = |most: usize| json!({ "type": ["string", "null"], "minLength": 1, "maxLength": most });
     let text = |most: usize| json!({ "type": "string", "minLength": 1, "maxLength": most });

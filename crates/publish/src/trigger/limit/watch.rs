@@ -106,7 +106,7 @@ impl BalanceWatch {
     fn failed(&self, error: &StoreError) {
         if let Some(suppressed) = self.lines.admit("limits") {
             let suppressed = suppressed.field();
-            tracing::warn!(error = %causes(error), suppressed, "balances cannot be compared with limits; it is retried");
+            tracing::warn!(error = %causes(error), suppressed, "balances cannot be compared with limits; the comparison is retried");
         }
     }
 }

@@ -33,7 +33,7 @@ impl<'a> Holders<'a> {
         Self { all, by_contract, of_all_contracts }
     }
 
-    /// The sources that may have events of these contracts, in the order of the store.
+    /// The sources that may have events of these contracts, in the order of the stored records.
     pub(super) fn of(&self, events: &[FollowedEvent]) -> impl Iterator<Item = &Holder<'a>> {
         let contracts = events.iter().filter_map(|(_, addresses)| match addresses {
             AddressSet::Any => None,
