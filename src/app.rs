@@ -21,7 +21,7 @@ mod views;
 mod webhooks;
 
 pub use chains::{ChainListing, chains, forget_chain};
-pub use check::{CheckLine, CheckReport, check};
+pub use check::{CheckLine, CheckReport, CheckScope, check};
 pub use commands::migrate;
 pub use dead_letters::{
     Outcome, RetriedLetter, Retry, dead_letter, dead_letters, drop_dead_letter, drop_dead_letters,

@@ -87,7 +87,7 @@ impl PrivatePostgres {
         cluster::ensure(&cluster, &binaries, &run_as).await?;
         let socket_dir = socket::prepare(&data_dir, &run_as)?;
         let launch = Launch {
-            conf: conf::write(&data_dir, &cluster, (&binaries, &run_as)).await?,
+            conf: conf::write(&data_dir, &cluster, &binaries, &run_as).await?,
             log: data_dir.join("postgres.log"),
             socket_dir: socket_dir.clone(),
             binaries,

@@ -38,6 +38,9 @@ const LONGEST_FUNCTION: usize = 60;
 const LONGEST_TEST_NAME: usize = 60;
 /// Parameters of a function, each part of a tuple pattern counted.
 const MOST_PARAMETERS: usize = 5;
+/// Tuple patterns among the parameters of all functions. Those that are left take apart a row or an item of a list, or wait for a word.
+/// A new one hides a parameter: list the parts, or give the pair a name. Lower the limit with the number.
+const MOST_TUPLES: usize = 19;
 
 #[test]
 fn packages_list_only_the_packages_they_may() {
@@ -265,6 +268,28 @@ fn pure_packages_do_no_io() {
 #[test]
 fn files_and_functions_are_of_a_size_to_be_proofread() {
     assert_none(all().iter().flat_map(oversized).collect());
+}
+
+#[test]
+fn parameters_are_not_hidden_in_tuples() {
+    let files = all();
+    let of_file = |file: &Source| -> Vec<String> {
+        let with_tuples = file.functions().into_iter().filter(|function| function.tuples > 0);
+        with_tuples
+            .flat_map(|function| {
+                vec![format!("{}: `{}`", file.at(function.line), function.name); function.tuples]
+            })
+            .collect()
+    };
+    let found: Vec<String> = files.iter().flat_map(of_file).collect();
+    let count = found.len();
+    assert!(
+        count <= MOST_TUPLES,
+        "{count} tuple parameters, {MOST_TUPLES} is the most:\n{}",
+        found.join("\n")
+    );
+    let sample = "fn f((a, b): (A, B), c: (C, D), (e, f): &E) {}\nfn g(a: A) {}\n";
+    assert_eq!(of_file(&Source::new("store", "rows.rs", sample)).len(), 2);
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Report {
         Self {
             ready: writable && chains_ready && sinks_ready && loops_run && !stopping,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            database: DatabaseReport::of(database, (board.database_identity(), board.clock_ahead())),
+            database: DatabaseReport::of(database, board.database_identity(), board.clock_ahead()),
             stopping,
             role: match is_server {
                 true => "server".to_owned(),
@@ -245,7 +245,7 @@ impl ChainReport {
         let pace = limits.pace.get(name);
         let report = |source: &SourceHealth| {
             let waits = waits::source(source, chain, pace);
-            let waits = waits.or_else(|| waits::falls_behind(source, (chain, limits.max_lag), pace));
+            let waits = waits.or_else(|| waits::falls_behind(source, chain, limits.max_lag, pace));
             (source.name.clone(), SourceReport { waits, ..SourceReport::of(source, chain, pace) })
         };
         let sources = chain.sources.iter().map(report);
@@ -385,7 +385,8 @@ pub(super) fn refresh_metrics(board: &Board) {
         let last = outbox.map_or(0, |outbox| outbox.last);
         let lag = last.saturating_sub(sink.delivered.unwrap_or(last));
         metrics::sink(&name, lag, stuck(&sink), sink.consecutive_errors);
-        metrics::sink_held(&name, (sink.held, held_for(&sink)), sink.disabled.is_some());
+        metrics::sink_held(&name, sink.held, held_for(&sink));
+        metrics::sink_disabled(&name, sink.disabled.is_some());
         metrics::sink_foreign(&name, sink.foreign.is_some());
     }
     metrics::clock_ahead(board.clock_ahead().unwrap_or_default());

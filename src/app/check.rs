@@ -44,8 +44,12 @@ pub struct CheckLine {
 }
 
 impl CheckLine {
-    fn new(ok: bool, text: String) -> Self {
-        Self { ok, warning: false, text }
+    fn right(text: String) -> Self {
+        Self { ok: true, warning: false, text }
+    }
+
+    fn wrong(text: String) -> Self {
+        Self { ok: false, warning: false, text }
     }
 
     fn warning(text: String) -> Self {
@@ -53,12 +57,24 @@ impl CheckLine {
     }
 }
 
-/// Asks every node and the database. With `start`, what a running daemon would wait out is reported and is no
-/// error: the outage of one of several nodes.
+/// What a check requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckScope {
+    /// Everything that is configured works.
+    Everything,
+    /// The daemon can start. What a running daemon would wait out is reported and is no error: the outage of one of several nodes.
+    Start,
+}
+
+/// Asks every node and the database, and fails if what `scope` requires is not so.
 ///
 /// # Errors
 /// What keeps the daemon from starting or working, after the report was handed to `show`.
-pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)) -> Result<(), AppError> {
+pub async fn check(
+    loaded: &Loaded,
+    scope: CheckScope,
+    show: impl FnOnce(&CheckReport),
+) -> Result<(), AppError> {
     // What hangs costs its own timeout, but not one after the other.
     trigger::check(loaded)?;
     let nodes = preflight::nodes(loaded, Look::Logs);
@@ -67,29 +83,27 @@ pub async fn check(loaded: &Loaded, start: bool, show: impl FnOnce(&CheckReport)
     let mut lines: Vec<CheckLine> = nodes.iter().map(|check| node_line(loaded, check, &nodes)).collect();
     lines.extend(websockets);
     let nothing = chains::StoredFacts::default();
-    let chains = chains::look(
-        loaded,
-        (nodes.as_slice(), start),
-        database.as_ref().map_or(&nothing, |found| &found.stored),
-    )
-    .await;
-    lines.extend(chains.lines);
     let stored = database.as_ref().map_or(&nothing, |found| &found.stored);
+    let chains = chains::look(loaded, &nodes, scope, stored).await;
+    lines.extend(chains.lines);
     lines.extend(chains::latest_starts(loaded, stored));
     match &database {
         Ok(found) => {
-            lines.push(CheckLine::new(true, format!("database: {}", found.text)));
+            lines.push(CheckLine::right(format!("database: {}", found.text)));
             lines.extend(plain_text(loaded).map(|text| CheckLine::warning(format!("database: {text}"))));
             lines.extend(found.other.iter().cloned().map(CheckLine::warning));
             lines.extend(found.differences.iter().map(difference_line));
             lines.extend(found.views.iter().cloned().map(CheckLine::warning));
             lines.extend(found.foreign.iter().map(foreign_line));
         }
-        Err(error) => lines.push(CheckLine::new(false, error.to_string())),
+        Err(error) => lines.push(CheckLine::wrong(error.to_string())),
     }
     lines.extend(sinks?);
     let starts = preflight::may_start(loaded, &nodes);
-    let ok = if start { starts.is_ok() && database.is_ok() } else { lines.iter().all(|line| line.ok) };
+    let ok = match scope {
+        CheckScope::Start => starts.is_ok() && database.is_ok(),
+        CheckScope::Everything => lines.iter().all(|line| line.ok),
+    };
     show(&CheckReport { ok, lines });
     match (starts, database) {
         (Ok(()), Ok(_)) if chains.contradicts && !ok => Err(AppError::Config(CONTRADICTS.to_owned())),
@@ -123,22 +137,19 @@ fn fault(nodes: &[NodeCheck], found: &DatabaseFindings) -> AppError {
 }
 
 fn foreign_line((sink, reason): &(String, String)) -> CheckLine {
-    CheckLine::new(false, format!("sink {sink}: {reason}; {}", relay::remedy(sink)))
+    CheckLine::wrong(format!("sink {sink}: {reason}; {}", relay::remedy(sink)))
 }
 
 /// What the daemon does by itself, or leaves as it is, is no fault.
 fn difference_line((chain, difference): &(String, SourceDifference)) -> CheckLine {
-    CheckLine::new(!difference.blocks(), format!("chain {chain}: {difference}"))
+    let text = format!("chain {chain}: {difference}");
+    if difference.blocks() { CheckLine::wrong(text) } else { CheckLine::right(text) }
 }
 
 fn node_line(loaded: &Loaded, check: &NodeCheck, all: &[NodeCheck]) -> CheckLine {
     match (&check.outcome, check.error()) {
-        (Ok(head), None) => {
-            CheckLine::new(true, format!("chain {}: {}", check.chain, found(check, *head, all)))
-        }
-        (Err(error), _) | (_, Some(error)) => {
-            CheckLine::new(false, format!("{}: {error}", check.place(loaded)))
-        }
+        (Ok(head), None) => CheckLine::right(format!("chain {}: {}", check.chain, found(check, *head, all))),
+        (Err(error), _) | (_, Some(error)) => CheckLine::wrong(format!("{}: {error}", check.place(loaded))),
     }
 }
 
@@ -168,7 +179,7 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
         let looks = with_websocket.map(async |provider| {
             let place = format!("chain {}: the websocket of {}", settings.name, provider.label);
             match check_websocket(settings, provider).await {
-                Ok(()) => CheckLine::new(true, format!("{place} announces heads")),
+                Ok(()) => CheckLine::right(format!("{place} announces heads")),
                 Err(reason) => {
                     CheckLine::warning(format!("{place} cannot be used, so the head is polled for: {reason}"))
                 }
@@ -189,8 +200,8 @@ async fn sink_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
 
 async fn redis_line(mut redis: RedisSink) -> CheckLine {
     match redis.check().await {
-        Ok(host) => CheckLine::new(true, format!("redis: connected to {host}")),
-        Err(error) => CheckLine::new(false, error.to_string()),
+        Ok(host) => CheckLine::right(format!("redis: connected to {host}")),
+        Err(error) => CheckLine::wrong(error.to_string()),
     }
 }
 
@@ -201,7 +212,7 @@ async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
         let name = sink.name().replace(':', " ");
         match sink.check().await {
             Ok((host, status)) => life(&name, &host, status),
-            Err(error) => CheckLine::new(false, format!("{name}: {error}")),
+            Err(error) => CheckLine::wrong(format!("{name}: {error}")),
         }
     });
     Ok(join_all(looks).await)
@@ -211,9 +222,9 @@ async fn alert_line(post: Result<HttpClient, HttpError>) -> CheckLine {
     match post {
         Ok(post) => match post.look().await {
             Ok(status) => life("alerts", post.host(), status),
-            Err(error) => CheckLine::new(false, format!("alerts: {error}")),
+            Err(error) => CheckLine::wrong(format!("alerts: {error}")),
         },
-        Err(error) => CheckLine::new(false, format!("alerts.webhook: {error}")),
+        Err(error) => CheckLine::wrong(format!("alerts.webhook: {error}")),
     }
 }
 
@@ -221,7 +232,7 @@ fn life(name: &str, host: &str, status: u16) -> CheckLine {
     let moved =
         if (300..400).contains(&status) { "; redirects are not followed: name where it leads" } else { "" };
     let text = format!("{name}: {host} answers ({status} to HEAD), nothing was delivered{moved}");
-    CheckLine::new(moved.is_empty(), text)
+    if moved.is_empty() { CheckLine::right(text) } else { CheckLine::wrong(text) }
 }
 
 /// What was found in the database.

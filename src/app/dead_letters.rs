@@ -42,7 +42,7 @@ pub enum Outcome {
     Queued,
     /// It is as dead as before, for this reason.
     Failed(String),
-    /// It was resolved meanwhile, or its block was taken back by a reorg.
+    /// It was resolved meanwhile, or its block was undone by a reorg.
     Gone,
 }
 
@@ -103,12 +103,13 @@ pub async fn drop_dead_letter(loaded: &Loaded, id: u64, note: &str) -> Result<()
 /// When the source is unknown, or the database fails.
 pub async fn drop_dead_letters(
     loaded: &Loaded,
-    which: (&str, Option<DeadLetterKind>),
+    source: &str,
+    kind: Option<DeadLetterKind>,
     note: &str,
 ) -> Result<u64, AppError> {
     with_database(loaded, async |database| {
-        is_known(loaded, database, Some(which.0)).await?;
-        database.store.drop_dead_letters(which, note).await.map_err(store_error)
+        is_known(loaded, database, Some(source)).await?;
+        database.store.drop_dead_letters(source, kind, note).await.map_err(store_error)
     })
     .await
 }

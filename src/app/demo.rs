@@ -57,7 +57,7 @@ pub struct DemoOptions {
 
 /// Blocks the chain has when the demo starts, so that history sync is seen too.
 const HISTORY: u64 = 10_000;
-/// Every so many blocks the chain reorganises; often enough to be seen within a short demo.
+/// Blocks from one reorg to the next: few enough that a short demo shows one.
 const REORG_EVERY: u64 = 8;
 /// Deeper than the two confirmations, so that stored events are undone.
 const MAX_REORG_DEPTH: u64 = 6;
@@ -112,7 +112,7 @@ async fn run_in(
         folder.path().display(),
         started.elapsed().as_secs_f32()
     );
-    Demo { chain, server, loaded, database, redis, stop, started }.run(args, (admin, board)).await
+    Demo { chain, server, loaded, database, redis, stop, started }.run(args, admin, board).await
 }
 
 struct Demo {
@@ -126,8 +126,8 @@ struct Demo {
 }
 
 impl Demo {
-    async fn run(self, args: &DemoOptions, watched: (AdminServer, Board)) -> Result<(), AppError> {
-        let outcome = self.run_daemon(args, watched).await;
+    async fn run(self, args: &DemoOptions, admin: AdminServer, board: Board) -> Result<(), AppError> {
+        let outcome = self.run_daemon(args, admin, board).await;
         self.server.stop().await;
         self.database.close().await;
         if let Some(redis) = self.redis {
@@ -137,11 +137,7 @@ impl Demo {
     }
 
     /// Runs the daemon's loops and their watchers until the stop.
-    async fn run_daemon(
-        &self,
-        args: &DemoOptions,
-        (admin, board): (AdminServer, Board),
-    ) -> Result<(), AppError> {
+    async fn run_daemon(&self, args: &DemoOptions, admin: AdminServer, board: Board) -> Result<(), AppError> {
         self.database.store.migrate().await.map_err(store_error)?;
         let server = serve::bind(&self.loaded)?;
         self.print_hints(&admin, server.as_ref(), args.without_redis);
@@ -167,15 +163,14 @@ impl Demo {
         background.probe(&self.database.store);
         background.admin(admin);
         if let Some(server) = server {
-            let from = (&self.loaded.config, &self.database.store);
-            serve::start(server, from, &loops, &mut tasks).await?;
+            serve::start(server, &self.loaded.config, &self.database.store, &loops, &mut tasks).await?;
         }
         let miner = self.chain.run(MinerSettings {
             block_time: args.block_time,
             reorg_every: Some(REORG_EVERY),
             max_reorg_depth: MAX_REORG_DEPTH,
         });
-        let mut watch = DemoWatch::new(board, (self.database.store.clone(), messages), self.started);
+        let mut watch = DemoWatch::new(board, self.database.store.clone(), messages, self.started);
         let outcome = self.watch_and_check(&mut watch, miner, args.run_for).await;
         all.cancel();
         shutdown::drain(shutdown::DRAIN_DEADLINE, tasks).await;
@@ -206,13 +201,13 @@ impl Demo {
         }
     }
 
-    fn print_hints(&self, admin: &AdminServer, server: Option<&PublicServer>, is_alone: bool) {
+    fn print_hints(&self, admin: &AdminServer, server: Option<&PublicServer>, without_redis: bool) {
         let config = self.loaded.path.display();
         let psql = self.database.private.as_ref().map(|private| private.psql_command()).unwrap_or_default();
         let admin = admin.address();
         match &self.redis {
             Some(redis) => print_line!("  messages  in a private Redis, {}", redis.url()),
-            None if is_alone => print_line!("  messages  in this process"),
+            None if without_redis => print_line!("  messages  in this process"),
             None => print_line!(
                 "  messages  in this process; they go to a private Redis where redis-server is installed (apt-get install redis-server)"
             ),

@@ -71,7 +71,7 @@ pub(super) async fn nodes(loaded: &Loaded, look: Look) -> Vec<NodeCheck> {
 async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
     let group = ProviderGroup::default();
     let asked =
-        settings.providers.iter().map(|provider| check(&settings, provider.clone(), (group.clone(), look)));
+        settings.providers.iter().map(|provider| check(&settings, provider.clone(), group.clone(), look));
     let mut checks = join_all(asked).await;
     if let Err(error) = group.agree() {
         checks.push(NodeCheck {
@@ -91,14 +91,15 @@ async fn nodes_of(settings: ChainSettings, look: Look) -> Vec<NodeCheck> {
 async fn check(
     settings: &ChainSettings,
     provider: ProviderSettings,
-    (group, look): (ProviderGroup, Look),
+    group: ProviderGroup,
+    look: Look,
 ) -> NodeCheck {
     let alone = settings.providers.len() == 1;
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(300))
         .with_max_times(if alone { 3 } else { 1 })
         .with_jitter();
-    let (asked, brief) = (|| ask(settings, &provider, (&group, look)), settings.failover.probe_timeout);
+    let (asked, brief) = (|| ask(settings, &provider, &group, look), settings.failover.probe_timeout);
     let asked = || async { if alone { asked().await } else { probing(brief, asked()).await } };
     // A person waits for a closer look, and a node that hangs has had the time that is configured.
     let hangs = |error: &ChainError| look == Look::Logs && matches!(error, ChainError::Timeout { .. });
@@ -116,7 +117,8 @@ async fn check(
 async fn ask(
     settings: &ChainSettings,
     provider: &ProviderSettings,
-    (group, look): (&ProviderGroup, Look),
+    group: &ProviderGroup,
+    look: Look,
 ) -> Result<(u64, Option<ChainError>), ChainError> {
     let node = Node::among(settings, provider, group.clone())?;
     node.check_chain().await?;
@@ -126,7 +128,7 @@ async fn ask(
     let head = node.head().await?;
     let no_logs = match look {
         Look::Head => None,
-        Look::Logs => check_essentials(&node, (settings, group), head).await.err(),
+        Look::Logs => check_essentials(&node, settings, group, head).await.err(),
     };
     Ok((head.number, no_logs))
 }

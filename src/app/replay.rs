@@ -23,7 +23,7 @@ pub struct ReplayOptions {
     pub what: ReplayWhat,
     /// Where to.
     pub to: ReplayTo,
-    /// Messages a second at most.
+    /// Maximum number of messages per second.
     pub rate: u32,
 }
 
@@ -44,9 +44,9 @@ pub enum ReplayWhat {
 /// Where a replay goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayTo {
-    /// Nowhere: it is only counted.
+    /// Nowhere: the messages are only counted.
     Nowhere,
-    /// Into the outbox, and so everywhere.
+    /// Into the outbox, and so to all sinks.
     Live,
     /// To streams of their own.
     SeparateStreams {
@@ -60,14 +60,14 @@ pub enum ReplayTo {
 /// Progress of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayNews {
-    /// Events by type, before the first goes.
+    /// Number of events by type, before the first is published.
     Size(BTreeMap<String, u64>),
     /// More than the streams keep; consumers that do not read along miss the oldest.
     Overflow {
         /// Entries kept in each stream.
         kept: u64,
     },
-    /// How many messages went so far, and where a replay would continue that is killed now.
+    /// Number of messages published so far, and the place after which another replay would continue if this one ended now.
     Published(u64, String),
 }
 
@@ -89,7 +89,7 @@ pub async fn replay(
     let database = OpenDatabase::open_daemons(loaded).await?;
     let job = Job { loaded, args, target, stop };
     let outcome = match what {
-        FoundFacts::Chain(chain, query) => replay_chain(&database, (chain, query), job, &mut report).await,
+        FoundFacts::Chain(chain, query) => replay_chain(&database, chain, query, job, &mut report).await,
         FoundFacts::Application(query) => replay_application(&database, query, job, &mut report).await,
     };
     database.close().await;
@@ -113,14 +113,15 @@ struct Job<'a> {
 
 async fn replay_chain(
     database: &OpenDatabase,
-    (chain, query): (&config::Chain, &ReplayQuery),
+    chain: &config::Chain,
+    query: &ReplayQuery,
     job: Job<'_>,
     report: &mut impl FnMut(ReplayNews),
 ) -> Result<Option<Replayed>, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let chain = open(job.loaded, database, chain).await?;
     let size = chain.replay_size(query).await.map_err(replay_error)?;
-    job.run(&database.store.outbox(), (ChainReplay::new(chain, query.clone()), size), report).await
+    job.run(&database.store.outbox(), ChainReplay::new(chain, query.clone()), size, report).await
 }
 
 async fn replay_application(
@@ -136,15 +137,16 @@ async fn replay_application(
         unknown => AppError::Failed(unknown.to_string()),
     })?;
     let size = facts.size().await.map_err(store_error)?;
-    job.run(&database.store.outbox(), (facts, size), report).await
+    job.run(&database.store.outbox(), facts, size, report).await
 }
 
 impl Job<'_> {
-    /// Publishes the facts of the source, of which there are so many by type.
+    /// Publishes the facts of the source. `size` is their number by type.
     async fn run(
         self,
         outbox: &Outbox,
-        (source, size): (impl ReplaySource, BTreeMap<String, u64>),
+        source: impl ReplaySource,
+        size: BTreeMap<String, u64>,
         report: &mut impl FnMut(ReplayNews),
     ) -> Result<Option<Replayed>, AppError> {
         let Self { loaded, args, target, stop } = self;

@@ -47,7 +47,7 @@ pub enum Rewinding {
 pub async fn rewind(loaded: &Loaded, args: &RewindOptions) -> Result<Rewinding, AppError> {
     let chain = find_chain(loaded, args.chain.as_deref())?;
     let database = OpenDatabase::open_daemons(loaded).await?;
-    let outcome = rewind_in(loaded, &database, (chain, args.to)).await;
+    let outcome = rewind_in(loaded, &database, chain, args.to).await;
     database.close().await;
     outcome
 }
@@ -55,7 +55,8 @@ pub async fn rewind(loaded: &Loaded, args: &RewindOptions) -> Result<Rewinding, 
 async fn rewind_in(
     loaded: &Loaded,
     database: &OpenDatabase,
-    (chain, to): (&config::Chain, Option<u64>),
+    chain: &config::Chain,
+    to: Option<u64>,
 ) -> Result<Rewinding, AppError> {
     database.store.migrate().await.map_err(store_error)?;
     let rereader = rereader(loaded, &database.store, chain, chain.node.clone()).await?;
@@ -117,7 +118,7 @@ async fn back_to(
         Ok(_) => {}
         Err(error) => return Ok(Err(error.into())),
     }
-    // What is taken back is found by index, and the chain waits meanwhile.
+    // What is undone is found by index, and the chain waits meanwhile.
     if let Err(error) = store.build_indexes().await {
         return Ok(Err(error.into()));
     }
@@ -134,7 +135,7 @@ async fn back_to(
             outcome => return Ok(outcome.map_err(IndexerError::from)),
         }
     }
-    Err(AppError::Failed(format!("the chain moved {TRIES} times while it was to be taken back; try again")))
+    Err(AppError::Failed(format!("the chain moved {TRIES} times during the rewind; try again")))
 }
 
 /// Goes down in growing steps until store and node agree, then closes in on the height above which they do not. From the

@@ -37,7 +37,7 @@ pub async fn run_hurt(loaded: Loaded, faults: Option<LoopFaults>) -> Result<(), 
     let supervisor = Supervisor::new(&board, &stop).with_faults(faults);
     let outcome = work(&loaded, &database, Observers { admin, public, board, supervisor }, stop).await;
     database.close().await;
-    tracing::info!("stopped");
+    tracing::info!("daemon stopped");
     outcome
 }
 
@@ -94,7 +94,7 @@ async fn work(
     let mut background = Background::new(&supervisor, &board);
     background.alerts(loaded)?;
     let mut tasks = JoinSet::new();
-    let mut loops = Loops::with_leases(loaded, database, (&supervisor, &board), &stop);
+    let mut loops = Loops::with_leases(loaded, database, &supervisor, &board, &stop);
     index::start(loaded, &database.store, &mut loops, &mut tasks)?;
     inbound::start(loaded, &database.store, &loops, &mut tasks);
     follow::start(loaded, &database.store, &mut loops, &mut tasks)?;
@@ -102,9 +102,9 @@ async fn work(
     // Nothing in this process listens yet. The relay delivers all the same, so that the outbox can be trimmed.
     let _bus = deliver::start_relays(loaded, &database.store, &mut tasks, &mut loops)?;
     if let Some(server) = public {
-        serve::start(server, (&loaded.config, &database.store), &loops, &mut tasks).await?;
+        serve::start(server, &loaded.config, &database.store, &loops, &mut tasks).await?;
     }
-    background.watch_all(database, admin, (loops.into_manager(), &stop));
+    background.watch_all(database, admin, loops.into_manager(), &stop);
     stop.cancelled().await;
     board.stop();
     stopping();

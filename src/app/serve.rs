@@ -29,9 +29,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), AppError> {
     let Some(prepared) = stop.run_until_cancelled(prepare(&loaded)).await else { return Ok(()) };
     let (database, watched) = prepared?;
     let supervisor = Supervisor::new(&watched.board, &stop);
-    let outcome = work(&loaded, &database, watched, (&supervisor, &stop)).await;
+    let outcome = work(&loaded, &database, watched, &supervisor, &stop).await;
     database.close().await;
-    tracing::info!("stopped");
+    tracing::info!("public server stopped");
     outcome
 }
 
@@ -74,15 +74,16 @@ async fn work(
     loaded: &Loaded,
     database: &OpenDatabase,
     Watched { admin, public, board }: Watched,
-    (supervisor, stop): (&Supervisor, &CancellationToken),
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
 ) -> Result<(), AppError> {
     let (mut background, mut tasks) = (Background::new(supervisor, &board), JoinSet::new());
     let loops = Loops::without_leases(supervisor, &board, stop);
     tracing::info!(admin = %admin.address(), "serving without chains");
     // The admin address answers from here on, so that a server that waits for tables reports it.
-    background.watch_all(database, admin, (None, stop));
+    background.watch_all(database, admin, None, stop);
     let started = match schema(database, stop).await {
-        Ok(true) => serve::start(public, (&loaded.config, &database.store), &loops, &mut tasks).await,
+        Ok(true) => serve::start(public, &loaded.config, &database.store, &loops, &mut tasks).await,
         Ok(false) => Ok(()),
         Err(error) => Err(store_error(error)),
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::{CheckArgs, Global};
 use super::exit::Exit;
 use super::{block_on, load_for_command, output};
-use crate::app::{self, CheckLine, CheckReport};
+use crate::app::{self, CheckLine, CheckReport, CheckScope};
 use crate::config::{Chain, Config, Confirmations, Problems, ProviderSettings, Source};
 use chainflume_core::decode::SupplyChange;
 use chainflume_core::domain::{AddressSet, StartBlock};
@@ -23,7 +23,8 @@ pub(super) fn check(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
         return show_json(args, &loaded.config, None).map(|()| Exit::Done);
     }
     let mut report = None;
-    let outcome = block_on(app::check(&loaded, args.start, |found| report = Some(connections(args, found))))?;
+    let scope = if args.start { CheckScope::Start } else { CheckScope::Everything };
+    let outcome = block_on(app::check(&loaded, scope, |found| report = Some(connections(args, found))))?;
     let report = report.transpose()?;
     show_json(args, &loaded.config, report)?;
     outcome?;

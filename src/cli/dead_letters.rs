@@ -152,7 +152,7 @@ async fn drop(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
 /// All of a source, or to a sink.
 async fn drop_all(loaded: &Loaded, args: &DropArgs) -> anyhow::Result<()> {
     let source = args.source.as_deref().unwrap_or_default();
-    let dropped = app::drop_dead_letters(loaded, (source, args.kind), &args.reason).await?;
+    let dropped = app::drop_dead_letters(loaded, source, args.kind, &args.reason).await?;
     if args.json {
         return print_json(&json!({ "source": source, "kind": args.kind, "dropped": dropped }));
     }

@@ -81,7 +81,7 @@ const REQUIRED: [(&str, &str); 2] = [
 
 pub(super) fn read(section: &Section<'_>) -> ChainDraft {
     section.require(&REQUIRED);
-    let name = section.parsed("name", |text| words::name(text, true));
+    let name = section.parsed("name", words::dashed_name);
     let chain_id = section.number("chain_id", 1..=MAX_ID);
     let providers = providers(section, &pace(&section.table("pace")));
     let policy = policy(section);

@@ -87,7 +87,7 @@ impl FilterReader<'_> {
             let place =
                 Spot { key: format!("{}.{}", spot.key, name.get_ref()), at: Some(value.span().start) };
             for index in &events {
-                let Some((topic, allowed)) = self.argument(*index, name.get_ref(), (&place, value.get_ref()))
+                let Some((topic, allowed)) = self.argument(*index, name.get_ref(), &place, value.get_ref())
                 else {
                     wrong = true;
                     break;
@@ -141,7 +141,8 @@ impl FilterReader<'_> {
         &self,
         event: usize,
         name: &str,
-        (spot, value): (&Spot, &DeValue<'_>),
+        spot: &Spot,
+        value: &DeValue<'_>,
     ) -> Option<(usize, BTreeSet<B256>)> {
         let event = &self.events[event];
         let report = |what: String, remedy: String| self.reader.report(spot, Fault::new(what, remedy));

@@ -2,7 +2,7 @@ use super::chain::ChainDraft;
 use super::problem::Fault;
 use super::reader::{Found, Text};
 use super::section::Section;
-use super::words::{name, word};
+use super::words::{dashed_name, word};
 use chainflume_inbound::{InboundEndpoint, InboundProvider, InboundSecret};
 
 /// What is known of a `[[inbound]]`, whole or not.
@@ -41,7 +41,7 @@ const MAX_SECRETS: usize = 2;
 
 pub(super) fn read(section: &Section<'_>) -> InboundDraft {
     section.require(&REQUIRED);
-    let name = section.parsed("name", |text| name(text, true));
+    let name = section.parsed("name", dashed_name);
     let header = section.parsed("header", header).map(|header| header.value);
     let kinds = [
         ("coinbase", InboundProvider::Coinbase),

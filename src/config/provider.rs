@@ -35,7 +35,7 @@ pub(super) fn providers(chain: &Section<'_>, pace: &RateLimitSettings) -> Option
 
 fn provider(table: &Section<'_>, place: u32, pace: &RateLimitSettings) -> Option<ProviderSettings> {
     table.require(&[HTTP]);
-    let name = table.parsed("name", |text| words::name(text, true)).map(|name| name.value);
+    let name = table.parsed("name", words::dashed_name).map(|name| name.value);
     let mut settings = table.fill::<ProviderSettings>();
     if !table.is_given("priority") {
         settings.priority = place;

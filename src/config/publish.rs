@@ -127,7 +127,7 @@ fn activity_texts(section: &Section<'_>, types: &[String]) -> Vec<ActivityText> 
 /// The built-in types and those of the configuration.
 fn activity_types(section: &Section<'_>, mut types: Vec<String>) -> Vec<String> {
     for text in section.texts("types").unwrap_or_default() {
-        match name(&text.value, false) {
+        match name(&text.value) {
             Ok(name) if types.contains(&name) => {}
             Ok(name) => types.push(name),
             Err(Fault { .. }) => {

@@ -2,7 +2,7 @@ use super::json;
 use super::problem::Fault;
 use super::reader::Text;
 use super::section::Section;
-use super::words::{name, word};
+use super::words::{dashed_name, word};
 use chainflume_publish::trigger::{CronFault, CronTimes, MissedRuns, ScheduledEvent};
 use chainflume_publish::{check_aggregate, check_event_type};
 
@@ -23,7 +23,7 @@ const MISSED: [(&str, MissedRuns); 3] =
 
 pub(super) fn read(section: &Section<'_>) -> ScheduleDraft {
     section.require(&REQUIRED);
-    let name = section.parsed("name", |text| name(text, true));
+    let name = section.parsed("name", dashed_name);
     let zone = section.text("zone").map_or_else(|| "UTC".to_owned(), |zone| zone.value);
     let times = section.parsed("cron", |text| match CronTimes::read(text, &zone) {
         Err(CronFault::Zone) => Ok(None),

@@ -8,7 +8,7 @@ use super::reader::Text;
 use super::section::Section;
 use super::settings::DAY;
 use super::url::{Scheme, url as read_url};
-use super::words::{name, word};
+use super::words::{dashed_name, word};
 use chainflume_api::access::{Algorithm, KeyHash, PublicRooms, Scope, VerifyingKey};
 use chainflume_core::domain::TypePattern;
 use chainflume_core::settings::Secret;
@@ -176,7 +176,7 @@ fn key(section: &Section<'_>) -> Option<Key> {
         ("hash", "add hash = \"sha256:…\", which `chainflume keys new` prints"),
         ("scopes", "add scopes = [\"read\"], or of publish, notify and admin"),
     ]);
-    let name = section.parsed("name", |text| name(text, true));
+    let name = section.parsed("name", dashed_name);
     let hash = section.parsed("hash", |text| {
         KeyHash::parse(text).map_err(|error| Fault::new("cannot be used", format!("it {error}")))
     });

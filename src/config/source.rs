@@ -85,7 +85,7 @@ const REQUIRED: [(&str, &str); 5] = [
 
 pub(super) fn read(section: Section<'_>) -> SourceDraft<'_> {
     section.require(&REQUIRED);
-    let name = section.parsed("name", |text| name(text, false));
+    let name = section.parsed("name", name);
     let chain = section.text("chain");
     let SourceKeys { family, start_block, end_block, publish_from, decimals, user } = section.fill();
     let addresses = addresses(&section);

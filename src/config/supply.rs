@@ -26,7 +26,7 @@ pub(super) fn marked(
         }
         for text in texts {
             // Of the others each has its own line.
-            all = mark(section, all.clone().unwrap_or_default(), (text, change))
+            all = mark(section, all.clone().unwrap_or_default(), text, change)
                 .and_then(|marked| all.and(Some(marked)));
         }
     }
@@ -36,7 +36,8 @@ pub(super) fn marked(
 fn mark(
     section: &Section<'_>,
     mut events: Vec<Arc<AbiEvent>>,
-    (text, change): (Text, SupplyChange),
+    text: Text,
+    change: SupplyChange,
 ) -> Option<Vec<Arc<AbiEvent>>> {
     let named: Vec<String> = match text.value.starts_with("event ") {
         true => {

@@ -6,7 +6,7 @@ use super::problem::Fault;
 use super::reader::Text;
 use super::schedule::event_type;
 use super::section::Section;
-use super::words::name;
+use super::words::dashed_name;
 use chainflume_core::domain::Address;
 use chainflume_publish::trigger::{ALERTS, BalanceLimit, LimitSide, Threshold};
 
@@ -72,7 +72,7 @@ pub(super) fn read(section: &Section<'_>) -> ThresholdDraft {
 }
 
 fn threshold_name(text: &str) -> Result<String, Fault> {
-    match name(text, true)? {
+    match dashed_name(text)? {
         name if name == ALERTS => {
             Err(Fault::new("is the name of people's own limits in metrics", "choose another name"))
         }

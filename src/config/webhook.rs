@@ -9,7 +9,7 @@ use super::reader::Text;
 use super::schedule::event_type;
 use super::section::Section;
 use super::url::{Scheme, url};
-use super::words::name;
+use super::words::dashed_name;
 use chainflume_core::settings::Secret;
 use chainflume_deliver::relay::DeliverySettings;
 use chainflume_deliver::sink::{SigningKey, WebhookSettings};
@@ -85,7 +85,7 @@ fn endpoint(
     types: Option<Vec<String>>,
     answers: Option<AnswerConfig>,
 ) -> WebhookDraft {
-    let name = section.parsed("name", |text| name(text, true));
+    let name = section.parsed("name", dashed_name);
     let url = section.parsed("url", |text| url(text, Scheme::Http));
     let keys = keys(section);
     let except = parsed_list(section, "allow_hosts", host).unwrap_or_default().into_iter().collect();

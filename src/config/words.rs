@@ -19,17 +19,22 @@ pub(super) fn unknown_word<'a>(text: &str, known: impl Iterator<Item = &'a str> 
     Fault::new("is not known here", remedy)
 }
 
-/// The name of a chain or source: 1 to 40 of a-z, 0-9 and `_` (and `-` where `dash` allows it), a letter
-/// first.
-pub(super) fn name(text: &str, dash: bool) -> Result<String, Fault> {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || (dash && b == b'-');
-    let fits = text.len() <= 40
-        && text.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
-        && text.bytes().all(inside);
-    if fits {
+/// The name of a source: 1 to 40 of a-z, 0-9 and `_`, a letter first. It begins the names of views.
+pub(super) fn name(text: &str) -> Result<String, Fault> {
+    name_of(text, "_", "`_`")
+}
+
+/// The name of something without views, such as a chain: as [`name`], with `-` too.
+pub(super) fn dashed_name(text: &str) -> Result<String, Fault> {
+    name_of(text, "_-", "`_`, `-`")
+}
+
+fn name_of(text: &str, signs: &str, written: &str) -> Result<String, Fault> {
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || signs.contains(c);
+    let is_letter = |first: char| first.is_ascii_lowercase();
+    if text.len() <= 40 && text.starts_with(is_letter) && text.chars().all(inside) {
         return Ok(text.to_owned());
     }
-    let dash = if dash { ", `-`" } else { "" };
-    let remedy = format!("write at most 40 of a-z, 0-9, `_`{dash}, with a letter first");
+    let remedy = format!("write at most 40 of a-z, 0-9, {written}, with a letter first");
     Err(Fault::new("is not a name", remedy))
 }

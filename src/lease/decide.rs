@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Settings;
-use chainflume_db::{LeaseName, LeaseRow, LeaseState, LeaseTable};
+use chainflume_db::{LeaseClaim, LeaseName, LeaseRow, LeaseState, LeaseTable};
 
 /// The facts for the decision.
 pub(super) struct Facts<'a> {
@@ -25,8 +25,8 @@ pub(super) struct Facts<'a> {
 /// The next actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// Take a lease with this epoch (0: never held), whose holder is gone or has released it.
-    Take { name: LeaseName, seen: u64, is_orphan: bool },
+    /// Take a lease whose holder is gone or has released it.
+    Take(LeaseClaim),
     /// Finish the step and release the lease.
     Yield { name: LeaseName },
 }
@@ -44,16 +44,19 @@ pub(super) fn decide(facts: &Facts<'_>) -> Vec<Move> {
             return (!is_mine).then(|| Move::Yield { name: name.clone() });
         }
         let row = rows.get(name).copied();
-        let is_orphan = row.is_some_and(|row| row.state != LeaseState::Free);
         let waited = facts.idle.get(name).copied().unwrap_or_default();
         let take = is_free(facts, row, waited) && (is_mine || waited >= facts.settings.preferred_first());
-        take.then(|| Move::Take {
-            name: name.clone(),
-            seen: row.map_or(0, |row| row.epoch.number()),
-            is_orphan,
-        })
+        take.then(|| Move::Take(claim(name, row)))
     };
     facts.wants.iter().filter_map(decide).collect()
+}
+
+fn claim(name: &LeaseName, row: Option<&LeaseRow>) -> LeaseClaim {
+    let claim_as = match row {
+        Some(row) if row.state != LeaseState::Free => LeaseClaim::orphaned,
+        _ => LeaseClaim::free,
+    };
+    claim_as(name.clone(), row.map_or(0, |row| row.epoch.number()))
 }
 
 fn is_free(facts: &Facts<'_>, row: Option<&LeaseRow>, waited: Duration) -> bool {

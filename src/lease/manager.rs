@@ -9,7 +9,9 @@ use super::Settings;
 use super::decide::{Facts, Move, decide, instance};
 use super::handle::{LeaseCell, LeaseHandle, SlotState};
 use chainflume_core::domain::causes;
-use chainflume_db::{Epoch, InstanceRow, LeaseName, LeaseSession, LeaseState, LeaseTable, StoreError};
+use chainflume_db::{
+    Epoch, InstanceRow, LeaseClaim, LeaseName, LeaseSession, LeaseState, LeaseTable, StoreError,
+};
 use chainflume_ops::health::{Board, Heartbeat, LeaseHealth};
 use chainflume_ops::metrics;
 use chainflume_store::Store;
@@ -110,9 +112,7 @@ impl LeaseManager {
         self.is_alone = self.settings.sole || table.instances.iter().all(|row| self.is_own(&row.holder));
         for next in self.decide(&table) {
             match next {
-                Move::Take { name, seen, is_orphan } => {
-                    self.take(name, seen, is_orphan).await.map_err(text)?;
-                }
+                Move::Take(claim) => self.take(&claim).await.map_err(text)?,
                 Move::Yield { name } => self.hand_over(&name),
             }
         }
@@ -154,18 +154,19 @@ impl LeaseManager {
         Ok(())
     }
 
-    async fn take(&mut self, name: LeaseName, seen: u64, is_orphan: bool) -> Result<(), StoreError> {
-        let Some(slot) = self.slots.get_mut(&name) else { return Ok(()) };
+    async fn take(&mut self, claim: &LeaseClaim) -> Result<(), StoreError> {
+        let name = &claim.name;
+        let Some(slot) = self.slots.get_mut(name) else { return Ok(()) };
         // Waits for a worker that still finishes an earlier turn.
         if slot.cell.state() != SlotState::Vacant {
             return Ok(());
         }
-        if let Some(epoch) = self.session.take(&name, seen, is_orphan).await? {
+        if let Some(epoch) = self.session.take(claim).await? {
             slot.epoch = Some(epoch);
             slot.cell.grant(epoch);
-            self.idle.remove(&name);
+            self.idle.remove(name);
             metrics::lease_taken(name.as_str());
-            match (self.is_alone, is_orphan) {
+            match (self.is_alone, claim.is_orphan) {
                 (true, _) => tracing::debug!(lease = name.as_str(), %epoch, "lease taken"),
                 (false, true) => {
                     tracing::warn!(lease = name.as_str(), %epoch, "lease taken: its holder is gone");
@@ -253,7 +254,7 @@ impl LeaseManager {
     fn report(&mut self, error: Option<String>) {
         match &error {
             Some(error) if !self.failing => {
-                tracing::warn!(error, "leases cannot be renewed; it is retried");
+                tracing::warn!(error, "leases cannot be renewed; the renewal is retried");
             }
             None if self.failing => tracing::info!("leases are renewed again"),
             _ => {}

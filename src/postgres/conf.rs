@@ -30,7 +30,8 @@ const PARAMETERS: [(&str, &str, &str); 10] = [
 pub(super) async fn write(
     data_dir: &Path,
     cluster: &Path,
-    (binaries, run_as): (&Binaries, &RunAs),
+    binaries: &Binaries,
+    run_as: &RunAs,
 ) -> Result<PathBuf, PostgresError> {
     let path = data_dir.join("postgresql.conf");
     // A server refuses to start with a compression method that it was built without. The cluster's own file is not read

@@ -54,7 +54,8 @@ impl Background {
         &mut self,
         database: &OpenDatabase,
         admin: AdminServer,
-        (manager, stop): (Option<LeaseManager>, &CancellationToken),
+        manager: Option<LeaseManager>,
+        stop: &CancellationToken,
     ) {
         if let Some(manager) = manager {
             self.leases(manager, stop.clone());

@@ -7,7 +7,7 @@ use chainflume_store::Store;
 ///
 /// # Errors
 /// When a schema cannot be read.
-pub(super) fn publisher((config, store): (&Config, &Store)) -> Result<Publisher, AppError> {
+pub(super) fn publisher(config: &Config, store: &Store) -> Result<Publisher, AppError> {
     let publish = &config.publish;
     let settings = Settings {
         schemas: schemas(config)?,

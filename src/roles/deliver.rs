@@ -65,7 +65,7 @@ pub(crate) fn start_relays(
         }
     };
     for ((webhook, settings), config) in webhooks.into_iter().zip(&loaded.config.webhooks) {
-        relays.deliver_to_webhook((webhook, settings), config, reaction(loaded, store, config)?);
+        relays.deliver_to_webhook(webhook, settings, config, reaction(loaded, store, config)?);
     }
     let sinks = relays.names;
     let age = loaded.config.outbox.retention;
@@ -127,7 +127,8 @@ impl Relays<'_> {
 
     fn deliver_to_webhook(
         &mut self,
-        (first, settings): (WebhookSink, DeliverySettings),
+        first: WebhookSink,
+        settings: DeliverySettings,
         config: &config::Webhook,
         answers: Option<Arc<dyn TakeAnswer>>,
     ) {
@@ -190,7 +191,7 @@ pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result
     })
 }
 
-/// The name its cursor goes by.
+/// The name of its cursor.
 pub(crate) fn sink_name(webhook: &str) -> String {
     format!("webhook:{webhook}")
 }

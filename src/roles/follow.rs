@@ -45,7 +45,7 @@ pub(crate) fn start(
     loops: &mut Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
-    let publisher = publisher((&loaded.config, store))?;
+    let publisher = publisher(&loaded.config, store)?;
     let subject = Subjects { publisher, hints: Comparison::of(store) };
     for chain in &loaded.config.chains {
         metrics::follow_starts(&chain.name);

@@ -50,7 +50,7 @@ pub(crate) fn api(config: &Config, database: &Database, publisher: &Publisher, b
 /// The delivery is answered before: a provider need not wait for the activities.
 async fn move_activities(publisher: Publisher, hints: NewHints, _place: OwnedSemaphorePermit) {
     let NewHints { endpoint, chain_id, transactions, .. } = hints;
-    if let Err(error) = publisher.hint_activities((chain_id, &transactions), &endpoint).await {
+    if let Err(error) = publisher.hint_activities(chain_id, &transactions, &endpoint).await {
         let error = causes(&error);
         tracing::debug!(error, "activities that a provider reported are left to the follower");
     }

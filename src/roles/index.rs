@@ -35,7 +35,7 @@ pub(crate) fn start(
     for chain in &loaded.config.chains {
         let Some(every) = chain.contract_check else { continue };
         let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), chain.clone());
-        loops.contracts(tasks, chain, move || contract_watch(&loaded, &about, (&store, &board), every));
+        loops.contracts(tasks, chain, move || contract_watch(&loaded, &about, &store, &board, every));
     }
     for chain in loaded.config.chains.iter().filter(|chain| chain.audit.is_some()) {
         let (loaded, store, board, about) = (loaded.clone(), store.clone(), board.clone(), chain.clone());
@@ -55,7 +55,8 @@ pub(crate) fn start(
 fn contract_watch(
     loaded: &Loaded,
     chain: &config::Chain,
-    (store, board): (&Store, &Board),
+    store: &Store,
+    board: &Board,
     every: Duration,
 ) -> Option<ContractWatch> {
     // The chain's own loop was built from the same, or there would be none.

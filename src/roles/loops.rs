@@ -53,10 +53,12 @@ impl Loops {
     pub(crate) fn with_leases(
         loaded: &Loaded,
         database: &OpenDatabase,
-        (supervisor, board): (&Supervisor, &Board),
+        supervisor: &Supervisor,
+        board: &Board,
         stop: &CancellationToken,
     ) -> Self {
-        let settings = lease_settings(&loaded.config, database.private.is_some());
+        let sole = database.private.is_some();
+        let settings = lease_settings(&loaded.config, sole);
         let manager = LeaseManager::new(settings, &database.store, board.clone());
         Self { manager: Some(manager), ..Self::without_leases(supervisor, board, stop) }
     }

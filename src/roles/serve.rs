@@ -57,7 +57,8 @@ pub(crate) fn bind(loaded: &Loaded) -> Result<Option<PublicServer>, AppError> {
 /// When the database cannot be read.
 pub(crate) async fn start(
     server: PublicServer,
-    (config, store): (&Config, &Store),
+    config: &Config,
+    store: &Store,
     loops: &Loops,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
@@ -79,7 +80,7 @@ pub(crate) async fn start(
     });
     let watched = (loops.board().clone(), feed.clone(), store.outbox(), stop.clone());
     keep(loops, tasks, "feed watch", watched, |(board, feed, outbox, stop), heartbeat| async move {
-        watch(&board, &feed, &outbox, (stop, heartbeat)).await;
+        watch(&board, &feed, &outbox, stop, heartbeat).await;
     });
     let access = (server.clone(), grants.clone(), stop.clone());
     keep(loops, tasks, "access", access, |(server, grants, stop), heartbeat| async move {
@@ -96,7 +97,7 @@ pub(crate) async fn start(
     );
     let limits = admin_settings(config).limits;
     let status = status::source(loops.board().clone(), limits, store.clone());
-    let offered = offered((config, store), loops.board())?;
+    let offered = offered(config, store, loops.board())?;
     let sources = Sources { feed, outbox: store.outbox(), grants, status, offered };
     keep(
         loops,
@@ -113,8 +114,8 @@ pub(crate) async fn start(
 }
 
 /// What the other crates offer on the public listener.
-fn offered((config, store): (&Config, &Store), board: &Board) -> Result<Arc<[Api]>, AppError> {
-    let publisher = application::publisher((config, store))?;
+fn offered(config: &Config, store: &Store, board: &Board) -> Result<Arc<[Api]>, AppError> {
+    let publisher = application::publisher(config, store)?;
     let inbound = inbound::api(config, store, &publisher, board);
     let offered = [Some(publisher.api()), inbound, Some(trigger::api(config, store))];
     Ok(offered.into_iter().flatten().collect())
@@ -135,12 +136,7 @@ fn keep<P, W>(
 }
 
 /// Compares what clients were sent with what is stored, for readiness: a feed that reads nothing stops no other task.
-async fn watch(
-    board: &Board,
-    feed: &Feed,
-    outbox: &Outbox,
-    (stop, heartbeat): (CancellationToken, Heartbeat),
-) {
+async fn watch(board: &Board, feed: &Feed, outbox: &Outbox, stop: CancellationToken, heartbeat: Heartbeat) {
     let mut stuck: Option<(u64, Instant)> = None;
     loop {
         let newest = feed.newest();
@@ -202,7 +198,8 @@ fn auth(server: &ServerConfig) -> Result<Auth, String> {
             ca: None,
         };
         let client = HttpClient::new(&settings).map_err(|error| format!("jwks_url: {error}"))?;
-        Ok::<_, String>(Jwks::new(client, verifier(Vec::new()), (auth.algorithms.clone(), auth.jwks_refresh)))
+        let verifier = verifier(Vec::new());
+        Ok::<_, String>(Jwks::new(client, verifier, auth.algorithms.clone(), auth.jwks_refresh))
     });
     Ok(Auth::Required(Access {
         verifier: verifier(keys),

@@ -104,7 +104,7 @@ pub(crate) fn reaction(
 ) -> Result<Option<Arc<dyn TakeAnswer>>, AppError> {
     let Some(answers) = &webhook.answers else { return Ok(None) };
     metrics::reaction_starts(&webhook.endpoint.name);
-    let publisher = publisher((&loaded.config, store))?;
+    let publisher = publisher(&loaded.config, store)?;
     let reaction = Reaction::new(store, publisher, webhook.endpoint.name.clone(), answers.event_type.clone());
     Ok(Some(Arc::new(ReactionAnswers(reaction))))
 }

@@ -39,6 +39,8 @@ pub struct Function {
     pub lines: usize,
     /// How many parameters it has, each part of a tuple pattern counted.
     pub parameters: usize,
+    /// How many of them are tuple patterns.
+    pub tuples: usize,
 }
 
 /// Every file below the `src` of a package that is not only for tests.
@@ -213,8 +215,8 @@ impl Source {
             let name: String = rest[2..].trim_start().chars().take_while(|c| in_word(*c)).collect();
             let Some(open) = body(rest).filter(|_| !name.is_empty()) else { continue };
             let lines = filled(&rest[..=closing(rest, open)]);
-            let parameters = parameters(&rest[2..open]);
-            found.push(Function { name, line: self.line(at), lines, parameters });
+            let (parameters, tuples) = parameters(&rest[2..open]);
+            found.push(Function { name, line: self.line(at), lines, parameters, tuples });
         }
         found
     }
@@ -298,13 +300,13 @@ fn body(code: &str) -> Option<usize> {
     None
 }
 
-/// Parameters of the function whose name `head` starts with: `(a, b): (A, B)` are two.
-fn parameters(head: &str) -> usize {
-    let Some(open) = outside_generics(head) else { return 0 };
-    let list = group(&head[open..]);
-    let is_tuple = |parameter: &&str| parameter.starts_with('(');
-    let parts = items(list).into_iter();
-    parts.map(|parameter| Some(parameter).filter(is_tuple).map_or(1, |tuple| items(group(tuple)).len())).sum()
+/// Parameters of the function whose name `head` starts with, where `(a, b): (A, B)` are two, and the tuple patterns among them.
+fn parameters(head: &str) -> (usize, usize) {
+    let Some(open) = outside_generics(head) else { return (0, 0) };
+    let (tuples, others): (Vec<&str>, Vec<&str>) =
+        items(group(&head[open..])).into_iter().partition(|parameter| parameter.starts_with('('));
+    let parts: usize = tuples.iter().map(|tuple| items(group(tuple)).len()).sum();
+    (others.len() + parts, tuples.len())
 }
 
 /// Where the first parenthesis outside of angle brackets opens.

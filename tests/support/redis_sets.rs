@@ -63,6 +63,14 @@ pub fn rights(more: &'static str) -> Vec<&'static str> {
     given.chain(more.split_ascii_whitespace()).collect()
 }
 
+/// Replicas of the masters of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replicas {
+    None,
+    /// One of each.
+    OneEach,
+}
+
 impl RedisSet {
     pub fn single() -> Self {
         let server = RedisServer::start();
@@ -106,7 +114,7 @@ impl RedisSet {
 
     /// Three masters that want a certificate of their clients.
     pub async fn cluster_asking_clients() -> Self {
-        Self::cluster_of((3, false), Wiring::asking_clients(Certificates::new(NAMES))).await
+        Self::cluster_of(3, Replicas::None, Wiring::asking_clients(Certificates::new(NAMES))).await
     }
 
     async fn behind_sentinels(wire: Wiring) -> Self {
@@ -152,18 +160,26 @@ impl RedisSet {
         follows(&self.servers[1]).await
     }
 
-    /// Masters with equal shares of the slots, and as many replicas, or none.
-    pub async fn cluster(masters: usize, with_replicas: bool) -> Self {
-        Self::cluster_of((masters, with_replicas), Wiring::plain()).await
+    /// Masters with equal shares of the slots.
+    pub async fn cluster(masters: usize) -> Self {
+        Self::cluster_of(masters, Replicas::None, Wiring::plain()).await
+    }
+
+    /// Masters with equal shares of the slots, and as many replicas.
+    pub async fn cluster_with_replicas(masters: usize) -> Self {
+        Self::cluster_of(masters, Replicas::OneEach, Wiring::plain()).await
     }
 
     /// Three masters that speak TLS.
     pub async fn cluster_by_tls(certificates: Certificates) -> Self {
-        Self::cluster_of((3, false), Wiring::by_tls(certificates)).await
+        Self::cluster_of(3, Replicas::None, Wiring::by_tls(certificates)).await
     }
 
-    async fn cluster_of((masters, with_replicas): (usize, bool), wire: Wiring) -> Self {
-        let count = if with_replicas { masters * 2 } else { masters };
+    async fn cluster_of(masters: usize, replicas: Replicas, wire: Wiring) -> Self {
+        let count = match replicas {
+            Replicas::None => masters,
+            Replicas::OneEach => masters * 2,
+        };
         let started: Vec<ClusterNode> = (0..count).map(|_| wire.cluster_node()).collect();
         let urls = started.iter().map(|node| wire.url("flume:pass~word", node.port)).collect();
         let (ca, client) = (wire.ca(), wire.client());
@@ -185,7 +201,7 @@ impl RedisSet {
             replica.run::<()>(&format!("CLUSTER REPLICATE {master}")).await;
         }
         until_async("the cluster is whole", async || set.is_whole(masters).await).await;
-        if with_replicas {
+        if replicas == Replicas::OneEach {
             // From here on, a replica takes over soon.
             for server in &set.servers {
                 server.run::<()>("CONFIG SET cluster-node-timeout 2000").await;

@@ -42,7 +42,7 @@ pub use message::{
     Envelope, MESSAGE_SCHEMA, Message, MessageState, Metadata, UnknownMessageState, amount_formatted,
 };
 pub use message_type::{CHAIN_TYPE_PREFIXES, CHAIN_TYPES, USER_ACTIVATED, USER_UPDATED, is_chain_type};
-pub use off_chain::{MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
+pub use off_chain::{AggregateRef, MESSAGE_VERSION, OffChainMessage, OffChainMetadata, rfc3339_millis};
 pub use projection::{OwnerRange, ProjectionChange, ProjectionDelta, SignedSum};
 pub use receipt::{Receipt, ReceiptOutcome, receipts_root};
 pub use template::{Template, TemplateError, TemplatePart};

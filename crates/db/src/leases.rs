@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::{Database, LeaseName, StoreError};
 
-pub use session::LeaseSession;
+pub use session::{LeaseClaim, LeaseSession};
 
 /// The epoch of a lease: a fencing token that grows with every new holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,8 @@ pub async fn leader(connection: &mut PgConnection, chain_id: u64) -> Result<Opti
 /// A database error.
 pub async fn follower(
     connection: &mut PgConnection,
-    (chain_id, source): (u64, &str),
+    chain_id: u64,
+    source: &str,
     digest: Option<&str>,
 ) -> Result<Option<String>, StoreError> {
     let sql = "select i.holder from instances i join pg_stat_activity a on a.pid = i.backend_pid \

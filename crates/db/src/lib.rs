@@ -30,8 +30,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 pub use error::{StoreError, StoreVerdict, sqlstate};
 pub use lease_name::LeaseName;
 pub use leases::{
-    Epoch, InstanceRow, LeaseRow, LeaseSession, LeaseState, LeaseTable, follower, follows as lease_follows,
-    forget_leases, leader,
+    Epoch, InstanceRow, LeaseClaim, LeaseRow, LeaseSession, LeaseState, LeaseTable, follower,
+    follows as lease_follows, forget_leases, leader,
 };
 pub use migrate::Migrated;
 pub use probe::WriteProbe;

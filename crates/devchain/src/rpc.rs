@@ -53,7 +53,7 @@ pub(super) async fn answer(
         return refuse(RpcError::new(-32700, "parse error"));
     };
     let Value::Array(calls) = message else {
-        return answer_call(chain, (message, 1), subscriptions).await;
+        return answer_call(chain, message, 1, subscriptions).await;
     };
     if let Err(error) = chain.faults.behaviour().check_batch() {
         return refuse(error);
@@ -64,7 +64,7 @@ pub(super) async fn answer(
     let (mut bodies, mut batch) = (Vec::new(), Reply::default());
     let together = calls.len();
     for call in calls {
-        let reply = answer_call(chain, (call, together), subscriptions.as_deref_mut()).await;
+        let reply = answer_call(chain, call, together, subscriptions.as_deref_mut()).await;
         bodies.extend(reply.body);
         batch.wire = batch.wire.or(reply.wire);
         batch.backwards |= reply.backwards;
@@ -78,7 +78,8 @@ pub(super) async fn answer(
 
 async fn answer_call(
     chain: &DevChain,
-    (call, together): (Value, usize),
+    call: Value,
+    together: usize,
     subscriptions: Option<&mut Subscriptions>,
 ) -> Reply {
     let Some(method) = call.get("method").and_then(Value::as_str) else {

@@ -184,7 +184,7 @@ pub fn judge(
         let left = WatchVerdict { state: WatchState::Waiting, block: None, is_known: true, ..kept };
         return if has_left { left } else { kept };
     }
-    absent(kept, watch, sighting, (depths, limits))
+    absent(kept, watch, sighting, depths, limits)
 }
 
 fn mined(kept: WatchVerdict, receipt: SeenReceipt, depths: &ChainDepths) -> WatchVerdict {
@@ -203,7 +203,8 @@ fn absent(
     kept: WatchVerdict,
     watch: &TransactionWatch,
     sighting: &TransactionSighting,
-    (depths, limits): (&ChainDepths, &WatchLimits),
+    depths: &ChainDepths,
+    limits: &WatchLimits,
 ) -> WatchVerdict {
     let is_used = watch.sender.zip(sighting.next_nonce).is_some_and(|(sender, next)| next > sender.nonce);
     if sighting.known.is_none() && is_used {

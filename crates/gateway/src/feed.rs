@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use gap::{Gap, Reason};
+pub use hub::FeedPlace;
 pub use line::{Arrival, Delivery, DirectSink, Sent};
 pub use outlet::Outlet;
 pub use page::{Page, Start};

@@ -10,7 +10,7 @@ mod frame;
 mod handshake;
 
 pub use connection::{WebSocketConnection, WebSocketError, WebSocketMessage};
-pub use frame::text_frame;
+pub use frame::{compressed_text_frame, text_frame};
 pub use handshake::{Handshake, NoHandshake, Upgrade};
 
 /// Texts that are ready are gathered up to about so many bytes into one write. No more: a writer waits ten seconds for each write, and a

@@ -201,8 +201,8 @@ impl InboundDeliveries {
         .fetch_optional(&mut *tx)
         .await?;
         let read = inserted.zip(endpoint.chain).map(|about| (about, hints(&delivery.body)));
-        if let Some((about, hints)) = &read {
-            insert_hints(&mut tx, *about, hints).await?;
+        if let Some(((delivery, chain_id), hints)) = &read {
+            insert_hints(&mut tx, *delivery, *chain_id, hints).await?;
         }
         tx.commit().await?;
         if let Some(((_, chain_id), hints)) = read.filter(|(_, hints)| !hints.is_empty()) {
@@ -216,7 +216,8 @@ impl InboundDeliveries {
 
 async fn insert_hints(
     tx: &mut Tx,
-    (delivery, chain_id): (i64, u64),
+    delivery: i64,
+    chain_id: u64,
     hints: &[DeliveryHint],
 ) -> Result<(), StoreError> {
     if hints.is_empty() {

@@ -99,7 +99,7 @@ impl Auditor {
             let Some(compared) = sources.get(index).filter(|compared| !compared.is_blocked()) else {
                 continue;
             };
-            let Some(range) = self.unverified((index, compared), *verified, &blocks) else { continue };
+            let Some(range) = self.unverified(index, compared, *verified, &blocks) else { continue };
             let SourceAudit { agreed_at, differed_at } = audits[index];
             let waited = agreed_at.is_none_or(|at| at.elapsed() >= PARTIAL_READ_AFTER);
             let is_skipped = differed_at.is_some_and(|at| at.elapsed() < self.settings.every * READS_SKIPPED);
@@ -143,7 +143,8 @@ impl Auditor {
     /// The final blocks of a source that were not compared yet, below its first gap.
     fn unverified(
         &self,
-        (index, compared): (usize, &SourceComparison),
+        index: usize,
+        compared: &SourceComparison,
         verified: Option<u64>,
         stored: &StoredBlocks<'_>,
     ) -> Option<BlockRange> {

@@ -45,7 +45,7 @@ pub enum ContractFinding {
 impl ContractFinding {
     /// Whether the finding matters for a source that has stored events or none. A source with stored events has the
     /// right ABI, and its other events are only rare. A log that should fit and does not fit always matters.
-    pub fn counts(&self, has_events: bool) -> bool {
+    pub fn matters(&self, has_events: bool) -> bool {
         match self {
             Self::NoCode { .. } => true,
             Self::NoneFits { fit, .. } => !has_events || fit.misfit.is_some(),
@@ -159,7 +159,7 @@ impl ContractWatch {
                 }
             };
             let has_events = events.get(name.as_str()).is_some_and(|events| *events > 0);
-            let found = found.iter().filter(|finding| finding.counts(has_events));
+            let found = found.iter().filter(|finding| finding.matters(has_events));
             let lines: Vec<String> = found.map(ToString::to_string).collect();
             if self.board.set_contracts(&self.settings.name, name, lines.clone()) {
                 for finding in lines {

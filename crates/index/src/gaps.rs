@@ -24,10 +24,10 @@ const BLOCKS_PER_READ: u64 = 16;
 const MAX_BLOCKS_BY_HASH: u64 = 2_048;
 
 impl IndexSession<'_> {
-    /// Starts to read the lowest gap, if there is one and nothing prevents it.
-    pub(super) async fn start_gap(&mut self, syncs: bool) -> Result<(), IndexerError> {
+    /// Starts to read the lowest gap, if there is one and nothing prevents it. While sources sync, only blocks near the head are read.
+    pub(super) async fn start_gap(&mut self, is_syncing: bool) -> Result<(), IndexerError> {
         // The width of ranges adapts to one reader at a time: sources that sync have precedence.
-        if syncs && matches!(&self.attempt.gap_read, Some(GapRead { mode: GapMode::ByRange(..), .. })) {
+        if is_syncing && matches!(&self.attempt.gap_read, Some(GapRead { mode: GapMode::ByRange(..), .. })) {
             self.attempt.gap_read = None;
         }
         if self.attempt.gap_read.is_some() || !self.attempt.compared {
@@ -35,13 +35,13 @@ impl IndexSession<'_> {
         }
         let Some((source, gap)) = self.next_gap() else { return Ok(()) };
         let Some((range, by_hash)) = self.gap_mode(gap.range) else { return Ok(()) };
-        if syncs && !by_hash {
+        if is_syncing && !by_hash {
             return Ok(());
         }
         if !self.indexed {
             // A first history is written without indexes, and a gap needs them to find stored events.
             if self.store().is_deferred().await? {
-                if syncs {
+                if is_syncing {
                     return Ok(());
                 }
                 // Rows that were written ahead hold locks that block the build.

@@ -6,13 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IndexerError;
 use super::live::BlockBatch;
-use super::session::{HistoryRead, IndexSession, PreparedBatch};
+use super::session::{BatchWriter, HistoryRead, IndexSession, PreparedBatch};
 use chainflume_core::canon::SourceGroup;
 use chainflume_core::domain::BlockRange;
 use chainflume_node::{ChainError, HistoryReader, HistoryRequest, OnError, ReadDepths};
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics;
-use chainflume_ops::telemetry::ErrorStreak;
+use chainflume_ops::telemetry::{ErrorStreak, ErrorText};
 
 impl IndexSession<'_> {
     /// The heights that decide how blocks are read now.
@@ -49,9 +49,9 @@ impl IndexSession<'_> {
         );
         tracing::debug!(chain = %self.chain.settings.name, range = %group.range, sources = ?group.sources, "reading history");
         let translator = self.chain.translator.of_group(&group.sources).clone();
-        let writer = (translator, self.store().clone());
+        let writer = BatchWriter { translator, store: self.store().clone() };
         self.attempt.history_read =
-            Some(HistoryRead::start(history, writer, (&self.chain.settings.name, group)));
+            Some(HistoryRead::start(history, writer, &self.chain.settings.name, group));
     }
 
     /// Commits a batch of history. `None` ends the planned range.
@@ -91,7 +91,7 @@ pub(super) fn error_reporter(board: &Board, chain: &str, error_streak: &Arc<Erro
             errors = health.errors.consecutive;
             health.errors.last = Some(error.to_string());
         });
-        if let Some(suppressed) = error_streak.failed(error.kind().as_str(), errors, false) {
+        if let Some(suppressed) = error_streak.failed(error.kind().as_str(), errors, ErrorText::Same) {
             let suppressed = suppressed.field();
             tracing::warn!(chain, errors, suppressed, %blocks, %error, "reading history failed; the provider is retried");
         }

@@ -50,7 +50,7 @@ impl IndexSession<'_> {
     pub(super) async fn read_live(&mut self, group: &SourceGroup) -> Result<LiveRead, IndexerError> {
         let (range, _) = group.range.split_at_width(LIVE_BATCH);
         let filter = self.chain.translator.filter(&group.sources);
-        let run = self.read_linked((&group.sources, &filter), range).await;
+        let run = self.read_linked(&group.sources, &filter, range).await;
         if run.is_err() {
             self.node.could_not_read(Work::Live, &filter, range);
         }
@@ -59,7 +59,8 @@ impl IndexSession<'_> {
 
     async fn read_linked(
         &mut self,
-        (sources, filter): (&[usize], &LogFilter),
+        sources: &[usize],
+        filter: &LogFilter,
         range: BlockRange,
     ) -> Result<LiveRead, IndexerError> {
         let near = self.near(sources, filter, range).await?;

@@ -14,7 +14,8 @@ impl Rereader {
     pub(super) async fn find_omissions(
         &mut self,
         node: &Node,
-        (source, range): (usize, BlockRange),
+        source: usize,
+        range: BlockRange,
         report: &mut RereadReport,
     ) {
         let filter = self.translator.filter(&[source]);

@@ -42,7 +42,7 @@ impl IndexSession<'_> {
     ) -> Result<(BlockRef, Option<HeaderWithLogs>), ChainError> {
         match expected {
             Some(Prefetch { filter, announced, next, .. }) => {
-                self.node.head_and_next(filter, (*announced, *next)).await
+                self.node.head_and_next(filter, *announced, *next).await
             }
             None => Ok((self.node.head().await?, None)),
         }

@@ -98,7 +98,7 @@ impl Prover {
             }
             let found = match needs_root {
                 true => self.by_root(number, &disputed).await?.map_err(|(_, reasons)| reasons),
-                false => self.block(read, (number, &disputed_blocks), &disputed).await?,
+                false => self.block(read, number, &disputed_blocks, &disputed).await?,
             };
             match found {
                 Ok(BlockProof::Logs(logs, time)) => {
@@ -134,7 +134,8 @@ impl Prover {
     async fn block(
         &self,
         read: &Backfill,
-        (number, disputed_blocks): (u64, &BTreeSet<u64>),
+        number: u64,
+        disputed_blocks: &BTreeSet<u64>,
         disputed: &[DisputedEvent],
     ) -> Result<Result<BlockProof, Unproven>, IndexerError> {
         let (shown, mut reasons) = match self.by_root(number, disputed).await? {
@@ -147,7 +148,7 @@ impl Prover {
             !disputed.is_empty() && disputed.iter().all(excluded)
         };
         for (node, header) in &shown {
-            if excludes(header) && self.has_useful_blooms(node, read, (number, disputed_blocks)).await? {
+            if excludes(header) && self.has_useful_blooms(node, read, number, disputed_blocks).await? {
                 return Ok(Ok(BlockProof::Excluded));
             }
         }
@@ -218,10 +219,10 @@ impl Prover {
         &self,
         node: &Arc<Node>,
         read: &Backfill,
-        (number, disputed_blocks): (u64, &BTreeSet<u64>),
+        number: u64,
+        disputed_blocks: &BTreeSet<u64>,
     ) -> Result<bool, IndexerError> {
-        let Some((block, contract)) =
-            self.store.another_event(&read.source, (number, disputed_blocks)).await?
+        let Some((block, contract)) = self.store.another_event(&read.source, number, disputed_blocks).await?
         else {
             return Ok(false);
         };

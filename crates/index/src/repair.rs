@@ -14,11 +14,12 @@ impl Rereader {
     /// Adds missing events, and undoes or replaces events that are proven wrong.
     pub(super) async fn repair(
         &mut self,
-        of: (&Arc<Node>, usize),
+        node: &Arc<Node>,
+        source: usize,
         read: &mut Backfill,
         others: BTreeSet<Place>,
     ) -> Result<BatchOutcome, IndexerError> {
-        let proof = self.prove(of, read, ProofRequest { others, need: ProofNeed::Any }).await?;
+        let proof = self.prove(node, source, read, ProofRequest { others, need: ProofNeed::Any }).await?;
         let mut compared = self.store.repair(read, &proof.proven).await?;
         compared.not_followed += proof.there.len() as u64;
         Ok(BatchOutcome { compared, unproven: proof.unproven, reasons: proof.reasons })
@@ -27,7 +28,8 @@ impl Rereader {
     /// As [`Self::repair`], only for blocks whose receipts have the root of their header.
     pub(super) async fn repair_proven(
         &mut self,
-        of: (&Arc<Node>, usize),
+        node: &Arc<Node>,
+        source: usize,
         read: &mut Backfill,
         others: BTreeSet<Place>,
     ) -> Result<BatchOutcome, IndexerError> {
@@ -37,7 +39,7 @@ impl Rereader {
         }
         let missing: BTreeSet<Place> = before.missing.iter().copied().collect();
         let need = ProofNeed::Root(missing.iter().map(|place| place.block_number).collect());
-        let proof = self.prove(of, read, ProofRequest { others, need }).await?;
+        let proof = self.prove(node, source, read, ProofRequest { others, need }).await?;
         let is_proven = |place: &Place| proof.proven.blocks.contains(&place.block_number);
         read.events.retain(|event| !missing.contains(&event.place) || is_proven(&event.place));
         read.dead_letters.retain(|letter| is_proven(&letter.log.place));
@@ -51,7 +53,8 @@ impl Rereader {
     /// Looks for proof about stored events that the second read lacks.
     pub(super) async fn prove(
         &mut self,
-        (node, source): (&Arc<Node>, usize),
+        node: &Arc<Node>,
+        source: usize,
         read: &mut Backfill,
         request: ProofRequest,
     ) -> Result<Proof, IndexerError> {

@@ -7,11 +7,12 @@ use super::error::IndexerError;
 use super::saved_limits::{provider_health, usage};
 use super::session::{IndexSession, Observed};
 use super::snapshot::ChainSnapshot;
-use chainflume_core::canon::Heads;
+use chainflume_core::canon::{Heads, ReadPlan};
 use chainflume_core::domain::causes;
 use chainflume_node::HeadSource;
 use chainflume_ops::health::{ChainHeads, ChainState, SourceHealth, SourceIdle};
 use chainflume_ops::metrics;
+use chainflume_ops::telemetry::ErrorText;
 
 impl IndexSession<'_> {
     /// Reports the state of each source. `committed`: the sources that have just advanced, and the number of their
@@ -106,21 +107,21 @@ impl IndexSession<'_> {
         if behind > self.chain.policy.least_depth() { behind } else { 0 }
     }
 
-    pub(super) fn report_state(&mut self, live: bool, history: bool) {
+    pub(super) fn report_state(&mut self, plan: &ReadPlan) {
         if self.observed.heads.is_none() || !self.attempt.compared {
             return;
         }
         let is_behind = self.observed.heads.is_some_and(|heads| self.node_behind(&heads) > 0);
-        let state = if history || is_behind { ChainState::Syncing } else { ChainState::Live };
+        let state = if plan.history.is_some() || is_behind { ChainState::Syncing } else { ChainState::Live };
         let logged = &mut self.chain.logged_state;
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             // While live blocks are read the state stays: a start near the head is not history.
             if chain.state != state
-                && !(live && chain.state == ChainState::Syncing)
+                && !(plan.live.is_some() && chain.state == ChainState::Syncing)
                 && chain.errors.consecutive == 0
             {
                 chain.state = state;
-                // After an error the state is the same as before, and "recovered" was logged.
+                // After an error the state is the same as before, and "chain recovered" was logged.
                 if logged.replace(state) != Some(state) {
                     tracing::info!(chain = %self.chain.settings.name, head = chain.heads.latest, "chain is {}", state.as_str());
                 }
@@ -146,7 +147,7 @@ impl IndexSession<'_> {
             }
         });
         if ended && self.chain.error_streak.ended() {
-            tracing::info!(chain = %self.chain.settings.name, "recovered");
+            tracing::info!(chain = %self.chain.settings.name, "chain recovered");
         }
         ended
     }
@@ -159,11 +160,11 @@ impl IndexSession<'_> {
         }
         metrics::step_error(&self.chain.settings.name, error.kind());
         let text = causes(error);
-        let (mut errors, mut news) = (0, false);
+        let (mut errors, mut news) = (0, ErrorText::Same);
         self.chain.board.chain(&self.chain.settings.name, |chain| {
             chain.errors.consecutive += 1;
             errors = chain.errors.consecutive;
-            news = chain.errors.last.as_ref() != Some(&text);
+            news = ErrorText::after(chain.errors.last.as_deref(), &text);
             chain.state = if fatal { ChainState::Stopped } else { ChainState::Failing };
             (chain.errors.last, chain.errors.last_kind) = (Some(text.clone()), Some(error.kind()));
         });

@@ -159,7 +159,7 @@ impl Rereader {
                 };
                 let Some(batch) = batch else { break };
                 let to = batch.range.to();
-                match self.process(reread, (&node, batch), held.reorgs).await {
+                match self.process(reread, &node, batch, held.reorgs).await {
                     Ok(outcome) => {
                         report.add(&outcome);
                         rest = to.checked_add(1).and_then(|next| BlockRange::new(next, range.to()));
@@ -178,7 +178,7 @@ impl Rereader {
             }
         }
         if purpose == Purpose::Add && report.is_empty() {
-            self.find_omissions(&node, (source, range), &mut report).await;
+            self.find_omissions(&node, source, range, &mut report).await;
         }
         Ok(report)
     }
@@ -233,7 +233,8 @@ impl Rereader {
     async fn process(
         &mut self,
         reread: Reread,
-        (node, batch): (&Arc<Node>, Batch),
+        node: &Arc<Node>,
+        batch: Batch,
         reorgs: u64,
     ) -> Result<BatchOutcome, IndexerError> {
         let translated = self.translator.translate(&[reread.source], &batch.logs, &batch.times);
@@ -257,9 +258,9 @@ impl Rereader {
                 return Ok(Compared { surplus, ..self.store.fill(&read, &read_of).await? }.into());
             }
             Purpose::Compare => self.compare(&mut read).await?,
-            Purpose::Repair => return self.repair((node, reread.source), &mut read, others).await,
+            Purpose::Repair => return self.repair(node, reread.source, &mut read, others).await,
             Purpose::RepairProven => {
-                return self.repair_proven((node, reread.source), &mut read, others).await;
+                return self.repair_proven(node, reread.source, &mut read, others).await;
             }
         };
         if compared.agrees() {
@@ -276,7 +277,7 @@ impl Rereader {
         }
         // One answer that lacks stored events is no difference yet: the node may have left them out.
         let request = ProofRequest { others, need: ProofNeed::Any };
-        let proof = self.prove((node, reread.source), &mut read, request).await?;
+        let proof = self.prove(node, reread.source, &mut read, request).await?;
         // Only proven logs change the events that were read. Without them the first comparison is still right.
         let mut compared = match proof.proven.blocks.is_empty() {
             true => compared,

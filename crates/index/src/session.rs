@@ -16,7 +16,7 @@ use chainflume_ops::supervise::Beside;
 use chainflume_store::{AwaitedHead, ChainStore};
 pub(super) use followed_sources::{FollowedSources, RETRY_SOURCE_AFTER};
 pub(super) use gap_read::{GapMode, GapRead};
-pub(super) use history_read::{HistoryRead, PreparedBatch};
+pub(super) use history_read::{BatchWriter, HistoryRead, PreparedBatch};
 pub(super) use pending_progress::PendingProgress;
 
 /// A step returns at least this often, so that a loop that waits is not taken for one that hangs.

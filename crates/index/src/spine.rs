@@ -72,9 +72,9 @@ impl IndexSession<'_> {
         if !self.prepare(stop).await? {
             return Ok(StepProgress::None);
         }
-        let ReadPlan { live, pending, history } =
-            if self.attempt.compared { self.current_plan() } else { ReadPlan::default() };
-        self.report_state(live.is_some(), history.is_some());
+        let plan = if self.attempt.compared { self.current_plan() } else { ReadPlan::default() };
+        self.report_state(&plan);
+        let ReadPlan { live, pending, history } = plan;
         Box::pin(self.maintain_indexes(history.as_ref().filter(|_| live.is_none()), stop)).await?;
         if let Some(group) = live {
             // A head that went back may make history live. Its rows that were written ahead would block the live
@@ -85,7 +85,8 @@ impl IndexSession<'_> {
         if let Some(group) = pending {
             return Box::pin(self.publish_pending(group, stop)).await.map(|()| StepProgress::None);
         }
-        Box::pin(self.start_gap(history.is_some())).await?;
+        let is_syncing = history.is_some();
+        Box::pin(self.start_gap(is_syncing)).await?;
         self.start_history(history);
         self.wait_for_work(stop).await
     }

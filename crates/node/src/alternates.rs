@@ -146,7 +146,7 @@ impl AlternateProviders {
     async fn look(&self, node: &Node) -> Result<(), ChainError> {
         node.check_chain().await?;
         let head = node.head().await?;
-        check_essentials(node, (&self.settings, &self.group), head).await
+        check_essentials(node, &self.settings, &self.group, head).await
     }
 
     /// Whether the provider fails. After `return_after` without a failure it is tried again.

@@ -273,7 +273,8 @@ impl ChainError {
 
     /// A refusal by the node. The error leaves out the `secrets` of the URL that the node's text may repeat.
     pub(super) fn refused(
-        (host, secrets): (&str, &[String]),
+        host: &str,
+        secrets: &[String],
         method: &'static str,
         answer: ErrorResponse,
     ) -> Self {

@@ -162,16 +162,16 @@ impl RangeFetcher {
                     backoff.reset();
                     failures = UnexplainedFailures::default();
                 }
-                Err(error) if self.asks_for_less((piece, first), &error) => {
+                Err(error) if self.asks_for_less(piece, first, &error) => {
                     failures = UnexplainedFailures::default();
                 }
                 Err(error) => {
                     failures.count(&error);
-                    self.node.work_failed_on(Work::History, (&self.filter, first), &error);
+                    self.node.work_failed_on(Work::History, &self.filter, first, &error);
                     let narrowed = !self.is_recent(piece)
                         && piece == first
                         && self.node.width().failed(piece.width(), failures.count);
-                    turns.wait(self.wait((piece, &error), &mut backoff)).await;
+                    turns.wait(self.wait(piece, &error, &mut backoff)).await;
                     if !narrowed && piece == first {
                         continue;
                     }
@@ -209,8 +209,8 @@ impl RangeFetcher {
         metrics::range_width(&self.chain, widths.now());
     }
 
-    /// Whether a narrower call, or fewer calls in one request, would be answered.
-    fn asks_for_less(&self, (piece, first): (BlockRange, BlockRange), error: &ChainError) -> bool {
+    /// Whether a narrower call, or fewer calls in one request, would be answered. `first` are the blocks of the first call for `piece`.
+    fn asks_for_less(&self, piece: BlockRange, first: BlockRange, error: &ChainError) -> bool {
         if piece != first {
             let is_limit = error.narrows().is_some() || error.is_rate();
             self.node.bundle.failed(piece.width().div_ceil(first.width()), is_limit);
@@ -221,7 +221,7 @@ impl RangeFetcher {
         // A refusal by a limit comes in time. A timeout may be a limit, or a node that hangs. It counts as a failure,
         // so that another provider is tried before a dozen narrower requests have failed.
         if matches!(error, ChainError::Timeout { .. }) {
-            self.node.work_failed_on(Work::History, (&self.filter, first), error);
+            self.node.work_failed_on(Work::History, &self.filter, first, error);
         }
         if piece == first {
             self.node.width().refused(piece.width(), hint, why);
@@ -229,7 +229,7 @@ impl RangeFetcher {
         true
     }
 
-    async fn wait(&self, (range, error): (BlockRange, &ChainError), backoff: &mut Backoff) {
+    async fn wait(&self, range: BlockRange, error: &ChainError, backoff: &mut Backoff) {
         (self.on_error)(range, error);
         let wait = backoff.next_pause();
         tokio::time::sleep(error.retry_after().map_or(wait, |asked| asked.clamp(wait, MAX_RETRY_AFTER)))
@@ -247,8 +247,8 @@ impl RangeFetcher {
         let may_change = range.to() > self.depths.final_number;
         let asked = RangeRequest { filter: &self.filter, range, width, twice: may_change };
         let RangeResponse { first, last, logs } = self.node.read_range(&asked).await?;
-        let logs = self.node.with_checked_tail(&self.filter, (range, last), logs).await?;
-        let times = self.times(&logs, (first.block, last.block)).await?;
+        let logs = self.node.with_checked_tail(&self.filter, range, last, logs).await?;
+        let times = self.times(&logs, first.block, last.block).await?;
         Ok(Batch { range, parent_hash: first.block.parent_hash, last: last.block, logs, times })
     }
 
@@ -258,10 +258,11 @@ impl RangeFetcher {
     async fn times(
         &self,
         logs: &Logs,
-        (first, last): (BlockRef, BlockRef),
+        first: BlockRef,
+        last: BlockRef,
     ) -> Result<BTreeMap<u64, u64>, ChainError> {
         self.node.in_sequence(&first, &last)?;
-        let known_times = times_of_logs(logs, (&first, &last)).unwrap_or_default();
+        let known_times = times_of_logs(logs, &first, &last).unwrap_or_default();
         let (mut times, mut unknown) = (BTreeMap::new(), BTreeMap::new());
         for LogBlock { id: BlockId { number, hash }, .. } in logs.blocks() {
             if let Some(block) = [first, last].iter().find(|block| block.number == number) {

@@ -230,7 +230,7 @@ impl PoolShared {
             // If the provider in use fails, the new one must succeed at the read that failed there.
             let failed = if why == SwitchReason::Failing { &from.node } else { &to.node };
             let task = TakeoverTask { unread: failed.failed.get(kind(work)), work: kind(work), why };
-            match probe::all(&to.node, &to.settings, (&self.settings, &self.group), task).await {
+            match probe::all(&to.node, &to.settings, &self.settings, &self.group, task).await {
                 Ok(()) => {
                     to.findings().incapable_until = None;
                     return self.switch(work, from, PoolSlot { member: to, index: next }, why);
@@ -284,16 +284,17 @@ impl PoolShared {
         let in_use = self.in_use();
         for (index, member) in self.members.iter().enumerate() {
             let well = facts[index].fit && !facts[index].failing && facts[index].rounds_behind == 0;
-            let label = (self.settings.name.as_str(), member.settings.label.as_str());
+            let (chain, provider) = (&*self.settings.name, &*member.settings.label);
+            let labels = metrics::ProviderLabels { chain, provider };
             let sample = metrics::ProviderSample {
                 in_use: in_use.live == index,
                 healthy: well,
                 behind: behind(index, &facts),
                 latency: facts[index].latency,
             };
-            metrics::provider(label, sample);
+            metrics::provider(labels, sample);
             for (check, off) in member.node.trust.given_up() {
-                metrics::evidence_off(label, check.as_str(), off);
+                metrics::evidence_off(labels, check.as_str(), off);
             }
         }
     }

@@ -97,7 +97,10 @@ impl Rpc {
         };
         let client = build_client(&provider.http_url, builder)
             .map_err(|error| ChainError::Unreachable { host: host.clone(), reason: root_cause(&error) })?;
-        let in_flight = BytesInFlight::new((&settings.name, &host), provider.pace.max_bytes_in_flight);
+        let in_flight = BytesInFlight::new(
+            metrics::ProviderLabels { chain: &settings.name, provider: &host },
+            provider.pace.max_bytes_in_flight,
+        );
         Ok(Self {
             in_flight,
             client,
@@ -181,7 +184,7 @@ impl Rpc {
         };
         let asked = match probe_limit() {
             Some(limit) => match turn(self.pace.enter_now(count, units)) {
-                Ok(entered) => Ok((entered, self.with_timeout((method, limit), request).await)),
+                Ok(entered) => Ok((entered, self.with_timeout(method, limit, request).await)),
                 Err(closed) => Err(closed),
             },
             None => {
@@ -201,8 +204,12 @@ impl Rpc {
             Some(limit) => permit.limited(limit.retry_after()),
             None => permit.answered(),
         }
-        metrics::rpc_concurrency((&self.chain, &self.host), self.pace.allowed());
+        metrics::rpc_concurrency(self.labels(), self.pace.allowed());
         answer
+    }
+
+    fn labels(&self) -> metrics::ProviderLabels<'_> {
+        metrics::ProviderLabels { chain: &self.chain, provider: &self.host }
     }
 
     /// Handles a request that was not sent because of a pause, or was cancelled before its answer.
@@ -218,13 +225,17 @@ impl Rpc {
 
     /// Counts the calls of a request by method. A batch may be answered and each of its calls refused.
     fn count<T: Outcomes>(&self, calls: &[RpcCall], answer: &Result<T, ChainError>, took: Duration) {
-        let who = (self.chain.as_str(), self.host.as_str());
         let mut methods: BTreeMap<&'static str, Option<&ChainError>> = BTreeMap::new();
         for (method, error) in outcomes(calls, answer) {
             let credits = self.pace.cost(method);
             self.usage.count(method, error.is_none(), credits);
-            metrics::rpc_request(who, method, error.map_or("ok", |error| error.kind().as_str()), took);
-            metrics::rpc_credits(who, method, credits);
+            metrics::rpc_request(
+                self.labels(),
+                method,
+                error.map_or("ok", |error| error.kind().as_str()),
+                took,
+            );
+            metrics::rpc_credits(self.labels(), method, credits);
             // A method counts as answered if one of its calls is.
             let failed = methods.entry(method).or_insert(error);
             *failed = failed.and(error);
@@ -250,8 +261,8 @@ impl Rpc {
 
     async fn ask_once<T: DeserializeOwned>(&self, call: &RpcCall) -> Result<Option<T>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let asked = (std::slice::from_ref(call), call.to_json(id).to_string());
-        let body = self.post(asked, &mut Vec::new()).await?;
+        let (calls, request) = (std::slice::from_ref(call), call.to_json(id).to_string());
+        let body = self.post(calls, request, &mut Vec::new()).await?;
         self.read_body(call, id, &body)
     }
 
@@ -262,8 +273,8 @@ impl Rpc {
     ) -> Result<Option<()>, ChainError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut listing = StreamedList::new(&mut *each);
-        let asked = (std::slice::from_ref(call), call.to_json(id).to_string());
-        let body = self.post(asked, &mut listing).await?;
+        let (calls, request) = (std::slice::from_ref(call), call.to_json(id).to_string());
+        let body = self.post(calls, request, &mut listing).await?;
         match listing.wrong() {
             Some(wrong) if body.is_ok() => Err(self.bad(call.method, wrong)),
             // Elements that the stream did not recognise are in the rest of the body.
@@ -303,14 +314,15 @@ impl Rpc {
 
     async fn post(
         &self,
-        (calls, request): (&[RpcCall], String),
+        calls: &[RpcCall],
+        request: String,
         intake: &mut impl BodyConsumer,
     ) -> Result<Body, ChainError> {
         let (method, limit) = (method_of(calls), max_bytes(calls, self.max_bytes));
         let request = self.client.post(&self.url).header("content-type", "application/json").body(request);
         let response = request.send().await.map_err(|error| self.failed(method, &error))?;
         let share = AnswerBytes::new(self.in_flight.clone());
-        Body::read(response, (limit, share), intake).await.map_err(|error| match error {
+        Body::read(response, limit, share, intake).await.map_err(|error| match error {
             BodyError::TooLarge => ChainError::TooLarge { host: self.host.clone(), method, limit },
             BodyError::Broken(error) => self.failed(method, &error),
         })
@@ -346,7 +358,7 @@ impl Rpc {
         let (status, retry_after) = (Some(body.status), body.retry_after);
         let answer = ErrorResponse { code, status, message, data, retry_after, asked, calls: batch };
         let method = method_of(calls);
-        ChainError::refused((&self.host, &self.secrets), method, answer)
+        ChainError::refused(&self.host, &self.secrets, method, answer)
     }
 
     fn failed(&self, method: &'static str, error: &reqwest::Error) -> ChainError {

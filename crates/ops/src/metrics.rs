@@ -41,12 +41,12 @@ use number::as_f64;
 pub use outbox::{outbox, outbox_indexed, outbox_trimmed};
 pub use outgoing::{
     alert, alerts_start, dead_letters_trimmed, delivery, incident, missed, published, repeated, sink,
-    sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
+    sink_disabled, sink_error, sink_foreign, sink_held, sink_lost, sink_starts,
 };
 pub use past::{clock_ahead, contract_findings, source_past};
 pub use providers::{
-    ProviderSample, block_excluded, bloom_contradicted, evidence_doubted, evidence_founded, evidence_off,
-    provider, provider_switched, rpc_bytes, rpc_concurrency, rpc_credits, rpc_request,
+    ProviderLabels, ProviderSample, block_excluded, bloom_contradicted, evidence_doubted, evidence_founded,
+    evidence_off, provider, provider_switched, rpc_bytes, rpc_concurrency, rpc_credits, rpc_request,
 };
 pub use push::{
     DeliveryMeter, push_codes, push_connected, push_dropped, push_keys_fetched, push_lag, push_refused,

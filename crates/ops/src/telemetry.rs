@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-pub use limiter::{ErrorStreak, LogLimiter, Suppressed};
+pub use limiter::{ErrorStreak, ErrorText, LogLimiter, Suppressed};
 use writer::{LineWriter, LogQueue};
 
 /// The log of this process, after [`init`].

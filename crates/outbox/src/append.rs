@@ -65,7 +65,8 @@ async fn number(
             counterparty_user_id, room_keys)
         from stdin (format binary)
     ";
-    copy_in(tx, statement, &numbered, |rows, draft| encode(rows, chain_id, draft, seen_at)).await?;
+    copy_in(tx, statement, &numbered, |rows, (seq, draft)| encode(rows, chain_id, *seq, draft, seen_at))
+        .await?;
     head.position().map(Some)
 }
 
@@ -171,11 +172,12 @@ fn numbering(count: &str, more: &str) -> String {
 fn encode(
     rows: &mut Rows,
     chain_id: Option<i64>,
-    (seq, draft): &(i64, Draft),
+    seq: i64,
+    draft: &Draft,
     seen_at: Option<i64>,
 ) -> Result<(), StoreError> {
     rows.row(11);
-    rows.int8(*seq)?;
+    rows.int8(seq)?;
     match chain_id {
         Some(chain_id) => rows.int8(chain_id)?,
         None => rows.null()?,
@@ -184,7 +186,7 @@ fn encode(
     rows.text(&draft.message_type)?;
     rows.text(draft.state.as_str())?;
     rows.uuid_or_null(draft.user_id)?;
-    rows.text(&draft.text(*seq))?;
+    rows.text(&draft.text(seq))?;
     match seen_at {
         Some(micros) => rows.timestamptz_micros(micros)?,
         None => rows.null()?,

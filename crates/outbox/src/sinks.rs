@@ -109,7 +109,7 @@ impl Outbox {
         let known = adopted(&mut tx, sink).await?;
         let foreign: Vec<&Adopted> =
             found.foreign.iter().filter(|one| known.get(&one.aggregate_type) != Some(*one)).collect();
-        let kept = shared(&mut tx, (sink, last), &foreign).await?;
+        let kept = shared(&mut tx, sink, last, &foreign).await?;
         for adopted in foreign {
             note_adopted(&mut tx, sink, adopted).await?;
         }
@@ -143,8 +143,8 @@ impl Outbox {
     }
 }
 
-/// The number up to which the sink shares this history: the lowest over its streams.
-async fn shared(tx: &mut Tx, (sink, last): (&str, u64), foreign: &[&Adopted]) -> Result<u64, StoreError> {
+/// The number up to which the sink shares this history, which ends with `last`: the lowest over its streams.
+async fn shared(tx: &mut Tx, sink: &str, last: u64, foreign: &[&Adopted]) -> Result<u64, StoreError> {
     let cursor: Option<i64> = sqlx::query_scalar("select seq from sink_cursors where sink = $1")
         .bind(sink)
         .fetch_optional(&mut **tx)

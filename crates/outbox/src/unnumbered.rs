@@ -87,7 +87,7 @@ impl Unnumbered {
                 counterparty_user_id, room_keys)
             from stdin (format binary)
         ";
-        copy_in(tx, statement, &placed, encode).await?;
+        copy_in(tx, statement, &placed, |rows, (place, draft)| encode(rows, *place, draft)).await?;
         self.written += count;
         Ok(())
     }
@@ -107,10 +107,10 @@ async fn may_write_down(tx: &mut Tx) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(sql).fetch_one(&mut **tx).await?)
 }
 
-fn encode(rows: &mut Rows, (place, draft): &(i64, Draft)) -> Result<(), StoreError> {
+fn encode(rows: &mut Rows, place: i64, draft: &Draft) -> Result<(), StoreError> {
     let (head, tail) = draft.around_the_number();
     rows.row(10);
-    rows.int8(*place)?;
+    rows.int8(place)?;
     rows.text(&draft.aggregate_type)?;
     rows.text(&draft.message_type)?;
     rows.text(draft.state.as_str())?;

@@ -6,7 +6,7 @@ mod write;
 
 pub use change::{
     Activity, ActivityChange, ActivityStatus, ActivityTransaction, ChangeKind, ChangeRefused, ChangedBy,
-    NewActivity,
+    ClosedBy, NewActivity,
 };
 pub(crate) use read::ActivityFilter;
 pub use text::{ActivityTemplate, ActivityText};

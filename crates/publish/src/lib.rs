@@ -30,7 +30,7 @@ use sqlx::postgres::PgPool;
 
 pub use activities::{
     Activity, ActivityChange, ActivityError, ActivityStatus, ActivityTemplate, ActivityText,
-    ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, NewActivity,
+    ActivityTransaction, ChangeKind, ChangeRefused, Changed, ChangedBy, ClosedBy, NewActivity,
 };
 use events::CommitQueue;
 pub(crate) use events::user_id as check_user_id;

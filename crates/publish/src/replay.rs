@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres};
 use uuid::Uuid;
 
 use crate::retention::UNDECIDED;
-use chainflume_core::domain::{OffChainMessage, OffChainMetadata, TypePattern, rfc3339_millis};
+use chainflume_core::domain::{AggregateRef, OffChainMessage, OffChainMetadata, TypePattern, rfc3339_millis};
 use chainflume_db::convert::{count, int8};
 use chainflume_db::{Database, StoreError, transaction};
 use chainflume_outbox::{Draft, ReplaySource, off_chain_drafts};
@@ -237,7 +237,7 @@ impl FoldedActivities {
 }
 
 fn message(row: FactRow, payload: Map<String, Value>) -> OffChainMessage {
-    let about = (row.aggregate_type.as_str(), row.aggregate_id.as_str());
+    let about = AggregateRef { aggregate_type: &row.aggregate_type, id: &row.aggregate_id };
     OffChainMessage {
         payload,
         metadata: OffChainMetadata {
@@ -248,7 +248,7 @@ fn message(row: FactRow, payload: Map<String, Value>) -> OffChainMessage {
             ..OffChainMetadata::default()
         },
         replay: true,
-        ..OffChainMessage::new((row.id, &row.message_type), about, row.timestamp.clone())
+        ..OffChainMessage::new(row.id, &row.message_type, about, row.timestamp.clone())
     }
 }
 

@@ -134,16 +134,16 @@ impl<'a> Step<'a> {
         }
         events::tally(tx, chain, ordered).await?;
         dead_letters::insert(tx, chain, &advance.dead_letters).await?;
-        let gone = pending::end(tx, chain, (&advance.expected, advance.to.number), ordered).await?;
+        let gone = pending::end(tx, chain, &advance.expected, advance.to.number, ordered).await?;
         let publication =
             Publication::begin(tx, chain, events::with_kinds(chain, ordered)).await?.with_retractions(&gone);
         let unknown_users = projections::apply(tx, chain, folded).await?;
         blocks::keep(tx, chain.id, &self.window, advance.final_number).await?;
         let confirmation = publication.resolve(tx, chain).await?;
         // The messages are composed while the database stores the events.
-        let unwritten = (events::Table::Events, unwritten);
+        let write_messages = || confirmation.write(chain, advance.head);
         let drafts =
-            events::write_while(tx, chain, unwritten, || confirmation.write(chain, advance.head)).await??;
+            events::write_while(tx, chain, events::Table::Events, unwritten, write_messages).await??;
         chainflume_outbox::append(tx, chain.id, drafts, advance.seen_at).await?;
         Ok(Advanced { events: ordered.len() as u64, unknown_users, retracted: gone.len() as u64 })
     }

@@ -33,7 +33,7 @@ impl ChainStore {
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
         let (_, stored) = self.stored(reread).await?;
-        Ok(Sides::new(self, ordered, (&reread.source, &stored))?.compared())
+        Ok(Sides::new(self, ordered, &reread.source, &stored)?.compared())
     }
 
     /// The part of a range that one comparison should read: from its first block to the block at which the stored events of
@@ -43,7 +43,7 @@ impl ChainStore {
     /// A database error.
     pub async fn first_page(&self, source: &str, range: BlockRange) -> Result<BlockRange, StoreError> {
         let mut tx = transaction::begin_snapshot(&self.pool).await?;
-        let beyond = events::beyond_page(&mut tx, &self.chain, (source, range), PAGE).await?;
+        let beyond = events::beyond_page(&mut tx, &self.chain, source, range, PAGE).await?;
         let width = beyond.map_or(range.width(), |block| block.saturating_sub(range.from()));
         Ok(range.split_at_width(width.max(1)).0)
     }
@@ -78,13 +78,13 @@ impl ChainStore {
         check_fresh(reread, locked.reorgs)?;
         let reached = check_reached(&mut tx, chain, reread).await?;
         let stored = events::of_source(&mut tx, chain, &reread.source, reread.range).await?;
-        let mut sides = Sides::new(self, ordered, (&reread.source, &stored))?;
+        let mut sides = Sides::new(self, ordered, &reread.source, &stored)?;
         sides.keep_unproven(proven);
         let compared = sides.compared();
         let given: Vec<BlockId> = sides.add.iter().map(|event| block_of(event)).collect();
         blocks::check(&mut tx, chain.id, &blocks::by_number(&given)?).await?;
         if !sides.take_back.is_empty() {
-            take_back(&mut tx, chain, (&reread.source, reached), &sides.take_back).await?;
+            take_back(&mut tx, chain, &reread.source, reached, &sides.take_back).await?;
         }
         add(&mut tx, chain, Audited { reread, proven }, &sides.add, reached).await?;
         tx.commit().await?;
@@ -147,7 +147,8 @@ impl<'a> Sides<'a> {
     fn new(
         store: &ChainStore,
         ordered: Vec<&'a Event>,
-        (source, stored): (&str, &BTreeMap<Place, Stored>),
+        source: &str,
+        stored: &BTreeMap<Place, Stored>,
     ) -> Result<Self, StoreError> {
         let chain = &*store.chain;
         let mut left: BTreeSet<Place> = stored.keys().copied().collect();
@@ -198,11 +199,13 @@ fn block_of(event: &Event) -> BlockId {
     BlockId { number: event.place.block_number, hash: event.block_hash }
 }
 
-/// Takes single events back, as a rewind takes back all events above a block.
+/// Takes single events of a source back, as a rewind takes back all events above a block. `reached` is the number of the
+/// source's checkpoint.
 async fn take_back(
     tx: &mut Tx,
     chain: &OpenChain,
-    (source, reached): (&str, u64),
+    source: &str,
+    reached: u64,
     places: &[Place],
 ) -> Result<(), StoreError> {
     let chain = &chain.refreshed(tx).await?;
@@ -236,7 +239,7 @@ async fn add(
     let all: Vec<&Event> = reread.events.iter().collect();
     dead_letters::resolve(tx, chain, &all).await?;
     dead_letters::insert(tx, chain, &reread.dead_letters).await?;
-    dead_letters::forget_others(tx, chain, (reread, proven)).await?;
+    dead_letters::forget_others(tx, chain, reread, proven).await?;
     let publication = Publication::begin(tx, chain, events::with_kinds(chain, missing)).await?;
     projections::apply_late(tx, chain, &folded).await?;
     publication.confirm(tx, chain, reached).await

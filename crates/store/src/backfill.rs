@@ -23,7 +23,7 @@ impl ChainStore {
         check_range(chain, backfill, &ordered)?;
 
         let mut tx = transaction::begin(&self.pool).await?;
-        let done = add(&mut tx, self, (backfill, ordered), Publishing::Yes).await?;
+        let done = add(&mut tx, self, backfill, ordered, Publishing::Yes).await?;
         tx.commit().await?;
 
         Ok(done)
@@ -37,11 +37,12 @@ pub(super) enum Publishing {
     No,
 }
 
-/// Adds the missing events, in a transaction that locks the chain here.
+/// Adds the missing events of a backfill, in a transaction that locks the chain here. `ordered` are its events in chain order.
 pub(super) async fn add(
     tx: &mut Tx,
     store: &ChainStore,
-    (backfill, ordered): (&Backfill, Vec<&Event>),
+    backfill: &Backfill,
+    ordered: Vec<&Event>,
     publishing: Publishing,
 ) -> Result<Compared, StoreError> {
     let chain = &*store.chain;

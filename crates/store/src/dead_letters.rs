@@ -76,7 +76,8 @@ pub(super) async fn rewind(tx: &mut Tx, chain: &OpenChain, above: u64) -> Result
 pub(super) async fn forget_others(
     tx: &mut Tx,
     chain: &OpenChain,
-    (reread, proven): (&Backfill, &ProvenBlocks),
+    reread: &Backfill,
+    proven: &ProvenBlocks,
 ) -> Result<(), StoreError> {
     let letters = &reread.dead_letters;
     let numbers = letters

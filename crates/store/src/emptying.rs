@@ -115,7 +115,7 @@ impl Store {
             ",
             "delete from dead_letters where id in (select id from dead_letters where source = $1 limit $2)",
         ] {
-            self.in_pages(sql, (emptying.name, emptying.page)).await?;
+            self.in_pages(sql, emptying).await?;
         }
         let mut tx = transaction::begin(&self.pool).await?;
         if locked(&mut tx, emptying).await?.is_none_or(|(source, _)| source.emptying.is_none()) {
@@ -135,10 +135,11 @@ impl Store {
     }
 
     /// Runs a statement until it deletes nothing more. It deletes at most `$2` rows of the source `$1`.
-    async fn in_pages(&self, sql: &'static str, (source, page): (&str, u32)) -> Result<(), StoreError> {
+    async fn in_pages(&self, sql: &'static str, emptying: &SourceDeletion<'_>) -> Result<(), StoreError> {
+        let (source, page) = (emptying.name, i64::from(emptying.page));
         loop {
             let mut tx = transaction::begin(&self.pool).await?;
-            let done = sqlx::query(sql).bind(source).bind(i64::from(page)).execute(&mut *tx).await?;
+            let done = sqlx::query(sql).bind(source).bind(page).execute(&mut *tx).await?;
             tx.commit().await?;
             if done.rows_affected() == 0 {
                 return Ok(());

@@ -91,7 +91,7 @@ pub(super) async fn insert(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) ->
 
 /// Writes the events, without counting them.
 pub(super) async fn write(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
-    write_while(tx, chain, (Table::Events, events), || ()).await
+    write_while(tx, chain, Table::Events, events, || ()).await
 }
 
 pub(super) async fn tally(tx: &mut Tx, chain: &OpenChain, events: &[&Event]) -> Result<(), StoreError> {
@@ -188,7 +188,8 @@ pub(super) async fn of_source(
 pub(super) async fn beyond_page(
     tx: &mut Tx,
     chain: &OpenChain,
-    (source, range): (&str, BlockRange),
+    source: &str,
+    range: BlockRange,
     limit: u32,
 ) -> Result<Option<u64>, StoreError> {
     let sql = r"

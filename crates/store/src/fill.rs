@@ -30,14 +30,14 @@ impl ChainStore {
         let refs = blocks::by_number(&read.refs)?;
         let publishing = if read.published { Publishing::Yes } else { Publishing::No };
         let mut tx = transaction::begin(&self.pool).await?;
-        let done = add(&mut tx, self, (backfill, ordered), publishing).await?;
+        let done = add(&mut tx, self, backfill, ordered, publishing).await?;
         blocks::check(&mut tx, chain.id, &refs).await?;
         if !refs.is_empty() {
             blocks::keep(&mut tx, chain.id, &refs, 0).await?;
         }
         if done.differing.is_empty() {
-            followed::extend(&mut tx, &backfill.source, (&read.items, backfill.range), !read.published)
-                .await?;
+            let quiet = publishing == Publishing::No;
+            followed::extend(&mut tx, &backfill.source, &read.items, backfill.range, quiet).await?;
         }
         tx.commit().await?;
         Ok(done)

@@ -163,11 +163,12 @@ pub(super) async fn adopt(tx: &mut Tx, compared: &[&SourceComparison]) -> Result
     write(tx, &without.map(|compared| (compared.source.as_str(), normal(&compared.parts))).collect()).await
 }
 
-/// Records that blocks of a source were read for items that were missing there.
+/// Records that blocks of a source were read for items that were missing there. With `quiet`, the events there have no messages.
 pub(super) async fn extend(
     tx: &mut Tx,
     source: &str,
-    (items, range): (&[FollowedEvent], BlockRange),
+    items: &[FollowedEvent],
+    range: BlockRange,
     quiet: bool,
 ) -> Result<(), StoreError> {
     let mut parts = rows(tx, Some(source)).await?.remove(source).unwrap_or_default();

@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for PublishFrom {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = [("head", Self::Head), ("start", Self::Start)];
         let remedy = "write \"head\", \"start\" or a block number";
-        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Block, (&words, remedy))
+        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Block, &words, remedy)
     }
 }
 

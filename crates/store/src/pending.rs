@@ -70,7 +70,7 @@ impl ChainStore {
             .retain(|event_ref| newest(event_ref).is_none_or(|newest| *newest < event_ref.event.place));
         if !unpublished.is_empty() {
             let events: Vec<_> = unpublished.iter().map(|event_ref| event_ref.event).collect();
-            events::write_while(&mut tx, chain, (events::Table::Pending, &events), || ()).await?;
+            events::write_while(&mut tx, chain, events::Table::Pending, &events, || ()).await?;
             messages::publish_pending(&mut tx, chain, &unpublished, (pending.head, pending.seen_at)).await?;
         }
         tx.commit().await?;
@@ -177,7 +177,8 @@ async fn published(
 pub(super) async fn end(
     tx: &mut Tx,
     chain: &OpenChain,
-    (sources, to): (&[Checkpoint], u64),
+    sources: &[Checkpoint],
+    to: u64,
     confirmed: &[&Event],
 ) -> Result<Vec<Stored>, StoreError> {
     let to = int8("block number", to)?;

@@ -83,7 +83,7 @@ impl LockedSource {
         {
             return Err(StoreError::Led { what, holder });
         }
-        match follower(tx, (chain_id, &self.name), digest).await? {
+        match follower(tx, chain_id, &self.name, digest).await? {
             Some(holder) => Err(StoreError::Awaited { what, holder }),
             None => Ok(()),
         }

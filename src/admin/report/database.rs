@@ -26,7 +26,8 @@ impl DatabaseReport {
     /// `None` before the first probe.
     pub(super) fn of(
         health: Option<DatabaseHealth>,
-        (identity, clock_ahead): (Option<String>, Option<f64>),
+        identity: Option<String>,
+        clock_ahead: Option<f64>,
     ) -> Self {
         Self {
             writable: health.as_ref().is_some_and(|health| health.writable),

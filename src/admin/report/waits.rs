@@ -23,7 +23,8 @@ impl ChainPace {
 /// Why a source that is more than `max_lag` behind comes no nearer: it stores fewer blocks than the chain makes.
 pub(super) fn falls_behind(
     source: &SourceHealth,
-    (chain, max_lag): (&ChainHealth, u64),
+    chain: &ChainHealth,
+    max_lag: u64,
     pace: Option<&ChainPace>,
 ) -> Option<String> {
     let (stored, made) = (source.pace.rate()?.blocks, pace?.blocks_per_second());
@@ -105,15 +106,15 @@ mod tests {
         board.chain("dev", |chain| (chain.heads.latest, chain.heads.confirmed) = (Some(1_000), Some(1_000)));
         let chain = board.chains().remove("dev").expect("it is on the board");
         let pace = ChainPace { block_time: Duration::from_millis(500), confirmations: Some(0) };
-        assert_eq!(falls_behind(&source, (&chain, 100), Some(&pace)), None, "nothing is known yet");
+        assert_eq!(falls_behind(&source, &chain, 100, Some(&pace)), None, "nothing is known yet");
         let now = Instant::now();
         source.pace.mark_at(now - Duration::from_secs(1), 10, 0);
         source.pace.mark_at(now, 11, 0);
-        let text = falls_behind(&source, (&chain, 100), Some(&pace)).expect("a block a second");
+        let text = falls_behind(&source, &chain, 100, Some(&pace)).expect("a block a second");
         assert!(text.ends_with(" blocks/s are stored and the chain makes 2.0"), "{text}");
-        assert_eq!(falls_behind(&source, (&chain, 1_000), Some(&pace)), None, "it is not far behind");
+        assert_eq!(falls_behind(&source, &chain, 1_000, Some(&pace)), None, "it is not far behind");
         let fast = ChainPace { block_time: Duration::from_hours(1), ..pace };
-        assert_eq!(falls_behind(&source, (&chain, 100), Some(&fast)), None, "the chain is slower");
+        assert_eq!(falls_behind(&source, &chain, 100, Some(&fast)), None, "the chain is slower");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 
 use super::super::preflight::NodeCheck;
-use super::CheckLine;
+use super::{CheckLine, CheckScope};
 use crate::admin::{about, thousands};
 use crate::config::{self, Confirmations};
 use crate::roles::parts::{Loaded, translator};
@@ -39,7 +39,7 @@ pub(super) fn latest_starts(loaded: &Loaded, stored: &StoredFacts) -> Vec<CheckL
                 "start_block = \"latest\" is decided by the first head of a node that has synced".to_owned()
             }
         };
-        CheckLine::new(true, format!("source {}: {text}", source.name))
+        CheckLine::right(format!("source {}: {text}", source.name))
     };
     let sources = loaded.config.chains.iter().flat_map(|chain| loaded.config.sources_of(&chain.name));
     sources.filter(|source| source.start_block == StartBlock::Latest).map(line).collect()
@@ -54,10 +54,18 @@ pub(super) struct ChainFindings {
     pub contradicts: bool,
 }
 
-/// Asks the first node of each chain that answered. Before a start (`start`) contracts are left to the daemon, which looks at them itself and is not to be held up.
+/// A node that answered, with the head that it returned.
+struct NodeAtHead {
+    node: Node,
+    head: u64,
+}
+
+/// Asks the first node of each chain that answered. Before a start the contracts are left to the daemon: it looks at them itself, and its
+/// start does not wait for that.
 pub(super) async fn look(
     loaded: &Loaded,
-    (nodes, start): (&[NodeCheck], bool),
+    nodes: &[NodeCheck],
+    scope: CheckScope,
     stored: &StoredFacts,
 ) -> ChainFindings {
     let looks = loaded.config.chains.iter().map(async |chain| {
@@ -70,9 +78,10 @@ pub(super) async fn look(
         if let Some(limits) = stored.limits.get(node.fingerprint()) {
             node.use_limits(limits);
         }
-        let mut found = look_at(loaded, chain, (&node, head), stored).await;
-        if !start && !found.contradicts {
-            found.lines.extend(contract_lines(loaded, chain, (&node, head), stored).await);
+        let at = NodeAtHead { node, head };
+        let mut found = look_at(loaded, chain, &at, stored).await;
+        if scope == CheckScope::Everything && !found.contradicts {
+            found.lines.extend(contract_lines(loaded, chain, &at, stored).await);
         }
         Some(found)
     });
@@ -87,15 +96,16 @@ pub(super) async fn look(
 async fn look_at(
     loaded: &Loaded,
     chain: &config::Chain,
-    (node, head): (&Node, u64),
+    at: &NodeAtHead,
     stored: &StoredFacts,
 ) -> ChainFindings {
+    let head = at.head;
     let mut found = ChainFindings::default();
     let place = format!("chain {}", chain.name);
-    match contradiction(loaded, node, (chain.chain_id, head), stored).await {
+    match contradiction(loaded, chain.chain_id, at, stored).await {
         Ok(Some(text)) => {
             found.contradicts = true;
-            found.lines.push(CheckLine::new(false, format!("{place}: {text}")));
+            found.lines.push(CheckLine::wrong(format!("{place}: {text}")));
             return found;
         }
         Ok(None) => {}
@@ -123,21 +133,22 @@ async fn look_at(
 async fn contract_lines(
     loaded: &Loaded,
     chain: &config::Chain,
-    (node, head): (&Node, u64),
+    at: &NodeAtHead,
     stored: &StoredFacts,
 ) -> Vec<CheckLine> {
+    let NodeAtHead { node, head } = at;
     // A configuration that is checked has a translator.
     let sources = translator(&loaded.config, chain).map(|translator| translator.into_sources());
     let sources = sources.unwrap_or_default();
     let looks =
-        sources.iter().map(|source| async move { (source, check_contracts(node, &source.abi, head).await) });
+        sources.iter().map(|source| async move { (source, check_contracts(node, &source.abi, *head).await) });
     let mut looks = stream::iter(looks).buffered(node.max_concurrent());
     let mut lines = Vec::new();
     while let Some((source, found)) = looks.next().await {
         let has_events = stored.events.get(&source.name).is_some_and(|events| *events > 0);
         match found {
             Ok(found) => {
-                let found = found.iter().filter(|finding| finding.counts(has_events));
+                let found = found.iter().filter(|finding| finding.matters(has_events));
                 lines.extend(
                     found.map(|finding: &ContractFinding| format!("source {}: {finding}", source.name)),
                 );
@@ -155,13 +166,13 @@ async fn contract_lines(
 /// How the node contradicts block 0 or the newest final block that is stored, with what helps.
 async fn contradiction(
     loaded: &Loaded,
-    node: &Node,
-    (chain_id, head): (u64, u64),
+    chain_id: u64,
+    at: &NodeAtHead,
     stored: &StoredFacts,
 ) -> Result<Option<String>, ChainError> {
     let known = stored.blocks.iter().filter(|known| known.chain_id == chain_id);
-    for stored in known.flat_map(|known| &known.blocks).filter(|block| block.number <= head) {
-        let Some(found) = node.block(stored.number).await? else { continue };
+    for stored in known.flat_map(|known| &known.blocks).filter(|block| block.number <= at.head) {
+        let Some(found) = at.node.block(stored.number).await? else { continue };
         if found.hash != stored.hash {
             return Ok(Some(format!(
                 "block {} is {} in the database and {} at the node, which is another chain with the same chain id, or a new one: \

@@ -27,7 +27,7 @@ pub(super) struct DemoWatch {
 const REORGS: u32 = 100_000;
 
 impl DemoWatch {
-    pub(super) fn new(board: Board, (store, messages): (Store, MessageCount), started: Instant) -> Self {
+    pub(super) fn new(board: Board, store: Store, messages: MessageCount, started: Instant) -> Self {
         Self {
             board,
             store,
@@ -131,7 +131,7 @@ impl DemoWatch {
         print_line!("  first event      {} after the start", seconds(self.first_event));
         print_line!("  history synced   {} after the start", seconds(self.synced));
         print_line!(
-            "  reorgs undone    {}, the deepest of {} blocks, {undone} events taken back",
+            "  reorgs undone    {}, the deepest of {} blocks, {undone} events undone",
             reorgs.len(),
             deepest.unwrap_or(0)
         );

@@ -72,7 +72,7 @@ impl World {
             twins: &self.twins,
         };
         let word = |next: &Move| match next {
-            Move::Take { name, .. } => format!("+{name}"),
+            Move::Take(claim) => format!("+{}", claim.name),
             Move::Yield { name } => format!("-{name}"),
         };
         decide(&facts).iter().map(word).collect()

@@ -19,7 +19,7 @@ async fn there(set: &RedisSet) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_failing_stream_holds_the_cursor_and_no_other_stream() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let mut sink = set.sink();
     let nft = &set.servers[set.owner("events:nft").await];
     nft.run::<()>("SET events:nft x").await;
@@ -36,7 +36,7 @@ async fn a_failing_stream_holds_the_cursor_and_no_other_stream() {
 
 #[tokio::test]
 async fn nodes_without_their_slots_take_nothing() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let mut sink = set.sink();
     let slot: u64 = set.servers[0].run("CLUSTER KEYSLOT events:token").await;
     let owner = &set.servers[set.owner("events:token").await];
@@ -55,7 +55,7 @@ async fn nodes_without_their_slots_take_nothing() {
 
 #[tokio::test]
 async fn a_slot_moves_under_way_and_nothing_is_lost_or_doubled() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let mut sink = set.sink();
     sink.deliver(&envelopes(1..=100)).await.expect("takes them");
     let mut next = 101;
@@ -94,7 +94,7 @@ async fn a_slot_moves_under_way_and_nothing_is_lost_or_doubled() {
 
 #[tokio::test]
 async fn a_master_that_comes_back_empty_is_filled_again() {
-    let mut set = RedisSet::cluster(3, false).await;
+    let mut set = RedisSet::cluster(3).await;
     let mut sink = set.sink();
     sink.deliver(&envelopes(1..=20)).await.expect("takes them");
     let token = set.owner("events:token").await;
@@ -123,7 +123,7 @@ async fn a_master_that_comes_back_empty_is_filled_again() {
 
 #[tokio::test]
 async fn a_node_that_is_no_part_of_a_cluster_is_recognized() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let mut errors = Vec::new();
     for server in &set.servers {
         let mut sink =
@@ -137,7 +137,7 @@ async fn a_node_that_is_no_part_of_a_cluster_is_recognized() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_streams_fold_to_canonical_events_through_node_losses() {
-    let mut set = RedisSet::cluster(3, true).await;
+    let mut set = RedisSet::cluster_with_replicas(3).await;
     let url = postgres::database().await;
     let pool = connect(&url).await;
     let (chain, node) = devchain(22, 10).await;

@@ -273,7 +273,7 @@ async fn a_redis_cluster_by_tls_keeps_the_contract() {
 
 #[tokio::test]
 async fn a_redis_cluster_keeps_the_contract() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let mut owners = Vec::new();
     for stream in ["events:user", "events:token", "events:nft"] {
         owners.push(set.owner(stream).await);

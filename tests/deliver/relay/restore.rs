@@ -293,7 +293,7 @@ async fn streams_from_before_epochs_are_adopted_when_they_agree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_ahead_of_its_database_stops_until_adopted_or_reset() {
-    let set = RedisSet::cluster(3, false).await;
+    let set = RedisSet::cluster(3).await;
     let world = World::new(43, || sources_to(&set.config())).await;
     let copy = restored(&world, true).await;
     world.chain.mine(4);
@@ -367,7 +367,7 @@ async fn a_check_names_a_foreign_sink_and_the_remedy_at_any_time() {
             relays.stop().await;
         }
         let (loaded, mut lines) = (world.loaded(&copy), Vec::new());
-        let checked = app::check(&loaded, false, |report| {
+        let checked = app::check(&loaded, app::CheckScope::Everything, |report| {
             assert!(!report.ok);
             lines.extend(report.lines.iter().filter(|line| !line.ok).map(|line| line.text.clone()));
         });
@@ -384,9 +384,11 @@ async fn a_check_names_a_foreign_sink_and_the_remedy_at_any_time() {
         assert!(line.contains("`chainflume sinks reset redis`"), "{line}");
     }
     // A start is not kept from it: the daemon stores, and delivers where it can.
-    app::check(&world.loaded(&copy), true, |_| {}).await.expect("it starts");
+    app::check(&world.loaded(&copy), app::CheckScope::Start, |_| {}).await.expect("it starts");
     app::adopt_sink(&world.loaded(&copy), "redis").await.expect("adopts");
-    app::check(&world.loaded(&copy), false, |report| assert!(report.ok)).await.expect("all is well");
+    app::check(&world.loaded(&copy), app::CheckScope::Everything, |report| assert!(report.ok))
+        .await
+        .expect("all is well");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,7 +148,7 @@ impl World {
         let announced = BlockId { number, hash: hash(&self.headers[place(number)]) };
         let node: Arc<Node> = self.pool.live();
         let (head, near) =
-            node.head_and_next(&filter, (announced, number)).await.map_err(|error| error.to_string())?;
+            node.head_and_next(&filter, announced, number).await.map_err(|error| error.to_string())?;
         assert_eq!(head.id(), announced);
         let near = near.expect("its hash was announced");
         let read = self.pool.with_logs(&node, &filter, near).await.map_err(|error| error.to_string())?;

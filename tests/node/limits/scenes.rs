@@ -92,7 +92,9 @@ async fn commands_know_the_limits_that_the_daemon_found() {
         let asked = scene.asked();
         assert_eq!((wider(&asked, 30), asked.is_empty()), (0, false), "{asked:?}");
     }
-    app::check(&loaded, false, |report| assert!(report.ok, "{report:?}")).await.expect("all is well");
+    app::check(&loaded, app::CheckScope::Everything, |report| assert!(report.ok, "{report:?}"))
+        .await
+        .expect("all is well");
     let asked = scene.asked();
     assert_eq!((wider(&asked, 30), asked.is_empty()), (0, false), "{asked:?}");
 }

@@ -165,7 +165,7 @@ async fn the_next_block_comes_with_the_head_where_its_hash_is_known() {
             asked
         };
         let read = async |announced, next| {
-            let (head, near) = node.head_and_next(&filter, (announced, next)).await.expect("it answers");
+            let (head, near) = node.head_and_next(&filter, announced, next).await.expect("it answers");
             (head.id(), near)
         };
         // The head itself, and then the block below, whose hash the head named.

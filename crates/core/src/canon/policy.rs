@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Confirmations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tags = [("safe", Self::Safe), ("finalized", Self::Finalized)];
         let remedy = "write a number of blocks, \"safe\" or \"finalized\"";
-        crate::settings::number_or_word::<0, 10_000, _, _>(deserializer, Self::Blocks, (&tags, remedy))
+        crate::settings::number_or_word::<0, 10_000, _, _>(deserializer, Self::Blocks, &tags, remedy)
     }
 }
 

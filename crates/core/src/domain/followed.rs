@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for StartBlock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = [("latest", Self::Latest)];
         let remedy = "write a block number or \"latest\"";
-        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Number, (&words, remedy))
+        number_or_word::<0, { BlockRef::HIGHEST }, _, _>(deserializer, Self::Number, &words, remedy)
     }
 }
 

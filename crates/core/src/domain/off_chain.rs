@@ -66,13 +66,18 @@ pub struct OffChainMetadata {
 /// Version of the schema of messages.
 pub const MESSAGE_VERSION: u32 = 1;
 
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AggregateRef<'a> {
+    /// The kind of thing: `user`, `activity`, or what the application names. It chooses the stream.
+    pub aggregate_type: &'a str,
+    /// Its id among the things of its kind.
+    pub id: &'a str,
+}
+
 impl OffChainMessage {
     /// A message with a time of [`rfc3339_millis`], without payload, user and source.
-    pub fn new(
-        (id, message_type): (Uuid, &str),
-        (aggregate_type, aggregate_id): (&str, &str),
-        timestamp: String,
-    ) -> Self {
+    pub fn new(id: Uuid, message_type: &str, about: AggregateRef<'_>, timestamp: String) -> Self {
         Self {
             id,
             seq: 0,
@@ -80,8 +85,8 @@ impl OffChainMessage {
             message_type: message_type.to_owned(),
             state: MessageState::Confirmed,
             timestamp,
-            aggregate_type: aggregate_type.to_owned(),
-            aggregate_id: aggregate_id.to_owned(),
+            aggregate_type: about.aggregate_type.to_owned(),
+            aggregate_id: about.id.to_owned(),
             payload: Map::new(),
             metadata: OffChainMetadata::default(),
             replay: false,

@@ -52,13 +52,13 @@ fn node(entries: &[(Vec<u8>, &[u8])], depth: usize) -> Vec<u8> {
         return string(&[]);
     };
     if entries.len() == 1 {
-        return list(&[string(&compact(&first[depth..], true)), string(value)]);
+        return list(&[string(&compact(&first[depth..], LEAF)), string(value)]);
     }
     // The paths are sorted, so all of them share the common prefix of the first and the last.
     let shared = first[depth..].iter().zip(&last[depth..]).take_while(|(a, b)| a == b).count();
     if shared > 0 {
         let below = reference(&node(entries, depth + shared));
-        return list(&[string(&compact(&first[depth..depth + shared], false)), below]);
+        return list(&[string(&compact(&first[depth..depth + shared], EXTENSION)), below]);
     }
     let child = |nibble: u8| {
         let from = entries.partition_point(|(path, _)| path[depth] < nibble);
@@ -74,9 +74,13 @@ fn reference(node: &[u8]) -> Vec<u8> {
     if node.len() < 32 { node.to_vec() } else { string(keccak256(node).as_slice()) }
 }
 
-/// Nibbles as bytes, with a flag for leaves (appendix C, "hex-prefix").
-fn compact(nibbles: &[u8], leaf: bool) -> Vec<u8> {
-    let flag = if leaf { 2 } else { 0 };
+/// The flag of a path that ends at a node with further nodes below.
+const EXTENSION: u8 = 0;
+/// The flag of a path that ends at a value.
+const LEAF: u8 = 2;
+
+/// Nibbles as bytes, with the flag of the path (appendix C, "hex-prefix").
+fn compact(nibbles: &[u8], flag: u8) -> Vec<u8> {
     let (first, rest) = match nibbles.split_first() {
         Some((first, rest)) if nibbles.len() % 2 == 1 => ((flag + 1) << 4 | first, rest),
         _ => (flag << 4, nibbles),

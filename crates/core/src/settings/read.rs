@@ -40,7 +40,8 @@ where
 pub fn number_or_word<'de, const LOW: u64, const HIGH: u64, D, T>(
     deserializer: D,
     of_number: fn(u64) -> T,
-    (words, remedy): (&[(&str, T)], &str),
+    words: &[(&str, T)],
+    remedy: &str,
 ) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

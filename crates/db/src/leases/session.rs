@@ -34,6 +34,28 @@ impl Database {
     }
 }
 
+/// A lease that an instance takes, if no other instance has taken it since the instance read the table of leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseClaim {
+    /// Its name.
+    pub name: LeaseName,
+    /// Whether it is taken from a holder that is gone, although it has not ended.
+    pub is_orphan: bool,
+    seen: u64,
+}
+
+impl LeaseClaim {
+    /// Takes a lease that was released or has ended. `seen` is its last known epoch, 0 for a lease without a row.
+    pub fn free(name: LeaseName, seen: u64) -> Self {
+        Self { name, seen, is_orphan: false }
+    }
+
+    /// Takes a lease before its end: its holder is gone.
+    pub fn orphaned(name: LeaseName, seen: u64) -> Self {
+        Self { name, seen, is_orphan: true }
+    }
+}
+
 impl LeaseSession {
     /// Name of the instance.
     pub fn holder(&self) -> &str {
@@ -102,23 +124,19 @@ impl LeaseSession {
         Ok(table)
     }
 
-    /// Takes a lease whose last known epoch is this one, 0 for a lease without a row. Returns `None` if another instance holds it
-    /// meanwhile. From here on the earlier holder commits nothing. If that holder is frozen inside a transaction, it would lock
-    /// the chain's row until it wakes: so its session is ended, with everything that it does beside its commits.
+    /// Takes a lease. Returns `None` if another instance holds it meanwhile. From here on the earlier holder commits nothing. If that
+    /// holder is frozen inside a transaction, it would lock the chain's row until it wakes: so its session is ended, with everything
+    /// that it does beside its commits.
     ///
     /// # Errors
     /// A database error. Then the lease may or may not be taken; calling again is safe.
-    pub async fn take(
-        &mut self,
-        name: &LeaseName,
-        seen: u64,
-        is_orphan: bool,
-    ) -> Result<Option<Epoch>, StoreError> {
+    pub async fn take(&mut self, claim: &LeaseClaim) -> Result<Option<Epoch>, StoreError> {
+        let name = &claim.name;
         let mut connection = self.connect().await?;
-        let taken = match self.try_take(&mut connection, (name, seen, is_orphan)).await {
+        let taken = match self.try_take(&mut connection, claim).await {
             Err(StoreError::Database(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
                 evict_frozen(&mut connection, name).await?;
-                self.try_take(&mut connection, (name, seen, is_orphan)).await?
+                self.try_take(&mut connection, claim).await?
             }
             taken => taken?,
         };
@@ -132,7 +150,7 @@ impl LeaseSession {
     async fn try_take(
         &self,
         connection: &mut PgConnection,
-        (name, seen, is_orphan): (&LeaseName, u64, bool),
+        claim: &LeaseClaim,
     ) -> Result<Option<Epoch>, StoreError> {
         let mut tx = transaction::begin_brief_alone(connection).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
@@ -145,15 +163,15 @@ impl LeaseSession {
             returning epoch
             ",
         )
-        .bind(name)
+        .bind(&claim.name)
         .bind(&self.holder)
         .bind(self.length.as_secs_f64())
-        .bind(int8("epoch", seen)?)
-        .bind(is_orphan)
+        .bind(int8("epoch", claim.seen)?)
+        .bind(claim.is_orphan)
         .fetch_optional(&mut *tx)
         .await?;
         let Some(epoch) = epoch else { return Ok(None) };
-        if let Some(id) = chain_id(name) {
+        if let Some(id) = chain_id(&claim.name) {
             // Waits for a running commit of the earlier holder, and refuses every later one.
             sqlx::query("update chains set epoch = $2 where chain_id = $1")
                 .bind(id)

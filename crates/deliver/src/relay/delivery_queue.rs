@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::judge::Cursor;
 use super::report::DeliveryReport;
 use super::stream::{POLL, beyond, envelope};
 use super::turn::{self, NextStep, SinkDelivery, Steps};
@@ -116,7 +117,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         }
         let Some(cursor) = self.open().await? else { return Ok(NextStep::AtCommit(POLL)) };
         if state.disabled.is_some() {
-            self.report.at(cursor.seq, true);
+            self.report.drained(cursor.seq);
             return Ok(NextStep::AtCommit(POLL));
         }
         if !state.paused.is_zero() {
@@ -126,14 +127,14 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         let due = self.outbox.due_deliveries(self.sink.name(), BATCH).await?;
         if !due.is_empty() {
             let messages: Vec<Outgoing> = due.into_iter().map(Outgoing::from).collect();
-            let round = self.send_all(&messages, (BTreeSet::new(), Round::new(None)), stop).await;
+            let round = self.send_all(&messages, BTreeSet::new(), Round::of_retries(), stop).await;
             return self.record(round, &state).await;
         }
         if state.held >= self.settings.max_held {
             if state.last > cursor.seq {
                 self.report.waiting();
             } else {
-                self.report.at(cursor.seq, true);
+                self.report.drained(cursor.seq);
             }
             return Ok(NextStep::After(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         }
@@ -144,21 +145,21 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
             return Ok(NextStep::Now);
         };
         let Some(first) = rows.first() else {
-            self.report.at(seq, true);
+            self.report.drained(seq);
             return Ok(NextStep::AtCommit(state.due_in.unwrap_or(POLL).clamp(SHORTEST_WAIT, POLL)));
         };
-        self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
+        self.report.missed(Cursor { seq, is_new: self.is_new }, first.seq, first.missed(seq));
         let messages = round::wanted(rows, &self.settings.types, self.settings.order)?;
         let keys = messages.iter().filter_map(|message| message.about.as_ref());
         let keys = keys.flat_map(|about| [about.order_key.clone(), about.old_key.clone()]).collect();
         let held = self.outbox.held_keys(self.sink.name(), &keys).await?;
-        let round = self.send_all(&messages, (held, Round::new(Some(0))), stop).await;
+        let round = self.send_all(&messages, held, Round::of_new_messages(), stop).await;
         self.record(round, &state).await
     }
 
     /// The stored state of the sink. Its last error is reported also by an instance that did not see it.
     fn report_state(&mut self, state: &SinkState) {
-        self.report.held((state.held, state.held_for), state.held >= self.settings.max_held);
+        self.report.held(state, self.settings.max_held);
         self.report.disabled_for(state.disabled.as_deref());
         self.report.foreign(state.foreign.as_deref());
         if !self.is_recalled {
@@ -167,11 +168,13 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         }
     }
 
-    /// Tries messages in order until the endpoint fails. A refused message delays the messages with its key.
+    /// Tries messages in order until the endpoint fails. A refused message delays the messages with its key. `held` has the keys that
+    /// are delayed already.
     async fn send_all(
         &self,
         mut rest: &[Outgoing],
-        (mut held, mut round): (BTreeSet<String>, Round),
+        mut held: BTreeSet<String>,
+        mut round: Round,
         stop: &CancellationToken,
     ) -> Round {
         while !rest.is_empty() && !round.is_over() && !stop.is_cancelled() {
@@ -231,7 +234,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
         };
         let is_well = matches!(showing, Showing::Accepts | Showing::Nothing);
         for (.., error) in &round.failed {
-            self.report.refused(error, is_well);
+            if is_well { self.report.refused(error) } else { self.report.refused_all(error) }
         }
         if let Some(reason) = outcome.pace.as_ref().and_then(|pace| pace.disabled.as_deref()) {
             self.report.disabled(reason);
@@ -241,7 +244,7 @@ impl<S: Sink + Clone> DeliveryQueue<S> {
             self.report.succeeded();
         }
         if is_well {
-            self.report.at(self.cursor.as_ref().map_or(0, |cursor| cursor.seq), false);
+            self.report.moved(self.cursor.as_ref().map_or(0, |cursor| cursor.seq));
         }
         Ok(NextStep::Now)
     }

@@ -121,7 +121,7 @@ impl<S: Sink, R: ReplaySource> Replayer<S, R> {
                     return Ok(ReplayStep::Stopped);
                 };
                 let first = self.outbox.take_replay_numbers(&apart.streams, count).await?;
-                apart.deliver(&envelopes(&messages, (first, &epoch)), stop).await?
+                apart.deliver(&envelopes(&messages, first, &epoch), stop).await?
             }
         };
         Ok(if published { ReplayStep::Published(count, upto) } else { ReplayStep::Stopped })
@@ -239,6 +239,6 @@ impl<S: Sink> SeparateStreams<S> {
     }
 }
 
-fn envelopes(messages: &[Draft], (first, epoch): (u64, &str)) -> Vec<Arc<Envelope>> {
+fn envelopes(messages: &[Draft], first: u64, epoch: &str) -> Vec<Arc<Envelope>> {
     (first..).zip(messages).map(|(seq, draft)| Arc::new(draft.envelope(seq, epoch))).collect()
 }

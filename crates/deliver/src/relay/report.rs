@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RelayError;
+use super::judge::Cursor;
 use crate::sink::{Delivered, SinkError};
 use chainflume_core::domain::causes;
 use chainflume_ops::health::Board;
 use chainflume_ops::metrics::{self, SinkErrorKind};
-use chainflume_ops::telemetry::{ErrorStreak, LogLimiter};
-use chainflume_outbox::OutboxRow;
+use chainflume_ops::telemetry::{ErrorStreak, ErrorText, LogLimiter};
+use chainflume_outbox::{OutboxRow, SinkState};
 
 /// The remedies for a sink that holds messages that this database never sent.
 pub fn remedy(sink: &str) -> String {
@@ -24,6 +25,14 @@ pub(super) struct DeliveryReport {
     sink: String,
     troubles: ErrorStreak,
     lines: LogLimiter,
+}
+
+/// Why nothing is delivered.
+struct DeliveryFailure {
+    kind: SinkErrorKind,
+    /// Whether a retry may succeed; else operator action is required.
+    is_transient: bool,
+    text: String,
 }
 
 impl DeliveryReport {
@@ -53,11 +62,19 @@ impl DeliveryReport {
         });
     }
 
-    /// Everything up to `cursor` is delivered; with `drained`, no messages wait.
-    pub(super) fn at(&self, cursor: u64, drained: bool) {
+    /// Everything up to `cursor` is delivered, and no messages wait.
+    pub(super) fn drained(&self, cursor: u64) {
         self.board.sink(&self.sink, |sink| {
             sink.delivered = Some(cursor);
-            sink.waiting_since = (!drained).then(Instant::now);
+            sink.waiting_since = None;
+        });
+    }
+
+    /// Everything up to `cursor` is delivered. Messages after it count as waiting from now on.
+    pub(super) fn moved(&self, cursor: u64) {
+        self.board.sink(&self.sink, |sink| {
+            sink.delivered = Some(cursor);
+            sink.waiting_since = Some(Instant::now());
         });
     }
 
@@ -71,7 +88,7 @@ impl DeliveryReport {
             let age = Duration::from_micros(u64::try_from(row.age_micros).unwrap_or(0)) + since.elapsed();
             let seen = row.seen_micros.and_then(|at| u64::try_from(at).ok()).map(Duration::from_micros);
             let since_head = seen.map(|seen| now.saturating_sub(seen));
-            metrics::published(&self.sink, (&row.message_type, row.state.as_str()), age, since_head);
+            metrics::published(&self.sink, &row.message_type, row.state.as_str(), age, since_head);
         }
         metrics::repeated(&self.sink, delivered.repeats.len() as u64);
     }
@@ -85,12 +102,13 @@ impl DeliveryReport {
         }
     }
 
-    /// This many messages for the sink, between `after` and `first`, were trimmed before their delivery.
-    pub(super) fn missed(&self, after: u64, first: u64, (missed, is_new): (u64, bool)) {
+    /// This many messages for the sink, between `cursor` and `first`, were trimmed before their delivery.
+    pub(super) fn missed(&self, cursor: Cursor, first: u64, missed: u64) {
         if missed == 0 {
             return;
         }
-        if is_new {
+        let after = cursor.seq;
+        if cursor.is_new {
             tracing::info!(sink = %self.sink, first, "the sink begins with the oldest stored message");
             return;
         }
@@ -123,12 +141,11 @@ impl DeliveryReport {
         }
     }
 
-    /// This many messages wait for another try or behind one, the oldest for this long. With `is_full`, no new messages
-    /// are read.
-    pub(super) fn held(&self, (held, held_for): (u64, Duration), is_full: bool) {
+    /// The messages that wait for another try or behind one. With `max_held` of them, no new messages are read.
+    pub(super) fn held(&self, state: &SinkState, max_held: u64) {
         self.board.sink(&self.sink, |sink| {
-            (sink.held, sink.held_full) = (held, is_full);
-            sink.held_since = (held > 0).then(|| Instant::now().checked_sub(held_for)).flatten();
+            (sink.held, sink.held_full) = (state.held, state.held >= max_held);
+            sink.held_since = (state.held > 0).then(|| Instant::now().checked_sub(state.held_for)).flatten();
         });
     }
 
@@ -162,14 +179,16 @@ impl DeliveryReport {
         tracing::error!(sink = %self.sink, reason, "sink disabled; `chainflume webhooks enable` sends to it again");
     }
 
-    /// A message was not accepted. With `others`, other messages were, so the sink itself works.
-    pub(super) fn refused(&self, error: &SinkError, others: bool) {
+    /// A message was not accepted, although the sink itself works.
+    pub(super) fn refused(&self, error: &SinkError) {
         metrics::sink_error(&self.sink, error.kind());
-        if others {
-            tracing::warn!(sink = %self.sink, %error, "a message was not accepted; it is retried");
-        } else {
-            self.fails((error.kind(), error.to_string()), error.is_transient());
-        }
+        tracing::warn!(sink = %self.sink, %error, "a message was not accepted; it is retried");
+    }
+
+    /// A message was not accepted, and neither were the others.
+    pub(super) fn refused_all(&self, error: &SinkError) {
+        let (kind, is_transient) = (error.kind(), error.is_transient());
+        self.fails(&DeliveryFailure { kind, is_transient, text: error.to_string() });
     }
 
     /// A step succeeded. Returns whether this ends a series of errors.
@@ -187,22 +206,24 @@ impl DeliveryReport {
 
     /// A step failed.
     pub(super) fn failed(&self, error: &RelayError) {
-        metrics::sink_error(&self.sink, error.kind());
-        self.fails((error.kind(), causes(error)), error.is_transient());
+        let (kind, is_transient) = (error.kind(), error.is_transient());
+        self.fails(&DeliveryFailure { kind, is_transient, text: causes(error) });
     }
 
-    fn fails(&self, (kind, text): (SinkErrorKind, String), is_transient: bool) {
-        let (mut errors, mut news) = (0, false);
+    fn fails(&self, failure: &DeliveryFailure) {
+        let DeliveryFailure { kind, is_transient, text } = failure;
+        metrics::sink_error(&self.sink, *kind);
+        let (mut errors, mut news) = (0, ErrorText::Same);
         self.board.sink(&self.sink, |sink| {
             sink.consecutive_errors += 1;
             // All stored messages wait. Their number is unknown while the outbox or the sink cannot be read.
             sink.waiting_since.get_or_insert_with(Instant::now);
-            (errors, news) = (sink.consecutive_errors, sink.last_error.as_ref() != Some(&text));
+            (errors, news) = (sink.consecutive_errors, ErrorText::after(sink.last_error.as_deref(), text));
             sink.last_error = Some(text.clone());
         });
         let Some(suppressed) = self.troubles.failed(kind.as_str(), errors, news) else { return };
         let (sink, suppressed) = (&self.sink, suppressed.field());
-        if is_transient {
+        if *is_transient {
             tracing::warn!(%sink, errors, suppressed, error = %text, "delivery failed; it is retried");
         } else {
             tracing::error!(%sink, errors, suppressed, error = %text, "delivery failed: operator action required; it is retried meanwhile");
@@ -222,7 +243,7 @@ mod tests {
             || board.sinks().remove("redis").map(|sink| (sink.delivered, sink.waiting_since.is_some()));
         report.opened(7);
         assert_eq!(state(), Some((Some(7), true)), "the sink may have lost messages up to the cursor");
-        report.at(7, true);
+        report.drained(7);
         assert_eq!(state(), Some((Some(7), false)));
     }
 }

@@ -104,11 +104,11 @@ impl<S: Sink> Relay<S> {
         };
         let Some(first) = rows.first() else {
             self.save(SAVE_EVERY).await?;
-            self.report.at(seq, true);
+            self.report.drained(seq);
             return Ok(StreamStep::Nothing);
         };
         self.report.waiting();
-        self.report.missed(seq, first.seq, (first.missed(seq), self.is_new));
+        self.report.missed(Cursor { seq, is_new: self.is_new }, first.seq, first.missed(seq));
         let batch: Vec<Arc<Envelope>> = rows.iter().map(|row| Arc::new(envelope(row))).collect();
         let delivered = match self.sink.deliver(&batch).await {
             Err(error @ SinkError::Foreign { .. }) => return self.stop_delivery(&error.to_string()).await,
@@ -117,7 +117,7 @@ impl<S: Sink> Relay<S> {
         self.report.delivered(&rows, &delivered, read_at);
         let epoch = rows.iter().rfind(|row| row.seq <= delivered.upto).map(|row| row.epoch.epoch.clone());
         (self.cursor, self.is_new) = (Some(Position { seq: delivered.upto, epoch }), false);
-        self.report.at(delivered.upto, false);
+        self.report.moved(delivered.upto);
         self.save(SAVE_EVERY).await?;
         Ok(StreamStep::Delivered)
     }
@@ -163,7 +163,8 @@ impl<S: Sink> Relay<S> {
         }
         let from = held.max(lineage.first.saturating_sub(1));
         if from > held {
-            self.report.missed(held, lineage.first, (lineage.between(held, lineage.first), self.is_new));
+            let cursor = Cursor { seq: held, is_new: self.is_new };
+            self.report.missed(cursor, lineage.first, lineage.between(held, lineage.first));
         }
         self.looked_at = Some(Instant::now());
         if from == cursor.seq {

@@ -8,13 +8,22 @@ use chainflume_api::access::Room;
 use chainflume_ops::metrics;
 use chainflume_outbox::Position;
 
+/// A place between two messages of the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedPlace {
+    /// The position of the message before it.
+    pub position: Position,
+    /// Number of changes of the history before this place. A place from before a change is void after it.
+    pub(super) history: u64,
+}
+
 /// The clients of each room, and the newest messages. One lock guards joining and publishing, so a client that joins at a position gets
 /// every message after it.
 pub(super) struct Hub(Mutex<State>);
 
 struct State {
     newest: Position,
-    /// Number of changes of the history. A position from before a change is void after it.
+    /// Number of changes of the history.
     history: u64,
     /// Why the last history ended.
     ended: Reason,
@@ -71,10 +80,9 @@ impl Hub {
         self.state().newest.clone()
     }
 
-    /// The newest message and the number of the history.
-    pub fn now(&self) -> (Position, u64) {
-        let state = self.state();
-        (state.newest.clone(), state.history)
+    /// The place after the newest message.
+    pub fn now(&self) -> FeedPlace {
+        self.state().end()
     }
 
     pub fn join(&self, line: &Arc<Line>, rooms: &[Room]) -> Position {
@@ -83,9 +91,10 @@ impl Hub {
         state.newest.clone()
     }
 
-    pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], position: &Position, history: u64) -> bool {
+    /// Joins the rooms, if no message comes after `place`. Returns whether that is so.
+    pub fn join_at(&self, line: &Arc<Line>, rooms: &[Room], place: &FeedPlace) -> bool {
         let mut state = self.state();
-        let is_newest = state.history == history && state.newest.seq <= position.seq;
+        let is_newest = state.history == place.history && state.newest.seq <= place.position.seq;
         if is_newest {
             state.join(line, rooms);
         }
@@ -106,11 +115,11 @@ impl Hub {
         metrics::push_rooms(state.rooms.len());
     }
 
-    /// Takes a line out of all its rooms. It has everything up to the newest message, which is returned with the number of the history.
-    pub fn pause(&self, line: &Arc<Line>) -> (Position, u64) {
+    /// Takes a line out of all its rooms. It has everything up to the place that is returned.
+    pub fn pause(&self, line: &Arc<Line>) -> FeedPlace {
         let mut state = self.state();
         state.forget(key(line));
-        (state.newest.clone(), state.history)
+        state.end()
     }
 
     pub fn forget(&self, line: &Arc<Line>) {
@@ -155,10 +164,10 @@ impl Hub {
         (state.history, state.ended) = (state.history + 1, reason);
     }
 
-    /// What is in memory after `position`, of messages for which `wanted` gives rooms.
-    pub fn after(&self, position: &Position, history: u64, wanted: impl Fn(&Entry) -> Vec<usize>) -> Hot {
-        let state = self.state();
-        if state.history != history {
+    /// What is in memory after `place`, of messages for which `wanted` gives rooms.
+    pub fn after(&self, place: &FeedPlace, wanted: impl Fn(&Entry) -> Vec<usize>) -> Hot {
+        let (state, position) = (self.state(), &place.position);
+        if state.history != place.history {
             return Hot::Elsewhere(state.ended);
         }
         if position.seq < state.floor {
@@ -189,6 +198,10 @@ impl Hub {
 }
 
 impl State {
+    fn end(&self) -> FeedPlace {
+        FeedPlace { position: self.newest.clone(), history: self.history }
+    }
+
     fn join(&mut self, line: &Arc<Line>, rooms: &[Room]) {
         let key = key(line);
         for room in rooms {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::hub::Hub;
+use super::hub::{FeedPlace, Hub};
 use super::line::{Arrival, DirectSink, Line};
 use chainflume_api::access::Room;
 use chainflume_outbox::Position;
@@ -38,13 +38,13 @@ impl Outlet {
         self.hub.join(&self.line, rooms)
     }
 
-    /// Joins these rooms from now on, if `position` of history number `history` is that of the newest message. Returns whether it is.
-    pub(super) fn join_at(&self, rooms: &[Room], position: &Position, history: u64) -> bool {
-        self.hub.join_at(&self.line, rooms, position, history)
+    /// Joins these rooms from now on, if no message comes after `place`. Returns whether that is so.
+    pub(super) fn join_at(&self, rooms: &[Room], place: &FeedPlace) -> bool {
+        self.hub.join_at(&self.line, rooms, place)
     }
 
-    /// Leaves all rooms. Messages that wait are still returned. Returns the newest message before, and the number of its history.
-    pub(super) fn pause(&self) -> (Position, u64) {
+    /// Leaves all rooms. Messages that wait are still returned. Returns the place after them.
+    pub(super) fn pause(&self) -> FeedPlace {
         self.hub.pause(&self.line)
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::gap::{Gap, Reason};
-use super::hub::Hot;
+use super::hub::{FeedPlace, Hot};
 use super::line::Delivery;
 use super::outlet::Outlet;
 use super::{Feed, newest};
@@ -29,16 +29,14 @@ pub struct Page {
     pub deliveries: Vec<Delivery>,
     /// The messages before these that were deleted, if any.
     pub gap: Option<Gap>,
-    /// Position of the next page.
-    pub next: Position,
-    /// The number of the history that `next` belongs to.
-    history: u64,
+    /// Where the next page begins.
+    pub next: FeedPlace,
 }
 
 impl Page {
     /// The page before the first, for a client that begins after `position`.
     pub fn before(feed: &Feed, position: Position) -> Self {
-        Self::at((position, feed.hub.now().1))
+        Self::at(FeedPlace { position, ..feed.hub.now() })
     }
 
     /// The page before the first, for rooms that begin with the next message.
@@ -51,26 +49,26 @@ impl Page {
         Self::at(outlet.pause())
     }
 
-    fn at((next, history): (Position, u64)) -> Self {
-        Self { deliveries: Vec::new(), gap: None, next, history }
+    fn at(next: FeedPlace) -> Self {
+        Self { deliveries: Vec::new(), gap: None, next }
     }
 
-    /// A number that grows with the place where the page goes on. Within a history a number is one message, whatever epoch a client named with it.
+    /// Grows with the place where the next page begins. Within a history a number is one message, whatever epoch a client named with it.
     pub fn order(&self) -> (u64, u64) {
-        (self.history, self.next.seq)
+        (self.next.history, self.next.position.seq)
     }
 
-    /// Leaves out what comes after the place where `other` goes on.
+    /// Leaves out what comes after the place where the page after `other` begins.
     pub fn end_at(&mut self, other: &Self) {
-        if self.history != other.history || self.next.seq <= other.next.seq {
+        let (own, upto) = (&self.next, &other.next);
+        if own.history != upto.history || own.position.seq <= upto.position.seq {
             return;
         }
-        let upto = other.next.clone();
-        self.deliveries.retain(|delivery| delivery.entry.seq <= upto.seq);
-        if let Some(gap) = self.gap.as_mut().filter(|gap| gap.to.seq > upto.seq) {
-            gap.to = upto.clone();
+        self.deliveries.retain(|delivery| delivery.entry.seq <= upto.position.seq);
+        if let Some(gap) = self.gap.as_mut().filter(|gap| gap.to.seq > upto.position.seq) {
+            gap.to = upto.position.clone();
         }
-        self.next = upto;
+        self.next = upto.clone();
     }
 }
 
@@ -131,12 +129,12 @@ impl Feed {
     /// # Errors
     /// The error of the database.
     pub async fn after(&self, page: &Page, wanted: &[Room]) -> Result<Page, StoreError> {
-        let (from, history) = (&page.next, page.history);
+        let (from, history) = (&page.next.position, page.next.history);
         let rooms = |entry: &Entry| entry.rooms_where(|room| wanted.contains(room));
-        match self.hub.after(from, history, rooms) {
-            Hot::Page(deliveries, next) => {
+        match self.hub.after(&page.next, rooms) {
+            Hot::Page(deliveries, position) => {
                 metrics::push_resumed("memory", deliveries.len());
-                return Ok(Page { deliveries, gap: None, next, history });
+                return Ok(Page { deliveries, gap: None, next: FeedPlace { position, history } });
             }
             Hot::Elsewhere(reason) => return Ok(self.elsewhere(from, reason)),
             Hot::Cold => {}
@@ -153,7 +151,7 @@ impl Feed {
         let share = self.resuming.share(deliveries.iter().map(Delivery::bytes).sum());
         deliveries.iter_mut().for_each(|delivery| delivery.share = Some(share.clone()));
         metrics::push_resumed("store", deliveries.len());
-        Ok(Page { deliveries, gap, next, history })
+        Ok(Page { deliveries, gap, next: FeedPlace { position: next, history } })
     }
 
     /// The next messages from the database, among them all of the rooms; `None` where `from` is of another history.
@@ -184,19 +182,19 @@ impl Feed {
 
     /// Whether the messages sent by this process are older than `page`.
     pub fn is_behind(&self, page: &Page) -> bool {
-        let (newest, history) = self.hub.now();
-        history == page.history && newest.seq < page.next.seq
+        let (now, next) = (self.hub.now(), &page.next);
+        now.history == next.history && now.position.seq < next.position.seq
     }
 
     /// Puts the client of `outlet` into the rooms, if it has everything up to the newest message with `page`.
     pub fn catch_up(&self, outlet: &Outlet, rooms: &[Room], page: &Page) -> bool {
-        outlet.join_at(rooms, &page.next, page.history)
+        outlet.join_at(rooms, &page.next)
     }
 
     fn elsewhere(&self, from: &Position, reason: Reason) -> Page {
-        let (to, history) = self.hub.now();
-        let gap = Gap { from: from.clone(), to: to.clone(), reason };
-        Page { deliveries: Vec::new(), gap: Some(gap), next: to, history }
+        let now = self.hub.now();
+        let gap = Gap { from: from.clone(), to: now.position.clone(), reason };
+        Page { gap: Some(gap), ..Page::at(now) }
     }
 
     /// What is trimmed between `from` and the first message that is kept after it.

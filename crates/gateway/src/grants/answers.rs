@@ -66,11 +66,7 @@ impl Grants {
     ///
     /// # Errors
     /// A database error.
-    pub async fn answered(
-        &self,
-        this: &Repeatable<'_>,
-        (status, answer): (u16, &str),
-    ) -> Result<(), StoreError> {
+    pub async fn answered(&self, this: &Repeatable<'_>, status: u16, answer: &str) -> Result<(), StoreError> {
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         let sql = "update request_answers set status = $4, answer = $5 where owner = $1 and route = $2 and key = $3 and answer is null";
         let update = sqlx::query(sql).bind(this.owner).bind(this.route).bind(this.key);

@@ -30,9 +30,9 @@ async fn a_key_is_of_one_caller_one_route_and_one_body() {
     assert_eq!(grants.begun(&FIRST).await, Begun::Running);
     let other_body = Repeatable { body: b"{ }", ..FIRST };
     assert_eq!(grants.begun(&other_body).await, Begun::Differs, "before the first is answered");
-    grants.answered(&FIRST, (201, "{\"a\":1}")).await.expect("kept");
+    grants.answered(&FIRST, 201, "{\"a\":1}").await.expect("kept");
     // Of two that ran beside each other the first answer stays.
-    grants.answered(&FIRST, (201, "{\"a\":2}")).await.expect("kept");
+    grants.answered(&FIRST, 201, "{\"a\":2}").await.expect("kept");
     assert_eq!(grants.begun(&FIRST).await, Begun::Answered(201, "{\"a\":1}".to_owned()));
     assert_eq!(grants.begun(&other_body).await, Begun::Differs);
     for other in [
@@ -63,7 +63,7 @@ async fn a_key_is_kept_for_a_day_and_without_an_answer_for_a_minute() {
     assert_eq!(grants.begun(&FIRST).await, Begun::Differs);
     grants.abandon(&other).await.expect("let go");
     assert_eq!(grants.begun(&FIRST).await, Begun::New);
-    grants.answered(&FIRST, (201, "{}")).await.expect("kept");
+    grants.answered(&FIRST, 201, "{}").await.expect("kept");
     grants.run("update request_answers set began_at = now() - interval '23 hours 59 minutes'").await;
     grants.sweep(Duration::from_secs(1)).await.expect("sweeps");
     assert!(matches!(grants.begun(&FIRST).await, Begun::Answered(..)));

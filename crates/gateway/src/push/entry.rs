@@ -74,10 +74,21 @@ pub struct Addressed {
     /// Index of the entry's event that the message is in this room; `None` for the whole message.
     event: Option<usize>,
     frame: OnceLock<Bytes>,
-    /// The frame for clients of a WebSocket, and the frame for those that take compressed messages.
-    sent: [OnceLock<Bytes>; 2],
+    /// The frame for clients of a WebSocket that take no compressed messages.
+    plain: OnceLock<Bytes>,
+    /// The frame for clients of a WebSocket that take compressed messages.
+    compressed: OnceLock<Bytes>,
     /// The packet for a client of Socket.IO that is in no other room of the event.
     packet: OnceLock<Bytes>,
+}
+
+impl Addressed {
+    /// Nothing is encoded yet.
+    fn new(room: Room, event: Option<usize>) -> Self {
+        let (frame, plain, compressed, packet) =
+            (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { room, event, frame, plain, compressed, packet }
+    }
 }
 
 /// The JSON that a client gets of a message in a room, without the data, which is JSON already.
@@ -124,8 +135,7 @@ impl Entry {
         let mut add = |room: &Room, event| {
             let is_wanted = wanted.is_none_or(|rooms| rooms.contains(room));
             if is_wanted && !addressed.iter().any(|there| there.room == *room) {
-                let (room, frame, packet) = (room.clone(), OnceLock::new(), OnceLock::new());
-                addressed.push(Addressed { room, event, frame, sent: Default::default(), packet });
+                addressed.push(Addressed::new(room.clone(), event));
             }
         };
         for rule in rules.iter().filter(|rule| rule.matches(&message)) {
@@ -182,14 +192,27 @@ impl Entry {
         there.frame.get_or_init(|| self.encode(there, self.event(index))).clone()
     }
 
-    /// What a client of a WebSocket gets in the room at `index`: `encode` makes it of JSON once for all clients that take compressed
-    /// messages, and once for the others.
-    pub fn sent(&self, index: usize, is_compressed: bool, encode: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+    /// What a client of a WebSocket gets in the room at `index` that takes no compressed messages: `encode` makes it of JSON once for
+    /// all such clients.
+    pub fn plain_frame(&self, index: usize, encode: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        self.encoded_once(index, |there| &there.plain, encode)
+    }
+
+    /// As [`Self::plain_frame`], for clients that take compressed messages.
+    pub fn compressed_frame(&self, index: usize, encode: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        self.encoded_once(index, |there| &there.compressed, encode)
+    }
+
+    fn encoded_once(
+        &self,
+        index: usize,
+        kept: fn(&Addressed) -> &OnceLock<Bytes>,
+        encode: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Bytes {
         let Some(there) = self.rooms.get(index) else { return Bytes::new() };
-        let sent = &there.sent[usize::from(is_compressed)];
         // The JSON alone is kept only where a client gets it as it is.
         let json = || there.frame.get().cloned().unwrap_or_else(|| self.encode(there, self.event(index)));
-        sent.get_or_init(|| encode(&json())).clone()
+        kept(there).get_or_init(|| encode(&json())).clone()
     }
 
     /// Whether it has one event in some rooms and another in others.

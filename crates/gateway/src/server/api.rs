@@ -90,11 +90,11 @@ const ROUTES: &[ApiRoute] = &[
     },
     ApiRoute {
         summary: "Get a ticket that opens one stream once within 60 s, for clients that can send no header",
-        ..write("/v1/tickets", || post(tickets::issue), ("TicketRequest", "Ticket"))
+        ..write("/v1/tickets", || post(tickets::issue), "TicketRequest", "Ticket")
     },
     ApiRoute {
         summary: "Revoke a token, or all tokens of a user issued up to now, on every server within 2 s; scope admin",
-        ..write("/v1/revocations", || post(revocations::revoke), ("Revocation", "Revoked"))
+        ..write("/v1/revocations", || post(revocations::revoke), "Revocation", "Revoked")
     },
     ApiRoute {
         query: &[MIN_POSITION],
@@ -147,11 +147,12 @@ const fn read(path: &'static str, handler: fn() -> MethodRouter<Shared>, summary
     }
 }
 
-/// A route that creates: needs a credential, takes a body and answers 201. `schemas` names those of the body and of the answer.
+/// A route that creates: needs a credential, takes a body and answers 201. `body` and `answer` name their schemas.
 const fn write(
     path: &'static str,
     handler: fn() -> MethodRouter<Shared>,
-    (body, answer): (&'static str, &'static str),
+    body: &'static str,
+    answer: &'static str,
 ) -> ApiRoute {
     ApiRoute {
         method: "post",

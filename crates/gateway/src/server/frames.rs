@@ -15,8 +15,8 @@ use chainflume_ops::metrics::{self, DeliveryMeter};
 /// The longest pause of a client that asks too much: messages for it wait meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Counts a message that a client was given, in so many frames of so many bytes together.
-pub(super) fn delivered(meter: &DeliveryMeter, delivery: &Delivery, (frames, bytes): (usize, usize)) {
+/// Counts a message that a client was given. Its `frames` have these `bytes` together.
+pub(super) fn delivered(meter: &DeliveryMeter, delivery: &Delivery, frames: usize, bytes: usize) {
     meter.record(frames, bytes, delivery.age());
 }
 

@@ -40,11 +40,13 @@ impl std::fmt::Debug for Jwks {
 }
 
 impl Jwks {
-    /// Nothing is fetched yet. `verifier` has no keys, and what else is checked.
+    /// Nothing is fetched yet. `verifier` has no keys, only what else is checked. Keys of these `algorithms` are used. They are fetched again
+    /// after `refresh`.
     pub fn new(
         client: HttpClient,
         verifier: Verifier,
-        (algorithms, refresh): (Vec<Algorithm>, Duration),
+        algorithms: Vec<Algorithm>,
+        refresh: Duration,
     ) -> Self {
         Self {
             client,

@@ -93,7 +93,7 @@ impl MessagesQuery {
         let mut page = Page::before(&shared.feed, from);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for _ in 0..MAX_PAGES {
-            let before = page.next.clone();
+            let before = page.next.position.clone();
             let read = shared.feed.after(&page, std::slice::from_ref(&self.room)).await;
             page = read.map_err(|error| HttpProblem::of_store(&error))?;
             gap = gap.or(page.gap.take().filter(|_| self.since.is_some()));
@@ -106,15 +106,16 @@ impl MessagesQuery {
             }
             if found.len() == self.limit || bytes > MAX_BYTES {
                 let last = found.last().map(|last| &last.entry);
-                page.next = last
-                    .map_or(page.next, |last| Position { seq: last.seq, epoch: Some(last.epoch.clone()) });
+                if let Some(last) = last {
+                    page.next.position = Position { seq: last.seq, epoch: Some(last.epoch.clone()) };
+                }
                 break;
             }
-            if page.next == before || page.next.seq >= shared.feed.newest().seq {
+            if page.next.position == before || page.next.position.seq >= shared.feed.newest().seq {
                 break;
             }
         }
-        Ok(response(&found, &page.next, &shared.feed.newest(), gap))
+        Ok(response(&found, &page.next.position, &shared.feed.newest(), gap))
     }
 
     async fn start(&self, shared: &Shared) -> Result<(Position, Option<Gap>), HttpProblem> {

@@ -54,7 +54,7 @@ fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
         let route = route.clone();
         async move {
             let answered = match placed(places, route.access) {
-                Ok(places) => answer(&shared, &route, (places, request)).await,
+                Ok(places) => answer(&shared, &route, places, request).await,
                 Err(problem) => Err(problem),
             };
             let mut response = answered.unwrap_or_else(HttpProblem::into_response);
@@ -73,7 +73,8 @@ fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
 async fn answer(
     shared: &Shared,
     route: &OfferedRoute,
-    (parameters, request): (BTreeMap<String, String>, Request),
+    parameters: BTreeMap<String, String>,
+    request: Request,
 ) -> Result<Response, HttpProblem> {
     let (parts, sent) = request.into_parts();
     let received_at = now();
@@ -83,7 +84,11 @@ async fn answer(
     };
     let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     let mut query = match route.access {
-        RouteAccess::Caller => query(shared, route, (parts.uri.query(), is_read)).await?,
+        RouteAccess::Caller => {
+            let parameters = route.query.iter().map(|parameter| parameter.name);
+            let known: Vec<&str> = parameters.chain(is_read.then_some(MIN_POSITION)).collect();
+            query(shared, parts.uri.query(), &known).await?
+        }
         // Of a stranger's address nothing is refused: its owner adds to it what it likes.
         RouteAccess::Open => BTreeMap::new(),
     };
@@ -110,7 +115,7 @@ async fn answer(
         is_repeat: false,
     };
     let Some(owner) = request.caller.as_ref().map(Principal::owner).filter(|_| !is_read) else {
-        return Ok(respond(&newest, post_answer((route.handler)(request).await?), false));
+        return Ok(respond(&newest, post_answer((route.handler)(request).await?)));
     };
     let (sent, line) = (request.body.clone(), format!("{} {}", parts.method, parts.uri.path()));
     let write = Write { headers: &parts.headers, owner: &owner, route: &line, body: &sent };
@@ -118,15 +123,13 @@ async fn answer(
     once(shared, write, act).await
 }
 
-/// The parameters that the route describes. A read waits until this server is at `min_position`.
+/// The parameters of a request, which has only known ones. With `min_position`, waits until this server is there.
 async fn query(
     shared: &Shared,
-    route: &OfferedRoute,
-    (text, is_read): (Option<&str>, bool),
+    text: Option<&str>,
+    known: &[&str],
 ) -> Result<BTreeMap<String, String>, HttpProblem> {
-    let described = route.query.iter().map(|parameter| parameter.name);
-    let known: Vec<&str> = described.chain(is_read.then_some(MIN_POSITION)).collect();
-    let query = Query::parse(text, &known)?;
+    let query = Query::parse(text, known)?;
     fresh::reached(shared, &query).await?;
     query.into_values()
 }

@@ -77,16 +77,30 @@ fn too_large(limit: usize) -> HttpProblem {
     HttpProblem::new(413, "body_too_large", detail)
 }
 
-/// Reads a body as JSON with some of these fields and no other, in a shape which `what` describes.
+/// The fields that a body may have.
+pub(super) struct BodyShape {
+    /// Their names.
+    pub fields: &'static [&'static str],
+    /// An example, for a caller that sent something else.
+    pub example: &'static str,
+}
+
+impl BodyShape {
+    /// The answer to a body of another shape.
+    pub fn problem(&self) -> HttpProblem {
+        HttpProblem::new(400, "bad_body", format!("send {}", self.example))
+    }
+}
+
+/// Reads a body as JSON of a shape, without other fields.
 pub(super) fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: &[u8],
-    (known, what): (&[&str], &str),
+    shape: &BodyShape,
 ) -> Result<T, HttpProblem> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-    let fields = object(read_json(media, body)?, known, "")?;
-    let bad = |_| HttpProblem::new(400, "bad_body", format!("send {what}"));
-    serde_json::from_value(Value::Object(fields)).map_err(bad)
+    let fields = object(read_json(media, body)?, shape.fields, "")?;
+    serde_json::from_value(Value::Object(fields)).map_err(|_| shape.problem())
 }
 
 /// A write, as it is asked for.
@@ -108,7 +122,7 @@ pub(super) async fn once(
 ) -> Result<Response, HttpProblem> {
     let Some(key) = headers.get(KEY) else {
         let answer = act(false).await?;
-        return Ok(respond(&shared.feed.newest(), answer, false));
+        return Ok(respond(&shared.feed.newest(), answer));
     };
     let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
     let key = key.to_str().ok().filter(is_plain).ok_or_else(|| {
@@ -118,7 +132,7 @@ pub(super) async fn once(
     let this = Repeatable { owner, route, key, body };
     match shared.grants.begin(&this).await.map_err(|error| HttpProblem::of_store(&error))? {
         Begun::Answered(status, json) => {
-            Ok(respond(&shared.feed.newest(), PostAnswer { status, json, position: None }, true))
+            Ok(repeat(&shared.feed.newest(), PostAnswer { status, json, position: None }))
         }
         Begun::Differs => {
             let detail = "this Idempotency-Key was used with another body; use a new one";
@@ -127,19 +141,26 @@ pub(super) async fn once(
         begun @ (Begun::New | Begun::Running) => {
             let answered = act(begun == Begun::Running).await;
             let kept = match &answered {
-                Ok(answer) => shared.grants.answered(&this, (answer.status, &answer.json)).await,
+                Ok(answer) => shared.grants.answered(&this, answer.status, &answer.json).await,
                 Err(_) => shared.grants.abandon(&this).await,
             };
             if let Err(error) = kept {
                 tracing::debug!(%error, "an answer is not kept; a repeat is done again");
             }
-            Ok(respond(&shared.feed.newest(), answered?, false))
+            Ok(respond(&shared.feed.newest(), answered?))
         }
     }
 }
 
+/// The answer to a repeated request, as [`respond`]: the first answer again, marked as such.
+fn repeat(newest: &Position, answer: PostAnswer) -> Response {
+    let mut response = respond(newest, answer);
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
 /// An answer that is at least as new as `newest`.
-pub(super) fn respond(newest: &Position, answer: PostAnswer, replayed: bool) -> Response {
+pub(super) fn respond(newest: &Position, answer: PostAnswer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, answer.json).into_response();
     let headers = response.headers_mut();
@@ -148,9 +169,6 @@ pub(super) fn respond(newest: &Position, answer: PostAnswer, replayed: bool) -> 
     let written = answer.position.filter(|text| parse_position(text).is_some_and(|own| own.seq > newest.seq));
     if let Ok(position) = HeaderValue::try_from(written.unwrap_or_else(|| newest.to_string())) {
         headers.insert(POSITION, position);
-    }
-    if replayed {
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::post::{PostAnswer, Write, json, once, written};
+use super::post::{BodyShape, PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
 use super::query::Query;
 use super::{Auth, Shared, now};
@@ -13,9 +13,11 @@ use chainflume_api::access::{Revocation, Scope};
 
 /// Bytes of a user's id or a token's: what a token may hold too.
 const MAX_BYTES: usize = 250;
-const FIELDS: &[&str] = &["sub", "jti"];
-const WHAT: &str = "{\"sub\": \"7\"} for all tokens of a user up to now, or {\"jti\": \"…\"} for one token; \
-                    1 to 250 bytes without control characters";
+const BODY: BodyShape = BodyShape {
+    fields: &["sub", "jti"],
+    example: "{\"sub\": \"7\"} for all tokens of a user up to now, or {\"jti\": \"…\"} for one token; \
+                    1 to 250 bytes without control characters",
+};
 
 #[derive(Deserialize)]
 struct RevocationRequest {
@@ -36,15 +38,15 @@ pub(super) async fn revoke(
     }
     Query::parse(text.as_deref(), &[])?;
     let bytes = written(&shared, &headers, request).await?;
-    let asked: RevocationRequest = json(&headers, &bytes, (FIELDS, WHAT))?;
+    let asked: RevocationRequest = json(&headers, &bytes, &BODY)?;
     let what = match (asked.sub, asked.jti) {
         (Some(sub), None) => Revocation::Subject(sub),
         (None, Some(jti)) => Revocation::Token(jti),
-        _ => return Err(HttpProblem::new(400, "bad_body", format!("send {WHAT}"))),
+        _ => return Err(BODY.problem()),
     };
     let name = what.name();
     if name.is_empty() || name.len() > MAX_BYTES || name.contains(char::is_control) {
-        return Err(HttpProblem::new(400, "bad_body", format!("send {WHAT}")));
+        return Err(BODY.problem());
     }
     let owner = principal.owner();
     let act = async |_is_repeat| {

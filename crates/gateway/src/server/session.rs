@@ -111,7 +111,7 @@ impl Session {
         }
         self.joined.extend(new.iter().cloned());
         let page = Page::now(&self.feed);
-        let position = page.next.clone();
+        let position = page.next.position.clone();
         self.resumes.push(Resume { rooms: new, page });
         position
     }

@@ -108,7 +108,8 @@ impl End {
 /// `GET /v1/ws`
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
-    (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
+    Extension(seat): Extension<Seat>,
+    Extension(client): Extension<Client>,
     mut request: Request,
 ) -> Result<Response, HttpProblem> {
     let headers = request.headers();
@@ -124,7 +125,7 @@ pub(super) async fn upgrade(
         let Ok(io) = upgraded.await else { return };
         let (stream, read) = ClientStream::new(io);
         let writer = stream.writer();
-        let socket = WebSocketConnection::new((stream, read), upgrade.is_compressed, READ_BYTES);
+        let socket = WebSocketConnection::new(stream, read, READ_BYTES).compressed(upgrade.is_compressed);
         let session = Session::new(&shared.feed, Known::ByRoom, seat.cut());
         let batch = FrameBatch::new(upgrade.is_compressed);
         if let Some(writer) = writer {
@@ -377,7 +378,7 @@ async fn hand_out(
     while let Some(arrival) = next {
         match arrival {
             Arrival::TooSlow => return Err(End::TooSlow),
-            Arrival::Gap(gap) => batch.add(text_frame(gap_frame(&gap).as_bytes(), false)),
+            Arrival::Gap(gap) => batch.add(text_frame(gap_frame(&gap).as_bytes())),
             Arrival::Message(delivery) => batch.add_message(delivery),
             Arrival::Unflushed => socket.flush().await?,
         }

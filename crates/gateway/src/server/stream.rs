@@ -29,12 +29,13 @@ const GATHER: usize = 64 << 10;
 /// `GET /v1/stream`: server-sent events, as the HTML standard defines them.
 pub(super) async fn stream(
     State(shared): State<Shared>,
-    (Extension(seat), Extension(client)): (Extension<Seat>, Extension<Client>),
+    Extension(seat): Extension<Seat>,
+    Extension(client): Extension<Client>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let Redeemed { principal, rooms, since } =
-        asked(&shared, text.as_deref(), (&headers, TicketUse::Spend)).await?;
+        asked(&shared, text.as_deref(), &headers, TicketUse::Spend).await?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     // A browser that comes again sends this beside the address it began with.
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
@@ -60,7 +61,7 @@ pub(super) async fn look(
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    asked(&shared, text.as_deref(), (&headers, TicketUse::Look)).await?;
+    asked(&shared, text.as_deref(), &headers, TicketUse::Look).await?;
     let position = shared.feed.newest().to_string();
     Ok(([(header::CONTENT_TYPE, EVENT_STREAM), (POSITION, &position)], ()).into_response())
 }
@@ -69,7 +70,8 @@ pub(super) async fn look(
 async fn asked(
     shared: &Shared,
     text: Option<&str>,
-    (headers, how): (&HeaderMap, TicketUse),
+    headers: &HeaderMap,
+    ticket_use: TicketUse,
 ) -> Result<Redeemed, HttpProblem> {
     let query = Query::parse(text, &["rooms", "since", "ticket"])?;
     if let Some(ticket) = query.get("ticket") {
@@ -77,7 +79,7 @@ async fn asked(
             let detail = "a ticket has its rooms and its position; send it alone";
             return Err(HttpProblem::new(400, "bad_query", detail));
         }
-        return redeem(shared, ticket, how).await;
+        return redeem(shared, ticket, ticket_use).await;
     }
     let principal = shared.settings.auth.of_headers(headers, now())?;
     let names = query.get("rooms").unwrap_or_default().split(',').filter(|name| !name.is_empty());
@@ -155,7 +157,7 @@ fn write(text: &mut String, arrival: Arrival, meter: &DeliveryMeter) -> Option<(
                 let frame = String::from_utf8_lossy(&frame);
                 write!(text, "event: {}\ndata: {frame}\n\n", entry.event(*room)).ok()?;
             }
-            delivered(meter, &delivery, (delivery.rooms.len(), text.len() - before));
+            delivered(meter, &delivery, delivery.rooms.len(), text.len() - before);
         }
     }
     Some(())

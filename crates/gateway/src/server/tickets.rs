@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::post::{PostAnswer, Write, json, once, written};
+use super::post::{BodyShape, PostAnswer, Write, json, once, written};
 use super::problem::HttpProblem;
 use super::query::{self, Query};
 use super::{Auth, Shared, now};
@@ -13,8 +13,10 @@ use crate::grants::{Issue, TICKET_SECONDS, TicketUse};
 use chainflume_api::access::{Principal, Room, Ticket, User};
 use chainflume_outbox::Position;
 
-const FIELDS: &[&str] = &["rooms", "since"];
-const WHAT: &str = "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out";
+const BODY: BodyShape = BodyShape {
+    fields: &["rooms", "since"],
+    example: "{\"rooms\": [\"user-7\"], \"since\": \"…\"}; since may be left out",
+};
 
 #[derive(Deserialize)]
 struct TicketBody {
@@ -57,7 +59,7 @@ pub(super) async fn issue(
     let principal = shared.settings.auth.of_headers(&headers, now())?;
     Query::parse(text.as_deref(), &[])?;
     let bytes = written(&shared, &headers, request).await?;
-    let asked: TicketBody = json(&headers, &bytes, (FIELDS, WHAT))?;
+    let asked: TicketBody = json(&headers, &bytes, &BODY)?;
     let names = asked.rooms.iter().map(String::as_str);
     let rooms = query::rooms(names, &principal, &shared.settings.listener.public_rooms)?;
     asked.since.as_deref().map(query::position).transpose()?;

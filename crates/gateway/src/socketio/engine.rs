@@ -134,7 +134,8 @@ fn handshake(head: &mut Parts) -> Result<(Response<Bytes>, OnUpgrade), BadReques
 }
 
 async fn upgraded(upgrade: OnUpgrade, max: usize) -> Option<EngineSocket> {
-    Some(WebSocketConnection::new(ClientStream::new(upgrade.await.ok()?), false, max))
+    let (stream, read) = ClientStream::new(upgrade.await.ok()?);
+    Some(WebSocketConnection::new(stream, read, max))
 }
 
 impl Engine {
@@ -179,12 +180,12 @@ impl Engine {
         let name = (self.0.name)().ok_or(BadRequest::Wrong)?;
         let Settings { max_payload, max_waiting } = self.0.settings;
         let (sender, packets) = mpsc::channel(max_waiting);
-        let session = Arc::new(EngineSession::new(head, transport, (sender, MAX_BODIES * max_payload)));
+        let session = Arc::new(EngineSession::new(head, transport, sender, MAX_BODIES * max_payload));
         self.sessions().insert(name.clone(), session.clone());
         let upgrades: &[&str] = if transport == EngineTransport::Polling { &["websocket"] } else { &[] };
         let open: Value = json!({
-            "sid": name, "upgrades": upgrades, "pingInterval": PINGS.0.as_secs() * 1_000,
-            "pingTimeout": PINGS.1.as_secs() * 1_000, "maxPayload": max_payload,
+            "sid": name, "upgrades": upgrades, "pingInterval": PINGS.interval.as_secs() * 1_000,
+            "pingTimeout": PINGS.timeout.as_secs() * 1_000, "maxPayload": max_payload,
         });
         (self.0.accept)(EngineClient::new(session.clone(), packets));
         let (this, kept) = (self.clone(), session.clone());

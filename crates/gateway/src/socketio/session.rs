@@ -89,11 +89,12 @@ impl Drop for PollPlace<'_> {
 }
 
 impl EngineSession {
-    /// Opened by this request. Packets of the client are put into `inbox`, which may hold so many bytes.
+    /// Opened by this request. Packets of the client are put into `inbox`, of which `max_waiting` bytes may wait.
     pub fn new(
         head: Parts,
         transport: EngineTransport,
-        (inbox, max_waiting): (mpsc::Sender<String>, usize),
+        inbox: mpsc::Sender<String>,
+        max_waiting: usize,
     ) -> Self {
         Self {
             head,
@@ -128,7 +129,7 @@ impl EngineSession {
             return Err(NotPushed::Full);
         }
         if let Some(writer) = self.writer.get().filter(|_| state.is_idle) {
-            let frames: Vec<Bytes> = packets.iter().map(|packet| text_frame(packet, false)).collect();
+            let frames: Vec<Bytes> = packets.iter().map(|packet| text_frame(packet)).collect();
             // What is left is for the task to flush.
             state.is_idle = writer.write(&frames.concat());
             if state.is_idle {
@@ -274,7 +275,7 @@ mod tests {
     fn session(transport: EngineTransport) -> (EngineSession, mpsc::Receiver<String>) {
         let (sender, inbox) = mpsc::channel(4);
         let head = hyper::Request::new(()).into_parts().0;
-        (EngineSession::new(head, transport, (sender, 20)), inbox)
+        (EngineSession::new(head, transport, sender, 20), inbox)
     }
 
     fn text(payload: Option<Bytes>) -> Option<String> {

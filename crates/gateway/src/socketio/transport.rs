@@ -12,7 +12,18 @@ use crate::websocket::{WRITE_BYTES, WebSocketConnection, WebSocketError, WebSock
 
 /// How often a client is asked whether it is there, and how long it may take to answer. The defaults of the protocol, which the
 /// handshake states.
-pub(super) const PINGS: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(20));
+pub(super) const PINGS: PingTimes =
+    PingTimes { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) };
+
+/// When a client is asked whether it is there.
+#[derive(Clone, Copy)]
+pub(super) struct PingTimes {
+    /// Between its answer and the next ping.
+    pub interval: Duration,
+    /// How long it has for its answer.
+    pub timeout: Duration,
+}
+
 /// How long a client may take to move to a WebSocket, as the protocol's own server.
 const MOVE: Duration = Duration::from_secs(10);
 
@@ -53,14 +64,14 @@ pub(super) fn take(session: &EngineSession, body: &[u8]) -> Result<(), BadPacket
 }
 
 /// Asks the client again and again whether it is there, until the session ends.
-pub(super) async fn keep_alive(session: &EngineSession, (interval, limit): (Duration, Duration)) {
+pub(super) async fn keep_alive(session: &EngineSession, pings: PingTimes) {
     let asking = async {
         loop {
-            tokio::time::sleep(interval).await;
+            tokio::time::sleep(pings.interval).await;
             // A pong without a ping is ignored.
             let _stale = timeout(Duration::ZERO, session.pong.notified()).await;
             session.push_own(PING);
-            if timeout(limit, session.pong.notified()).await.is_err() {
+            if timeout(pings.timeout, session.pong.notified()).await.is_err() {
                 return session.close(NOOP);
             }
         }

@@ -85,9 +85,14 @@ const CHUNK: usize = 1 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     /// After the handshake, and these bytes of the client, which were read with it. Messages of the client have at most `max` bytes,
-    /// compressed or not.
-    pub fn new((io, read): (S, Bytes), is_compressed: bool, max: usize) -> Self {
-        Self { io, read: BytesMut::from(read), partial: None, unsent: None, is_compressed, max }
+    /// and are not compressed.
+    pub fn new(io: S, read: Bytes, max: usize) -> Self {
+        Self { io, read: BytesMut::from(read), partial: None, unsent: None, is_compressed: false, max }
+    }
+
+    /// Accepts also compressed messages, if the handshake agreed on them. The bound holds before and after the compression.
+    pub fn compressed(self, is_compressed: bool) -> Self {
+        Self { is_compressed, ..self }
     }
 
     /// What it reads and writes.
@@ -175,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
         if let [one] = texts {
             return self.text(one.clone()).await;
         }
-        let frames: Vec<Bytes> = texts.iter().map(|text| frame::text_frame(text, false)).collect();
+        let frames: Vec<Bytes> = texts.iter().map(|text| frame::text_frame(text)).collect();
         self.frames(&frames).await
     }
 
@@ -222,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
 
     async fn send(&mut self, opcode: u8, payload: Bytes) -> Result<(), WebSocketError> {
         self.flush().await?;
-        let head = Bytes::from(server_head(opcode, false, payload.len()));
+        let head = Bytes::from(server_head(opcode, payload.len()));
         // One write, without a copy of the payload, where the system takes it.
         self.unsent = Some(head.chain(payload));
         self.flush().await

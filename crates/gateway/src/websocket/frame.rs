@@ -10,12 +10,15 @@ pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
+/// A bit beside the kind of a frame (RSV1): the message is compressed, RFC 7692 section 6.
+pub(super) const COMPRESSED: u8 = 0x40;
+
 /// A frame of a client, as its head describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientFrame {
     pub opcode: u8,
     pub is_final: bool,
-    /// RSV1: the first frame of a compressed message.
+    /// The first frame of a compressed message.
     pub is_compressed: bool,
     /// What each byte of the payload is xored with, in turn.
     pub mask: [u8; 4],
@@ -41,7 +44,7 @@ const MAX_CONTROL: usize = 125;
 /// alone.
 pub(super) fn client_frame(bytes: &[u8], max: usize) -> Result<Option<ClientFrame>, FrameError> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
-    let (opcode, is_final, is_compressed) = (first & 0x0f, first & 0x80 != 0, first & 0x40 != 0);
+    let (opcode, is_final, is_compressed) = (first & 0x0f, first & 0x80 != 0, first & COMPRESSED != 0);
     let is_control = opcode >= CLOSE;
     let is_known = matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG);
     // RFC 7692 section 6.1: only the first frame of a message may have the bit.
@@ -79,16 +82,26 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// A whole text message of the server, compressed where the client takes that and it gets shorter.
-pub fn text_frame(text: &[u8], takes_compressed: bool) -> Bytes {
-    let compressed = takes_compressed.then(|| deflate(text)).flatten();
-    let payload = compressed.as_deref().unwrap_or(text);
-    [&*server_head(TEXT, compressed.is_some(), payload.len()), payload].concat().into()
+/// A whole text message of the server, not compressed.
+pub fn text_frame(text: &[u8]) -> Bytes {
+    whole_frame(TEXT, text)
 }
 
-/// The head of a whole message, or of a control frame, of the server.
-pub(super) fn server_head(opcode: u8, is_compressed: bool, payload: usize) -> Vec<u8> {
-    let mut head = vec![0x80 | opcode | if is_compressed { 0x40 } else { 0 }];
+/// A whole text message of the server, compressed where it gets shorter.
+pub fn compressed_text_frame(text: &[u8]) -> Bytes {
+    match deflate(text) {
+        Some(compressed) => whole_frame(TEXT | COMPRESSED, &compressed),
+        None => text_frame(text),
+    }
+}
+
+fn whole_frame(kind: u8, payload: &[u8]) -> Bytes {
+    [&*server_head(kind, payload.len()), payload].concat().into()
+}
+
+/// The head of a whole message, or of a control frame, of the server. `kind` may have [`COMPRESSED`].
+pub(super) fn server_head(kind: u8, payload: usize) -> Vec<u8> {
+    let mut head = vec![0x80 | kind];
     if let Some(short) = u8::try_from(payload).ok().filter(|short| *short < 126) {
         head.push(short);
     } else if let Ok(middle) = u16::try_from(payload) {
@@ -163,10 +176,10 @@ mod tests {
 
     #[test]
     fn a_head_of_the_server_has_the_shortest_length() {
-        assert_eq!(server_head(TEXT, false, 125), [0x81, 125]);
-        assert_eq!(server_head(TEXT, true, 126), [0xc1, 126, 0, 126]);
-        assert_eq!(server_head(BINARY, false, 65_535), [0x82, 126, 0xff, 0xff]);
-        assert_eq!(server_head(TEXT, false, 65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(server_head(TEXT, 125), [0x81, 125]);
+        assert_eq!(server_head(TEXT | COMPRESSED, 126), [0xc1, 126, 0, 126]);
+        assert_eq!(server_head(BINARY, 65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(server_head(TEXT, 65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
         let mut text = *b"abcdef";
         unmask(&mut text, [1, 2, 3, 4]);
         unmask(&mut text, [1, 2, 3, 4]);

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::ComparedChain;
-use chainflume_core::domain::{OffChainMessage, OffChainMetadata, digest_uuid, rfc3339_millis};
+use chainflume_core::domain::{AggregateRef, OffChainMessage, OffChainMetadata, digest_uuid, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::{address, hash, unsigned};
 use chainflume_db::transaction::Tx;
@@ -95,11 +95,8 @@ fn message(chain: &ComparedChain, hint: &ExpiredHint, now: &str) -> OffChainMess
         ..OffChainMetadata::default()
     };
     let id = id(hint.id, hint.transaction);
-    OffChainMessage {
-        payload,
-        metadata,
-        ..OffChainMessage::new((id, TYPE), ("inbound", &hint.endpoint), now.to_owned())
-    }
+    let about = AggregateRef { aggregate_type: "inbound", id: &hint.endpoint };
+    OffChainMessage { payload, metadata, ..OffChainMessage::new(id, TYPE, about, now.to_owned()) }
 }
 
 /// The id of the message about a hint: a function of its row and its transaction.

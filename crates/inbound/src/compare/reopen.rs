@@ -32,7 +32,7 @@ impl Comparison {
     pub(super) async fn reopen(&self, chain: &ComparedChain) -> Result<(), StoreError> {
         let chain_id = int8("chain id", chain.chain_id)?;
         let looked_at = self.looked_at(chain.chain_id);
-        let Some(newest) = newest(&self.pool, (chain_id, looked_at)).await? else { return Ok(()) };
+        let Some(newest) = newest(&self.pool, chain_id, looked_at).await? else { return Ok(()) };
         let mut tx = transaction::begin_bounded(&self.pool).await?;
         let reopen = sqlx::query(REOPEN).bind(chain_id).bind(looked_at).bind(newest);
         reopen.bind(int8("blocks", chain.window)?).execute(&mut *tx).await?;
@@ -46,7 +46,7 @@ impl Comparison {
     }
 }
 
-async fn newest(pool: &PgPool, (chain_id, looked_at): (i64, i64)) -> Result<Option<i64>, StoreError> {
+async fn newest(pool: &PgPool, chain_id: i64, looked_at: i64) -> Result<Option<i64>, StoreError> {
     let mut tx = transaction::begin_look(pool).await?;
     let newest = sqlx::query_scalar(NEWEST).bind(chain_id).bind(looked_at).fetch_one(&mut *tx).await?;
     tx.commit().await?;

@@ -37,6 +37,13 @@ type PreparingBatch = JoinHandle<PreparedBatch>;
 /// chain ends the transaction that was left.
 const HUNG_AFTER: Duration = Duration::from_mins(15);
 
+/// Translates batches, and writes their events ahead.
+#[derive(Clone)]
+pub(crate) struct BatchWriter {
+    pub(crate) translator: GroupTranslator,
+    pub(crate) store: ChainStore,
+}
+
 /// A batch that is ready to be stored.
 pub(crate) struct PreparedBatch {
     pub(crate) range: BlockRange,
@@ -50,8 +57,9 @@ pub(crate) struct PreparedBatch {
 impl HistoryRead {
     pub(crate) fn start(
         mut history: HistoryReader,
-        (translator, store): (GroupTranslator, ChainStore),
-        (chain, group): (&str, SourceGroup),
+        writer: BatchWriter,
+        chain: &str,
+        group: SourceGroup,
     ) -> Self {
         let (sender, preparing) = mpsc::channel(1);
         let name: Arc<str> = format!("write-ahead {chain}").into();
@@ -61,10 +69,10 @@ impl HistoryRead {
             while let Ok(room) = sender.reserve().await
                 && let Some(batch) = history.next().await
             {
-                let (name, writer) = (task.clone(), (translator.clone(), store.clone()));
-                room.send(tokio::spawn(async move {
-                    supervise::exposed(&name, PreparedBatch::new(batch, writer)).await
-                }));
+                let (name, writer) = (task.clone(), writer.clone());
+                room.send(tokio::spawn(
+                    async move { supervise::exposed(&name, writer.prepare(batch)).await },
+                ));
             }
         }));
         Self {
@@ -111,13 +119,13 @@ impl HistoryRead {
     }
 }
 
-impl PreparedBatch {
-    async fn new(batch: Batch, (translator, store): (GroupTranslator, ChainStore)) -> Self {
+impl BatchWriter {
+    async fn prepare(&self, batch: Batch) -> PreparedBatch {
         let (range, parent_hash, refs) = (batch.range, batch.parent_hash, refs(&batch));
-        let translated = translator.translate(&batch.logs, &batch.times);
+        let translated = self.translator.translate(&batch.logs, &batch.times);
         drop(batch);
-        let staged = store.stage(&translated.events).await;
-        Self { range, parent_hash, refs, translated, staged }
+        let staged = self.store.stage(&translated.events).await;
+        PreparedBatch { range, parent_hash, refs, translated, staged }
     }
 }
 

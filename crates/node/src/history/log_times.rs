@@ -5,10 +5,7 @@ use chainflume_core::domain::{BlockId, BlockRef, LogBlock, Logs};
 /// The block times that the logs of a range contain, by block, if all of them are plausible: they never decrease, and
 /// lie between the times of the first and the last header. If one is missing, 0, in milliseconds or in the future,
 /// none is used. Block 0 may have any time, so that a range from block 0 on has no plausible times.
-pub(super) fn times_of_logs(
-    logs: &Logs,
-    (first, last): (&BlockRef, &BlockRef),
-) -> Option<BTreeMap<u64, u64>> {
+pub(super) fn times_of_logs(logs: &Logs, first: &BlockRef, last: &BlockRef) -> Option<BTreeMap<u64, u64>> {
     let (mut times, mut newest) = (BTreeMap::new(), first.timestamp);
     for LogBlock { id: BlockId { number, .. }, timestamp } in logs.blocks() {
         let time = timestamp?;
@@ -48,7 +45,7 @@ mod tests {
     #[test]
     fn log_times_are_used_between_those_of_nearby_headers() {
         let ends = (block(10, 1_000), block(20, 1_010));
-        let known_times = |times: &[(u64, Option<u64>)]| times_of_logs(&logs(times), (&ends.0, &ends.1));
+        let known_times = |times: &[(u64, Option<u64>)]| times_of_logs(&logs(times), &ends.0, &ends.1);
         let honest =
             [(10, Some(1_000)), (12, Some(1_002)), (12, Some(1_002)), (13, Some(1_002)), (20, Some(1_010))];
         let all = [(10, 1_000), (12, 1_002), (13, 1_002), (20, 1_010)];
@@ -60,7 +57,7 @@ mod tests {
         assert_eq!(known_times(&[(12, Some(1_005)), (13, Some(1_004))]), None);
         assert_eq!(known_times(&[(12, Some(1_002)), (12, Some(1_003))]), None);
         // Genesis may be of 1970.
-        let from_genesis = times_of_logs(&logs(&[(1, Some(0))]), (&block(0, 0), &block(20, 1_010)));
+        let from_genesis = times_of_logs(&logs(&[(1, Some(0))]), &block(0, 0), &block(20, 1_010));
         assert_eq!(from_genesis, None);
     }
 }

@@ -88,14 +88,14 @@ const OTHER_UNITS: &[&str] = &[
 /// number. A width that is not narrower than the refused one is no hint: the request would be repeated for ever.
 pub(super) fn range(text: &str, asked: Option<u64>) -> Option<Hint> {
     let (asked, figures) = (asked?, figures(text));
-    [spelt(text, &figures, asked), limit(text, &figures, asked, false)].into_iter().flatten().min()
+    [spelt(text, &figures, asked), limit(text, &figures, asked, LimitUnit::Any)].into_iter().flatten().min()
 }
 
 /// As [`range`], for a refusal of too many or too large results. The limit may count results, so only a figure in
 /// blocks is a hint.
 pub(super) fn size(text: &str, asked: Option<u64>) -> Option<Hint> {
     let (asked, figures) = (asked?, figures(text));
-    spelt(text, &figures, asked).or_else(|| limit(text, &figures, asked, true))
+    spelt(text, &figures, asked).or_else(|| limit(text, &figures, asked, LimitUnit::Blocks))
 }
 
 /// The number of calls that a batch may have.
@@ -126,9 +126,18 @@ fn spelt(text: &str, figures: &[Figure], asked: u64) -> Option<Hint> {
     figures.windows(2).rev().find_map(width)
 }
 
+/// The unit that a figure must have to be a limit.
+#[derive(Clone, Copy)]
+enum LimitUnit {
+    /// Blocks, or none that is named.
+    Any,
+    /// Blocks.
+    Blocks,
+}
+
 /// The smallest figure that the text names as a limit. Larger ones repeat the request ("5000 > 3000", "block range
 /// too large (2000), maximum allowed is 1000").
-fn limit(text: &str, figures: &[Figure], asked: u64, in_blocks: bool) -> Option<Hint> {
+fn limit(text: &str, figures: &[Figure], asked: u64, unit: LimitUnit) -> Option<Hint> {
     let mut last_end = 0;
     let mut limits = Vec::new();
     for figure in figures {
@@ -138,7 +147,10 @@ fn limit(text: &str, figures: &[Figure], asked: u64, in_blocks: bool) -> Option<
         let limiting = LIMITING.iter().any(|word| before.contains(word));
         let word = before.trim_end_matches([' ', ':', '=', '(', '[', '"', '\'']);
         let names = before.len() != word.len() && NAMING.iter().any(|name| word.ends_with(name)) && !limiting;
-        let is_limit = if in_blocks || figure.hex { blocks && limiting } else { blocks || limiting };
+        let is_limit = match unit {
+            LimitUnit::Any if !figure.hex => blocks || limiting,
+            LimitUnit::Any | LimitUnit::Blocks => blocks && limiting,
+        };
         if is_limit && !names && !is_unit(after, OTHER_UNITS) && (1..asked).contains(&figure.value) {
             limits.push(figure.value);
         }

@@ -30,17 +30,17 @@ impl HeaderWithLogs {
 }
 
 impl Node {
-    /// The newest block, and in the same request the block that is read next with its logs. That is the announced
-    /// head, or a block below it whose hash is known. The second value is `None` unless all of that block was
-    /// returned, under the expected hash. It has no logs where few blocks need a request for them
-    ///.
+    /// The newest block, and in the same request the block `next` with its logs. That is the announced head, or a block
+    /// below it whose hash is known. The second value is `None` unless all of that block was returned, under the
+    /// expected hash. It has no logs where few blocks need a request for them.
     ///
     /// # Errors
     /// As [`Self::head`].
     pub async fn head_and_next(
         &self,
         filter: &LogFilter,
-        (announced, next): (BlockId, u64),
+        announced: BlockId,
+        next: u64,
     ) -> Result<(BlockRef, Option<HeaderWithLogs>), ChainError> {
         let is_head = next == announced.number;
         let hash = if is_head { Some(announced.hash) } else { self.recent.hash(next) };

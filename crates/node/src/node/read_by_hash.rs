@@ -70,7 +70,8 @@ impl Node {
     pub(crate) async fn with_checked_tail(
         &self,
         filter: &LogFilter,
-        (range, last): (BlockRange, HeaderSeal),
+        range: BlockRange,
+        last: HeaderSeal,
         logs: Logs,
     ) -> Result<Logs, ChainError> {
         if !self.lacks_last_logs(filter, &last, &logs) {

@@ -121,7 +121,7 @@ impl Node {
         for range in ask.pieces() {
             let RangeResponse { first, last, logs } =
                 Box::pin(self.read_range(&RangeRequest { range, ..*ask })).await?;
-            let logs = self.with_checked_tail(ask.filter, (range, last), logs).await?;
+            let logs = self.with_checked_tail(ask.filter, range, last, logs).await?;
             all = Some(match all {
                 None => RangeResponse { first, last, logs },
                 Some(below) if below.last.block.hash != first.block.parent_hash => {

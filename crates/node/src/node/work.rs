@@ -22,7 +22,8 @@ impl Node {
     pub(crate) fn work_failed_on(
         &self,
         work: Work,
-        (filter, range): (&LogFilter, BlockRange),
+        filter: &LogFilter,
+        range: BlockRange,
         error: &ChainError,
     ) {
         self.could_not_read(work, filter, range);

@@ -37,7 +37,8 @@ pub(super) struct TakeoverTask {
 pub(super) async fn all(
     node: &Node,
     provider: &ProviderSettings,
-    (settings, group): (&ChainSettings, &ProviderGroup),
+    settings: &ChainSettings,
+    group: &ProviderGroup,
     task: TakeoverTask,
 ) -> Result<(), String> {
     let urgent = matches!(task.why, SwitchReason::Failing | SwitchReason::Behind);
@@ -45,7 +46,7 @@ pub(super) async fn all(
     let asks = async {
         node.check_chain().await.map_err(|error| error.to_string())?;
         let head = node.head().await.map_err(|error| error.to_string())?;
-        check_essentials(node, (settings, group), head).await.map_err(|error| error.to_string())?;
+        check_essentials(node, settings, group, head).await.map_err(|error| error.to_string())?;
         let Some(mut unread) = task.unread else { return Ok(()) };
         if urgent && task.work == Work::History {
             unread.range = unread.range.split_at_width(URGENT_BLOCKS).0;
@@ -66,7 +67,8 @@ pub(super) async fn all(
 /// Why a request failed.
 pub async fn check_essentials(
     node: &Node,
-    (settings, group): (&ChainSettings, &ProviderGroup),
+    settings: &ChainSettings,
+    group: &ProviderGroup,
     head: BlockRef,
 ) -> Result<(), ChainError> {
     if let Some(tag) = settings.tag {

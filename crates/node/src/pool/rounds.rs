@@ -60,12 +60,12 @@ impl PoolShared {
             let _rung = self.group.alarm.notified().now_or_never();
             let alarm = self.alarm();
             gap = if alarm == Urgency::Calm { FIRST_PAUSE } else { (gap * 3 / 2).min(MAX_PAUSE) };
-            self.wait_for_next_round((alarm, gap), turns).await;
+            self.wait_for_next_round(alarm, gap, turns).await;
         }
     }
 
-    /// Waits until the next round.
-    async fn wait_for_next_round(&self, (alarm, gap): (Urgency, Duration), turns: &Turns) {
+    /// Waits until the next round. After an `alarm` that is after `gap`, else after the configured interval.
+    async fn wait_for_next_round(&self, alarm: Urgency, gap: Duration, turns: &Turns) {
         let interval = self.settings.failover.probe_interval;
         let rest = if alarm == Urgency::Calm { interval } else { gap.min(interval) };
         let until = Instant::now() + rest;
@@ -185,7 +185,7 @@ impl PoolShared {
         if !is_suspect {
             return Ok(head.number);
         }
-        probe::check_essentials(node, (&self.settings, &self.group), head).await?;
+        probe::check_essentials(node, &self.settings, &self.group, head).await?;
         let reads = std::ptr::eq(&self.members[self.in_use().history], member);
         if reads && probe::recheck_current_range(node).await.is_err() {
             // The probe found a new failure, so nothing is cleared.

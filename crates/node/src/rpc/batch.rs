@@ -157,7 +157,7 @@ impl Rpc {
         let method = method_of(calls);
         let first = self.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
         let request: Vec<Value> = calls.iter().zip(first..).map(|(call, id)| call.to_json(id)).collect();
-        let body = self.post((calls, Value::from(request).to_string()), intake).await?;
+        let body = self.post(calls, Value::from(request).to_string(), intake).await?;
         match serde_json::from_slice::<RpcResponses<T>>(&body.bytes) {
             Ok(RpcResponses::Many(answers)) if body.is_ok() => self.match_up(calls, first, answers, &body),
             Ok(RpcResponses::One(RpcResponse { error: Some(error), .. })) => {

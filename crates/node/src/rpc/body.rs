@@ -56,7 +56,8 @@ impl Body {
     /// compressed size guarantee nothing. Waits while other answers use up the bytes in flight.
     pub(super) async fn read(
         mut response: Response,
-        (limit, mut share): (usize, AnswerBytes),
+        limit: usize,
+        mut share: AnswerBytes,
         intake: &mut impl BodyConsumer,
     ) -> Result<Self, BodyError> {
         let retry_after =

@@ -25,17 +25,19 @@ pub(super) struct BytesInFlight {
 
 impl BytesInFlight {
     /// A limit of `most` bytes for a provider of a chain.
-    pub(super) fn new((chain, provider): (&str, &str), most: usize) -> Arc<Self> {
+    pub(super) fn new(labels: metrics::ProviderLabels<'_>, most: usize) -> Arc<Self> {
         let most = most.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
         let (units, beyond) = (Arc::new(Semaphore::new(most)), Arc::default());
-        let bytes = Self { units, most, beyond, chain: chain.to_owned(), provider: provider.to_owned() };
+        let (chain, provider) = (labels.chain.to_owned(), labels.provider.to_owned());
+        let bytes = Self { units, most, beyond, chain, provider };
         bytes.report(0);
         Arc::new(bytes)
     }
 
     fn report(&self, returned: usize) {
         let taken = self.most.saturating_sub(self.units.available_permits() + returned);
-        metrics::rpc_bytes((&self.chain, &self.provider), (taken * UNIT) as u64);
+        let labels = metrics::ProviderLabels { chain: &self.chain, provider: &self.provider };
+        metrics::rpc_bytes(labels, (taken * UNIT) as u64);
     }
 }
 
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn answers_beyond_the_limit_wait_for_others_but_for_one() {
-        let bytes = BytesInFlight::new(("base", "one"), 8 * MIB);
+        let bytes = BytesInFlight::new(metrics::ProviderLabels { chain: "base", provider: "one" }, 8 * MIB);
         let [mut first, mut second, mut third] = std::array::from_fn(|_| AnswerBytes::new(bytes.clone()));
         assert!(is_covered(&mut first, 7 * MIB));
         assert!(is_covered(&mut second, 3 * MIB));

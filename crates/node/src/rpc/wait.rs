@@ -47,7 +47,8 @@ impl Rpc {
     /// Waits for a request of a probe, up to its timeout.
     pub(super) async fn with_timeout<T>(
         &self,
-        (method, limit): (&'static str, Duration),
+        method: &'static str,
+        limit: Duration,
         request: impl Future<Output = Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let too_late = || ChainError::Timeout { host: self.host.clone(), method, after: limit };

@@ -101,7 +101,7 @@ pub fn incidents(
     let mut found = FoundIncidents(BTreeMap::new());
     for (name, chain) in &board.chains {
         chain_troubles(&mut found, name, chain, now);
-        node_troubles(&mut found, name, chain, (limits, now));
+        node_troubles(&mut found, name, chain, limits, now);
         waiting_troubles(&mut found, name, chain, limits);
     }
     for (name, sink) in &board.sinks {
@@ -117,7 +117,7 @@ pub fn incidents(
     }
     clock_troubles(&mut found, board);
     for ((chain, source), audit) in &board.audits {
-        audit_troubles(&mut found, (chain, source), audit, now);
+        audit_troubles(&mut found, chain, source, audit, now);
     }
     for (name, one) in &board.loops {
         for trouble in one.troubles() {
@@ -135,10 +135,10 @@ struct FoundIncidents(BTreeMap<IncidentKey, Incident>);
 
 impl FoundIncidents {
     fn add(&mut self, kind: &'static str, of: &str, text: String) {
-        self.add_after(kind, of, (text, Duration::ZERO));
+        self.add_after(kind, of, text, Duration::ZERO);
     }
 
-    fn add_after(&mut self, kind: &'static str, of: &str, (text, after): (String, Duration)) {
+    fn add_after(&mut self, kind: &'static str, of: &str, text: String, after: Duration) {
         self.0.insert(IncidentKey { kind, of: of.to_owned() }, Incident { text, after });
     }
 }
@@ -178,7 +178,8 @@ fn node_troubles(
     found: &mut FoundIncidents,
     name: &str,
     chain: &ChainHealth,
-    (limits, now): (&AlertThresholds, Instant),
+    limits: &AlertThresholds,
+    now: Instant,
 ) {
     // While the chain fails for another reason, the head may stay the same because of that reason; a standby reads no
     // head.
@@ -196,11 +197,11 @@ fn node_troubles(
             "chain {name}: its node is {} blocks below what is stored: it still syncs, or was replaced by an old copy",
             chain.heads.node_behind
         );
-        found.add_after("node_behind", name, (text, LISTENER));
+        found.add_after("node_behind", name, text, LISTENER);
     }
     if limits.websocket.contains(name) && !chain.heads.pushed {
         let text = format!("chain {name}: the websocket announces no heads; they are polled for");
-        found.add_after("listener_down", name, (text, LISTENER));
+        found.add_after("listener_down", name, text, LISTENER);
     }
 }
 
@@ -217,7 +218,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
             "chain {name} stores nothing: no block is confirmed at head {head}: see `chainflume status`. Lower \
              `confirmations`, or wait"
         );
-        found.add_after("unconfirmed", name, (text, WAITING));
+        found.add_after("unconfirmed", name, text, WAITING);
     }
     for source in chain.sources.iter().filter(|source| !source.is_blocked && source.idle.is_none()) {
         if source.tip.is_none() && source.next > head {
@@ -226,7 +227,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
                  or wait",
                 source.name, source.next
             );
-            found.add_after("start_ahead", &source.name, (text, WAITING));
+            found.add_after("start_ahead", &source.name, text, WAITING);
         }
         let (Some(speed), Some(block_time)) = (source.pace.rate(), limits.block_time.get(name)) else {
             continue;
@@ -238,7 +239,7 @@ fn waiting_troubles(found: &mut FoundIncidents, name: &str, chain: &ChainHealth,
                  database is too slow",
                 source.name, speed.blocks
             );
-            found.add_after("falls_behind", &source.name, (text, LISTENER));
+            found.add_after("falls_behind", &source.name, text, LISTENER);
         }
     }
 }
@@ -278,12 +279,7 @@ fn sink_troubles(found: &mut FoundIncidents, name: &str, sink: &SinkHealth, now:
 }
 
 /// A difference lasts until a read agrees. A repaired difference causes one notice.
-fn audit_troubles(
-    found: &mut FoundIncidents,
-    (chain, source): (&str, &str),
-    audit: &AuditHealth,
-    now: Instant,
-) {
+fn audit_troubles(found: &mut FoundIncidents, chain: &str, source: &str, audit: &AuditHealth, now: Instant) {
     let repaired = audit.repaired.filter(|(_, at)| since(*at, now) < RECENT);
     let text = match (audit.differences, repaired) {
         (0, None) => return,

@@ -79,11 +79,14 @@ pub fn sink_foreign(name: &str, foreign: bool) {
     gauge!(SINK_FOREIGN, "sink" => name.to_owned()).set(if foreign { 1.0 } else { 0.0 });
 }
 
-/// Sets the number of messages that wait for a retry to a sink, the age of the oldest, and whether the sink is
-/// disabled.
-pub fn sink_held(name: &str, (held, oldest): (u64, Duration), disabled: bool) {
+/// Sets the number of messages that wait for a retry to a sink, and the age of the oldest.
+pub fn sink_held(name: &str, held: u64, oldest: Duration) {
     gauge!(SINK_HELD, "sink" => name.to_owned()).set(as_f64(held));
     gauge!(SINK_HELD_OLDEST, "sink" => name.to_owned()).set(oldest.as_secs_f64());
+}
+
+/// Sets whether a sink is disabled.
+pub fn sink_disabled(name: &str, disabled: bool) {
     gauge!(SINK_DISABLED, "sink" => name.to_owned()).set(if disabled { 1.0 } else { 0.0 });
 }
 
@@ -125,7 +128,8 @@ pub fn sink_lost(sink: &str) {
 /// it.
 pub fn published(
     sink: &str,
-    (message_type, state): (&str, &str),
+    message_type: &str,
+    state: &str,
     since_commit: Duration,
     since_head: Option<Duration>,
 ) {

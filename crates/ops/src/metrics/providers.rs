@@ -85,14 +85,24 @@ pub(super) fn start(chain: &str) {
     }
 }
 
+/// A provider, as the labels of a metric name it.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderLabels<'a> {
+    /// The name of the chain.
+    pub chain: &'a str,
+    /// The host, or the name where several providers have one host.
+    pub provider: &'a str,
+}
+
+impl ProviderLabels<'_> {
+    fn owned(self) -> (String, String) {
+        (self.chain.to_owned(), self.provider.to_owned())
+    }
+}
+
 /// Records the end of a request to a provider.
-pub fn rpc_request(
-    (chain, provider): (&str, &str),
-    method: &'static str,
-    outcome: &'static str,
-    took: Duration,
-) {
-    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+pub fn rpc_request(labels: ProviderLabels<'_>, method: &'static str, outcome: &'static str, took: Duration) {
+    let (chain, provider) = labels.owned();
     counter!(
         RPC_REQUESTS,
         "chain" => chain.clone(), "provider" => provider.clone(), "method" => method, "outcome" => outcome
@@ -102,20 +112,20 @@ pub fn rpc_request(
 }
 
 /// Records the compute units of one call.
-pub fn rpc_credits((chain, provider): (&str, &str), method: &'static str, units: u64) {
-    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+pub fn rpc_credits(labels: ProviderLabels<'_>, method: &'static str, units: u64) {
+    let (chain, provider) = labels.owned();
     counter!(RPC_CREDITS, "chain" => chain, "provider" => provider, "method" => method).increment(units);
 }
 
 /// Sets the number of requests that may be in flight at once.
-pub fn rpc_concurrency((chain, provider): (&str, &str), requests: f64) {
-    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+pub fn rpc_concurrency(labels: ProviderLabels<'_>, requests: f64) {
+    let (chain, provider) = labels.owned();
     gauge!(RPC_CONCURRENCY, "chain" => chain, "provider" => provider).set(requests);
 }
 
 /// Bytes of answers that are read now, beyond the first mebibyte of each.
-pub fn rpc_bytes((chain, provider): (&str, &str), bytes: u64) {
-    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+pub fn rpc_bytes(labels: ProviderLabels<'_>, bytes: u64) {
+    let (chain, provider) = labels.owned();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     gauge!(RPC_BYTES, "chain" => chain, "provider" => provider).set(bytes as f64);
 }
@@ -134,9 +144,10 @@ pub struct ProviderSample {
 }
 
 /// Sets the state of a provider.
-pub fn provider((chain, provider): (&str, &str), sample: ProviderSample) {
+pub fn provider(labels: ProviderLabels<'_>, sample: ProviderSample) {
     let ProviderSample { in_use, healthy, behind, latency } = sample;
-    let labels = [("chain", chain.to_owned()), ("provider", provider.to_owned())];
+    let (chain, provider) = labels.owned();
+    let labels = [("chain", chain), ("provider", provider)];
     gauge!(PROVIDER_IN_USE, &labels).set(f64::from(u8::from(in_use)));
     gauge!(PROVIDER_HEALTHY, &labels).set(f64::from(u8::from(healthy)));
     gauge!(PROVIDER_BEHIND, &labels).set(as_f64(behind));
@@ -171,8 +182,8 @@ pub fn bloom_contradicted(chain: &str) {
 }
 
 /// Sets whether a provider's logs are no longer compared with its headers in this way.
-pub fn evidence_off((chain, provider): (&str, &str), check: &'static str, off: bool) {
-    let (chain, provider) = (chain.to_owned(), provider.to_owned());
+pub fn evidence_off(labels: ProviderLabels<'_>, check: &'static str, off: bool) {
+    let (chain, provider) = labels.owned();
     gauge!(EVIDENCE_OFF, "chain" => chain, "provider" => provider, "check" => check)
         .set(f64::from(u8::from(off)));
 }

@@ -72,6 +72,22 @@ impl Suppressed {
     }
 }
 
+/// The text of an error, compared with the last error of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorText {
+    /// It differs, or there was no error before.
+    New,
+    /// It is the same, or is not compared.
+    Same,
+}
+
+impl ErrorText {
+    /// Compares `text` with the text of the last error.
+    pub fn after(last: Option<&str>, text: &str) -> Self {
+        if last == Some(text) { Self::Same } else { Self::New }
+    }
+}
+
 /// Log lines for a fault that repeats and ends. A series of errors is logged when it begins, rarely while it lasts, and
 /// when it ends if its beginning was logged.
 #[derive(Debug, Default)]
@@ -84,8 +100,8 @@ impl ErrorStreak {
     /// Error number `errors` of a series. A node that is unreachable for a night causes a dozen lines, not ten
     /// thousand. A node that fails every second request, or words each error anew, causes one line per minute for each
     /// `cause`.
-    pub fn failed(&self, cause: &str, errors: u64, is_news: bool) -> Option<Suppressed> {
-        if !errors.is_power_of_two() && !is_news {
+    pub fn failed(&self, cause: &str, errors: u64, text: ErrorText) -> Option<Suppressed> {
+        if !errors.is_power_of_two() && text == ErrorText::Same {
             return None;
         }
         let admitted = self.lines.admit(cause)?;
@@ -106,15 +122,16 @@ mod tests {
     #[test]
     fn a_series_ends_in_the_log_where_its_beginning_is() {
         let troubles = ErrorStreak::default();
-        assert_eq!(troubles.failed("timeout", 1, true), Some(Suppressed(0)));
-        let next: Vec<_> = (2..=9).map(|errors| troubles.failed("timeout", errors, false)).collect();
+        assert_eq!(troubles.failed("timeout", 1, ErrorText::New), Some(Suppressed(0)));
+        let next: Vec<_> =
+            (2..=9).map(|errors| troubles.failed("timeout", errors, ErrorText::Same)).collect();
         assert_eq!(next, [None; 8]);
         assert_eq!(
-            (troubles.failed("rate", 3, false), troubles.failed("rate", 4, false)),
+            (troubles.failed("rate", 3, ErrorText::Same), troubles.failed("rate", 4, ErrorText::Same)),
             (None, Some(Suppressed(0)))
         );
         assert_eq!([troubles.ended(), troubles.ended()], [true, false]);
-        assert_eq!((troubles.failed("timeout", 1, true), troubles.ended()), (None, false));
+        assert_eq!((troubles.failed("timeout", 1, ErrorText::New), troubles.ended()), (None, false));
     }
 
     #[test]

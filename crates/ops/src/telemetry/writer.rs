@@ -63,7 +63,7 @@ impl LogQueue {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             // The code inside never panics. If it did, a line would be lost, not the thread.
             while catch_unwind(AssertUnwindSafe(|| worker.work(&mut out))).is_err() {
-                worker.wrote(false);
+                worker.lost_line();
             }
         })?;
         Ok(lines)
@@ -93,7 +93,10 @@ impl LogQueue {
     fn work(&self, out: &mut TornWriter<impl Write>) {
         loop {
             let line = self.take();
-            self.wrote(out.write(&line).is_ok());
+            match out.write(&line) {
+                Ok(()) => self.wrote_line(),
+                Err(_) => self.lost_line(),
+            }
         }
     }
 
@@ -123,17 +126,24 @@ impl LogQueue {
         line
     }
 
-    fn wrote(&self, well: bool) {
+    /// The line that was taken could not be written.
+    fn lost_line(&self) {
         let mut queue = self.lock();
         queue.is_writing = false;
-        queue.lost += u64::from(!well);
-        // The report itself needs room in the queue.
-        let lost = if well && queue.bytes < CAPACITY / 2 { std::mem::take(&mut queue.lost) } else { 0 };
+        queue.lost += 1;
         drop(queue);
         self.0.changed.notify_all();
-        if !well {
-            metrics::log_line_lost("failed");
-        }
+        metrics::log_line_lost("failed");
+    }
+
+    /// The line that was taken is written.
+    fn wrote_line(&self) {
+        let mut queue = self.lock();
+        queue.is_writing = false;
+        // The report itself needs room in the queue.
+        let lost = if queue.bytes < CAPACITY / 2 { std::mem::take(&mut queue.lost) } else { 0 };
+        drop(queue);
+        self.0.changed.notify_all();
         if lost > 0 {
             tracing::warn!(
                 lost,

@@ -76,12 +76,36 @@ impl ChangedBy {
         }
     }
 
-    /// The word in `activities.closed_by`.
-    pub(crate) fn word(&self) -> &'static str {
+    /// Who closes the activity if the change does.
+    pub(crate) fn closer(&self) -> ClosedBy {
         match self {
-            Self::Caller(_) => "caller",
+            Self::Caller(_) => ClosedBy::Caller,
+            Self::Follower => ClosedBy::Follower,
+        }
+    }
+}
+
+/// Who gave an activity its final status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// A service or a user.
+    Caller,
+    /// The task that follows transactions on their chains.
+    Follower,
+}
+
+impl ClosedBy {
+    /// The word in `activities.closed_by`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
             Self::Follower => "follower",
         }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::Caller, Self::Follower].into_iter().find(|closer| closer.as_str() == word)
     }
 }
 
@@ -111,8 +135,8 @@ pub struct NewActivity {
 pub struct Activity {
     /// Its present fields.
     pub now: NewActivity,
-    /// Whether a caller gave it its final status; `None` while it is open.
-    pub closed_by_caller: Option<bool>,
+    /// `None` while it is open.
+    pub closed_by: Option<ClosedBy>,
     /// Number of its newest change.
     pub changes: u64,
     /// RFC 3339.
@@ -183,7 +207,7 @@ pub(super) type NameActivity<'a> =
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppliedChange {
     pub now: NewActivity,
-    pub closed_by_caller: Option<bool>,
+    pub closed_by: Option<ClosedBy>,
     pub kind: ChangeKind,
     /// The fields that differ, by their names in answers.
     pub changed: Map<String, Value>,
@@ -206,7 +230,7 @@ impl Activity {
         if *by != ChangedBy::Follower {
             self.admits(change)?;
         }
-        let is_kept = *by == ChangedBy::Follower && self.closed_by_caller == Some(true);
+        let is_kept = *by == ChangedBy::Follower && self.closed_by == Some(ClosedBy::Caller);
         let mut now = before.clone();
         now.status = change.status.filter(|_| !is_kept).unwrap_or(before.status);
         now.title = change.title.clone().unwrap_or(now.title);
@@ -228,12 +252,12 @@ impl Activity {
             ActivityStatus::Failed => ChangeKind::Failed,
             ActivityStatus::Pending | ActivityStatus::InProgress => ChangeKind::Updated,
         };
-        let closed_by_caller = match (now.status.is_final(), before.status.is_final()) {
+        let closed_by = match (now.status.is_final(), before.status.is_final()) {
             (false, _) => None,
-            (true, true) if now.status == before.status => self.closed_by_caller,
-            (true, _) => Some(*by != ChangedBy::Follower),
+            (true, true) if now.status == before.status => self.closed_by,
+            (true, _) => Some(by.closer()),
         };
-        Ok(Some(AppliedChange { now, closed_by_caller, kind, changed }))
+        Ok(Some(AppliedChange { now, closed_by, kind, changed }))
     }
 
     /// Whether the change is made already: what a repeat of its request finds.
@@ -298,8 +322,9 @@ fn difference(before: &NewActivity, now: &NewActivity) -> Map<String, Value> {
 mod tests {
     use super::*;
     use ActivityStatus::{Completed, Failed, InProgress, Pending};
+    use ClosedBy::{Caller, Follower};
 
-    fn activity(status: ActivityStatus, closed_by_caller: Option<bool>) -> Activity {
+    fn activity(status: ActivityStatus, closed_by: Option<ClosedBy>) -> Activity {
         let now = NewActivity {
             id: Uuid::nil(),
             user_id: "7".to_owned(),
@@ -310,7 +335,7 @@ mod tests {
             data: Map::new(),
             transaction: None,
         };
-        Activity { now, closed_by_caller, changes: 1, created_at: String::new(), updated_at: String::new() }
+        Activity { now, closed_by, changes: 1, created_at: String::new(), updated_at: String::new() }
     }
 
     fn to(status: ActivityStatus) -> ActivityChange {
@@ -327,7 +352,9 @@ mod tests {
 
     #[test]
     fn a_final_status_is_final_for_callers() {
-        for (from, closed) in [(Completed, true), (Failed, true), (Completed, false), (Failed, false)] {
+        for (from, closed) in
+            [(Completed, Caller), (Failed, Caller), (Completed, Follower), (Failed, Follower)]
+        {
             for change in ActivityStatus::ALL.map(to).into_iter().chain([ActivityChange::default()]) {
                 let refused = activity(from, Some(closed)).apply(&change, &caller(), &unnamed);
                 assert_eq!(refused, Err(ChangeRefused::Final(from)));
@@ -345,7 +372,7 @@ mod tests {
                 .expect("allowed")
                 .expect("differs");
             assert_eq!((applied.now.status, applied.kind), (status, kind));
-            assert_eq!(applied.closed_by_caller, status.is_final().then_some(true));
+            assert_eq!(applied.closed_by, status.is_final().then_some(Caller));
         }
         assert_eq!(activity(Pending, None).apply(&to(Pending), &caller(), &unnamed), Ok(None));
     }
@@ -356,20 +383,20 @@ mod tests {
         let apply = |activity: Activity, status| {
             activity.apply(&to(status), &follower, &unnamed).expect("never refused")
         };
-        let reopened = apply(activity(Completed, Some(false)), InProgress).expect("differs");
-        assert_eq!((reopened.now.status, reopened.closed_by_caller), (InProgress, None));
-        let late = apply(activity(Failed, Some(false)), Completed).expect("differs");
+        let reopened = apply(activity(Completed, Some(Follower)), InProgress).expect("differs");
+        assert_eq!((reopened.now.status, reopened.closed_by), (InProgress, None));
+        let late = apply(activity(Failed, Some(Follower)), Completed).expect("differs");
         assert_eq!((late.now.status, late.kind), (Completed, ChangeKind::Completed));
-        assert_eq!(apply(activity(Completed, Some(true)), InProgress), None);
+        assert_eq!(apply(activity(Completed, Some(Caller)), InProgress), None);
         // The reorg is in the data, and the status stays the caller's.
         let note = ActivityChange { data: json!({ "reorged": true }).as_object().cloned(), ..to(InProgress) };
-        let noted = activity(Completed, Some(true))
+        let noted = activity(Completed, Some(Caller))
             .apply(&note, &follower, &unnamed)
             .expect("never refused")
             .expect("differs");
         assert_eq!(
-            (noted.now.status, noted.kind, noted.closed_by_caller),
-            (Completed, ChangeKind::Updated, Some(true))
+            (noted.now.status, noted.kind, noted.closed_by),
+            (Completed, ChangeKind::Updated, Some(Caller))
         );
     }
 

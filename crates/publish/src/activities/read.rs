@@ -81,7 +81,8 @@ impl Publisher {
     pub(crate) async fn activity_changes(
         &self,
         id: Uuid,
-        (after, limit): (i64, i64),
+        after: i64,
+        limit: i64,
     ) -> Result<Vec<Value>, StoreError> {
         let rows: Vec<(i64, Uuid, String, String, String, String)> = sqlx::query_as(
             r#"

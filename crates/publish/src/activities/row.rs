@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::change::{Activity, ActivityStatus, ActivityTransaction, NewActivity};
+use super::change::{Activity, ActivityStatus, ActivityTransaction, ClosedBy, NewActivity};
 use chainflume_core::domain::B256;
 use chainflume_db::StoreError;
 use chainflume_db::convert::unsigned;
@@ -31,12 +31,8 @@ impl TryFrom<ActivityRow> for Activity {
         let corrupt = |what: &str| StoreError::Corrupt { table: "activities", what: what.to_owned() };
         let hash = row.tx_hash.as_deref().map(B256::try_from).transpose().map_err(|_| corrupt("tx_hash"))?;
         let chain_id = row.chain_id.map(|id| unsigned("chain id", id)).transpose()?;
-        let closed_by_caller = match row.closed_by.as_deref() {
-            None => None,
-            Some("caller") => Some(true),
-            Some("follower") => Some(false),
-            Some(_) => return Err(corrupt("closed_by")),
-        };
+        let closer = |word: &str| ClosedBy::from_word(word).ok_or_else(|| corrupt("closed_by"));
+        let closed_by = row.closed_by.as_deref().map(closer).transpose()?;
         Ok(Self {
             now: NewActivity {
                 id: row.id,
@@ -50,7 +46,7 @@ impl TryFrom<ActivityRow> for Activity {
                     .zip(hash)
                     .map(|(chain_id, hash)| ActivityTransaction { chain_id, hash }),
             },
-            closed_by_caller,
+            closed_by,
             changes: unsigned("changes", row.changes)?,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::change::{
     Activity, ActivityChange, ActivityStatus, ActivityTransaction, AppliedChange, ChangeKind, ChangeRefused,
-    ChangedBy, NewActivity,
+    ChangedBy, ClosedBy, NewActivity,
 };
 use super::row::ActivityRow;
 use super::text::texts;
 use crate::{Publisher, ids};
-use chainflume_core::domain::{B256, OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_core::domain::{AggregateRef, B256, OffChainMessage, OffChainMetadata, rfc3339_millis};
 use chainflume_db::StoreError;
 use chainflume_db::convert::int8;
 use chainflume_db::transaction::{Tx, begin_bounded};
@@ -92,7 +92,7 @@ impl Publisher {
         .bind(Value::Object(new.data.clone()).to_string())
         .bind(chain_id(new.transaction)?)
         .bind(new.transaction.map(|transaction| transaction.hash.to_vec()))
-        .bind(new.status.is_final().then_some(by.word()))
+        .bind(new.status.is_final().then(|| by.closer().as_str()))
         .bind(&at)
         .execute(&mut *tx)
         .await?;
@@ -157,7 +157,8 @@ impl Publisher {
     /// A database error. Activities before it have moved.
     pub async fn hint_activities(
         &self,
-        (chain_id, transactions): (u64, &[B256]),
+        chain_id: u64,
+        transactions: &[B256],
         provider: &str,
     ) -> Result<usize, StoreError> {
         let ids: Vec<Uuid> = sqlx::query_scalar(
@@ -210,17 +211,12 @@ impl Publisher {
             self.fits(&applied.now.data)?;
         }
         let (number, at) = (activity.changes + 1, now());
-        update(tx, &applied, (number, by, &at)).await?;
-        let AppliedChange { now, closed_by_caller, kind, changed } = applied;
+        let AppliedChange { now, closed_by, kind, changed } = applied;
         let step = NotedChange { now: &now, number, kind, by, changed, at: at.clone() };
+        update(tx, &step, closed_by).await?;
         let position = note(tx, step).await?;
-        let activity = Activity {
-            now,
-            closed_by_caller,
-            changes: number,
-            updated_at: at,
-            created_at: activity.created_at,
-        };
+        let activity =
+            Activity { now, closed_by, changes: number, updated_at: at, created_at: activity.created_at };
         Ok((Changed { activity, position }, Some(kind)))
     }
 
@@ -236,11 +232,10 @@ impl Publisher {
 
 async fn update(
     tx: &mut Tx,
-    applied: &AppliedChange,
-    (number, by, at): (u64, &ChangedBy, &str),
+    step: &NotedChange<'_>,
+    closed_by: Option<ClosedBy>,
 ) -> Result<(), ActivityError> {
-    let now = &applied.now;
-    let closed_by = applied.closed_by_caller.map(|by_caller| if by_caller { "caller" } else { by.word() });
+    let NotedChange { now, number, at, .. } = step;
     sqlx::query(
         r"
         update activities set status = $2, title = $3, description = $4, data = $5::text::jsonb, chain_id = $6, tx_hash = $7,
@@ -255,8 +250,8 @@ async fn update(
     .bind(Value::Object(now.data.clone()).to_string())
     .bind(chain_id(now.transaction)?)
     .bind(now.transaction.map(|transaction| transaction.hash.to_vec()))
-    .bind(closed_by)
-    .bind(int8("changes", number)?)
+    .bind(closed_by.map(ClosedBy::as_str))
+    .bind(int8("changes", *number)?)
     .bind(at)
     .execute(&mut **tx)
     .await?;
@@ -269,6 +264,7 @@ async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, Ac
     // The same change has the same id wherever it is written.
     let message_id = ids::derived(&[now.id.as_bytes(), &number.to_be_bytes()]);
     let (message_type, of) = (format!("activity.{}", kind.as_str()), now.id.to_string());
+    let about = AggregateRef { aggregate_type: "activity", id: &of };
     let message = OffChainMessage {
         payload: now.payload(&at),
         metadata: OffChainMetadata {
@@ -277,7 +273,7 @@ async fn note(tx: &mut Tx, step: NotedChange<'_>) -> Result<Option<Position>, Ac
             source: by.name().to_owned(),
             ..OffChainMetadata::default()
         },
-        ..OffChainMessage::new((message_id, &message_type), ("activity", &of), at.clone())
+        ..OffChainMessage::new(message_id, &message_type, about, at.clone())
     };
     let position = append_off_chain(tx, off_chain_drafts(vec![message])?).await?;
     let seq = position.as_ref().map_or(0, |position| position.seq);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::names::{aggregate, bad_name, event_type, user_id};
 use crate::Settings;
 use chainflume_api::routes::{Refusal, object};
-use chainflume_core::domain::{OffChainMessage, OffChainMetadata, rfc3339_millis};
+use chainflume_core::domain::{AggregateRef, OffChainMessage, OffChainMetadata, rfc3339_millis};
 
 /// An event of the application, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +107,7 @@ impl ApplicationEvent {
 
     /// Its message, without a number.
     pub(crate) fn message(&self) -> OffChainMessage {
-        let about = (self.aggregate_type.as_str(), self.aggregate_id.as_str());
+        let about = AggregateRef { aggregate_type: &self.aggregate_type, id: &self.aggregate_id };
         OffChainMessage {
             payload: self.payload.clone(),
             metadata: OffChainMetadata {
@@ -117,7 +117,7 @@ impl ApplicationEvent {
                 source: self.source.clone(),
                 ..OffChainMetadata::default()
             },
-            ..OffChainMessage::new((self.id, &self.event_type), about, self.timestamp.clone())
+            ..OffChainMessage::new(self.id, &self.event_type, about, self.timestamp.clone())
         }
     }
 }

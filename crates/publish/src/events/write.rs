@@ -73,7 +73,7 @@ impl Publisher {
         insert(&mut tx, &numbered).await?;
         tx.commit().await?;
         let new: BTreeMap<Uuid, u64> = numbered.iter().map(|(seq, event)| (event.id, *seq)).collect();
-        Ok(receipts(calls, &numbers, (new, position)))
+        Ok(receipts(calls, &numbers, new, position))
     }
 }
 
@@ -118,7 +118,8 @@ pub(super) async fn insert(
 fn receipts(
     calls: &[Vec<ApplicationEvent>],
     stored: &BTreeMap<Uuid, u64>,
-    (mut new, position): (BTreeMap<Uuid, u64>, Option<Position>),
+    mut new: BTreeMap<Uuid, u64>,
+    position: Option<Position>,
 ) -> Vec<PublishReceipt> {
     let mut seen: BTreeMap<Uuid, u64> = stored.clone();
     let text = position.map(|at| at.to_string());

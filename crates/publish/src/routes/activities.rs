@@ -204,7 +204,7 @@ async fn changes(publisher: Publisher, request: ApiRequest) -> Result<ApiAnswer,
     let after =
         after.ok_or_else(|| Refusal::bad_query("after is the number of a change of this activity"))?;
     let limit = limit(&request)?;
-    let changes = publisher.activity_changes(activity.now.id, (after, limit)).await.map_err(unavailable)?;
+    let changes = publisher.activity_changes(activity.now.id, after, limit).await.map_err(unavailable)?;
     let next = changes.last().filter(|_| is_full(&changes, limit)).map(|last| last["number"].clone());
     Ok(ApiAnswer::new(200, &json!({ "changes": changes, "next": next })))
 }

@@ -232,9 +232,9 @@ async fn a_hint_moves_pending_activities_of_its_transaction() {
     }
     ask(&publisher, &format!("POST /v1/activities/{}/complete", ids[1]), json!({})).await.expect("completed");
     let other = B256::repeat_byte(8);
-    assert_eq!(publisher.hint_activities((1, &[hash]), "alchemy").await.expect("looks"), 0, "another chain");
-    assert_eq!(publisher.hint_activities((1337, &[other, hash]), "alchemy").await.expect("moves"), 1);
-    assert_eq!(publisher.hint_activities((1337, &[hash]), "alchemy").await.expect("looks"), 0, "again");
+    assert_eq!(publisher.hint_activities(1, &[hash], "alchemy").await.expect("looks"), 0, "another chain");
+    assert_eq!(publisher.hint_activities(1337, &[other, hash], "alchemy").await.expect("moves"), 1);
+    assert_eq!(publisher.hint_activities(1337, &[hash], "alchemy").await.expect("looks"), 0, "again");
     let (_, page) = ask(&publisher, &format!("GET /v1/activities/{}/changes", ids[0]), Value::Null)
         .await
         .expect("changes");

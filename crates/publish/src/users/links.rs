@@ -8,7 +8,9 @@ use super::ids::PersonIds;
 use super::merge::merge;
 use super::{MAX_OF_PERSON, UserError, revoked};
 use crate::ids;
-use chainflume_core::domain::{Address, OffChainMessage, OffChainMetadata, USER_UPDATED, rfc3339_millis};
+use chainflume_core::domain::{
+    Address, AggregateRef, OffChainMessage, OffChainMetadata, USER_UPDATED, rfc3339_millis,
+};
 use chainflume_db::StoreError;
 use chainflume_db::people::ids_of_person;
 use chainflume_db::transaction::Tx;
@@ -104,6 +106,7 @@ pub(super) async fn publish(
     }
     revoked::share(tx, &after.0).await?;
     let fields = [("ids", json!(after.0)), ("joined", json!(joined)), ("left", json!(left))];
+    let about = AggregateRef { aggregate_type: "user", id: own };
     let message = OffChainMessage {
         payload: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>(),
         metadata: OffChainMetadata {
@@ -111,7 +114,7 @@ pub(super) async fn publish(
             source: source.to_owned(),
             ..OffChainMetadata::default()
         },
-        ..OffChainMessage::new((ids::fresh(), USER_UPDATED), ("user", own), rfc3339_millis(SystemTime::now()))
+        ..OffChainMessage::new(ids::fresh(), USER_UPDATED, about, rfc3339_millis(SystemTime::now()))
     };
     append_off_chain(tx, off_chain_drafts(vec![message])?).await
 }

@@ -63,7 +63,7 @@ impl ChainStore {
         let ordered = events::in_order(chain, &reread.events)?;
         check_range(chain, reread, &ordered)?;
         let (mut tx, stored) = self.stored(reread).await?;
-        let sides = Sides::new(self, ordered, (&reread.source, &stored))?;
+        let sides = Sides::new(self, ordered, &reread.source, &stored)?;
         let signatures: Vec<(i32, String)> =
             sqlx::query_as("select id, signature from event_kinds where chain_id = $1 and source = $2")
                 .bind(chain.id)
@@ -141,7 +141,8 @@ impl ChainStore {
     pub async fn another_event(
         &self,
         source: &str,
-        (near, except): (u64, &BTreeSet<u64>),
+        near: u64,
+        except: &BTreeSet<u64>,
     ) -> Result<Option<(BlockId, Address)>, StoreError> {
         let except: Vec<i64> =
             except.iter().map(|number| int8("block number", *number)).collect::<Result<_, _>>()?;

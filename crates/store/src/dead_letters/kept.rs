@@ -176,7 +176,8 @@ impl Store {
     /// A database error. What was dropped until then stays dropped.
     pub async fn drop_dead_letters(
         &self,
-        (source, kind): (&str, Option<DeadLetterKind>),
+        source: &str,
+        kind: Option<DeadLetterKind>,
         note: &str,
     ) -> Result<u64, StoreError> {
         let mut dropped = 0;

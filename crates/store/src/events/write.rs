@@ -56,7 +56,8 @@ macro_rules! insert {
 pub(in super::super) async fn write_while<M>(
     tx: &mut Tx,
     chain: &OpenChain,
-    (table, events): (Table, &[&Event]),
+    table: Table,
+    events: &[&Event],
     meanwhile: impl FnOnce() -> M,
 ) -> Result<M, StoreError> {
     if events.is_empty() {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::{Backfill, ChainStore, Pending, ProvenBlocks, Rewind, Store};
 use chainflume_core::domain::BlockRange;
-use chainflume_db::{Epoch, LeaseName, LeaseSession, LeaseState, StoreError};
+use chainflume_db::{Epoch, LeaseClaim, LeaseName, LeaseSession, LeaseState, StoreError};
 use chainflume_outbox::RoundOutcome;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ async fn seen(session: &mut LeaseSession) -> (String, u64, LeaseState) {
 
 /// Takes the lease for `b` from `a`, who has it at epoch 1.
 async fn replace(b: &mut LeaseSession) -> Epoch {
-    b.take(&lease(), 1, true).await.expect("answers").expect("it is taken")
+    b.take(&LeaseClaim::orphaned(lease(), 1)).await.expect("answers").expect("it is taken")
 }
 
 async fn until_seen(session: &mut LeaseSession, state: LeaseState) {
@@ -46,7 +46,7 @@ async fn of_many_who_want_a_lease_one_gets_it() {
         let store = store.clone();
         taking.spawn(async move {
             let mut session = session(&store, &format!("i{n}"), LONG).await;
-            session.take(&lease(), 0, false).await.expect("answers")
+            session.take(&LeaseClaim::free(lease(), 0)).await.expect("answers")
         });
     }
     let taken = taking.join_all().await;
@@ -58,13 +58,13 @@ async fn a_lease_is_held_until_its_end_or_until_it_is_given_back() {
     let store = store().await;
     let (mut a, mut b) =
         (session(&store, "a", Duration::from_millis(300)).await, session(&store, "b", LONG).await);
-    let first = a.take(&lease(), 0, false).await.expect("answers").expect("it is free");
-    assert_eq!(b.take(&lease(), 1, false).await.expect("answers"), None, "it is held");
+    let first = a.take(&LeaseClaim::free(lease(), 0)).await.expect("answers").expect("it is free");
+    assert_eq!(b.take(&LeaseClaim::free(lease(), 1)).await.expect("answers"), None, "it is held");
     until_seen(&mut b, LeaseState::Free).await;
     assert_eq!(a.renew(&[], &[(lease(), first)]).await.expect("renews"), [lease()], "no instance took it");
     assert_eq!(seen(&mut b).await, ("a".to_owned(), 1, LeaseState::Held));
     a.release(&lease(), first).await.expect("gives back");
-    let second = b.take(&lease(), 1, false).await.expect("answers").expect("it is free");
+    let second = b.take(&LeaseClaim::free(lease(), 1)).await.expect("answers").expect("it is free");
     assert_eq!(second.number(), 2);
     assert!(a.renew(&[], &[(lease(), first)]).await.expect("renews").is_empty(), "it is another's");
     a.release(&lease(), first).await.expect("does nothing");
@@ -76,7 +76,7 @@ async fn a_holder_whose_session_is_gone_is_seen_to_be_gone() {
     let store = store().await;
     let mut watcher = session(&store, "b", LONG).await;
     let mut gone = session(&store, "a", LONG).await;
-    gone.take(&lease(), 0, false).await.expect("answers").expect("it is free");
+    gone.take(&LeaseClaim::free(lease(), 0)).await.expect("answers").expect("it is free");
     assert_eq!(seen(&mut watcher).await.2, LeaseState::Held);
     assert_eq!(watcher.table().await.expect("reads").instances.len(), 2);
     drop(gone);
@@ -88,7 +88,8 @@ async fn a_holder_whose_session_is_gone_is_seen_to_be_gone() {
 }
 
 async fn led(store: &Store, session: &mut LeaseSession, seen: u64) -> ChainStore {
-    let epoch = session.take(&lease(), seen, seen > 0).await.expect("answers").expect("it is free");
+    let claim = if seen > 0 { LeaseClaim::orphaned } else { LeaseClaim::free };
+    let epoch = session.take(&claim(lease(), seen)).await.expect("answers").expect("it is free");
     open(store).await.as_leader(epoch).await.expect("leads")
 }
 
@@ -158,11 +159,11 @@ async fn a_relay_frozen_inside_its_transaction_is_thrown_out() {
     let store = store().await;
     let name = chainflume_db::LeaseName::sink("webhook:crm");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
-    a.take(&name, 0, false).await.expect("answers").expect("it is free");
+    a.take(&LeaseClaim::free(name.clone(), 0)).await.expect("answers").expect("it is free");
     let mut frozen = store.pool.begin().await.expect("begins");
     // As `settle` begins.
     sqlx::query("select from leases for share").execute(&mut *frozen).await.expect("locks");
-    b.take(&name, 1, true).await.expect("answers").expect("it is taken");
+    b.take(&LeaseClaim::orphaned(name.clone(), 1)).await.expect("answers").expect("it is taken");
     let error = frozen.commit().await.expect_err("its session was ended");
     assert!(StoreError::from(error).is_transient());
 }
@@ -172,9 +173,9 @@ async fn a_cursor_is_noted_by_the_leader_of_the_sink() {
     let store = store().await;
     let name = chainflume_db::LeaseName::sink("redis");
     let (mut a, mut b) = (session(&store, "a", LONG).await, session(&store, "b", LONG).await);
-    let first = a.take(&name, 0, false).await.expect("answers").expect("it is free");
+    let first = a.take(&LeaseClaim::free(name.clone(), 0)).await.expect("answers").expect("it is free");
     store.outbox().note_sink_cursor("redis", 7, Some(first)).await.expect("leads");
-    let second = b.take(&name, 1, true).await.expect("answers").expect("taken");
+    let second = b.take(&LeaseClaim::orphaned(name.clone(), 1)).await.expect("answers").expect("taken");
     assert!(store.outbox().note_sink_cursor("redis", 3, Some(first)).await.expect_err("lost").is_fenced());
     store.outbox().note_sink_cursor("redis", 8, Some(second)).await.expect("leads");
     assert_eq!(store.outbox().sink_cursor("redis").await.expect("reads"), Some(8));
@@ -202,7 +203,8 @@ async fn a_takeover_waits_for_a_commit_that_is_under_way() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the commit waits for the lock");
-    let error = b.take(&lease(), 1, true).await.expect_err("a writer that works is not thrown out");
+    let error =
+        b.take(&LeaseClaim::orphaned(lease(), 1)).await.expect_err("a writer that works is not thrown out");
     assert!(error.is_transient(), "{error}");
     assert_eq!(seen(&mut a).await, ("a".to_owned(), 1, LeaseState::Held));
     outside.rollback().await.expect("ends");

@@ -73,11 +73,11 @@ async fn letters_of_a_source_and_kind_are_dropped_together() {
     execute(&store, "update dead_letters set kind = 'mapping' where log_index = 4").await;
     let source = texts(&store, "select distinct source from dead_letters").await.remove(0);
     assert_eq!(
-        store.drop_dead_letters((&source, Some(DeadLetterKind::Decode)), "spam").await.expect("drops"),
+        store.drop_dead_letters(&source, Some(DeadLetterKind::Decode), "spam").await.expect("drops"),
         4
     );
-    assert_eq!(store.drop_dead_letters((&source, None), "the rest").await.expect("drops"), 1);
-    assert_eq!(store.drop_dead_letters((&source, None), "again").await.expect("drops"), 0);
+    assert_eq!(store.drop_dead_letters(&source, None, "the rest").await.expect("drops"), 1);
+    assert_eq!(store.drop_dead_letters(&source, None, "again").await.expect("drops"), 0);
     let notes = texts(&store, "select distinct note from dead_letters order by 1").await;
     assert_eq!(notes, ["spam", "the rest"]);
 }

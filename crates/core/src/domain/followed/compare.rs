@@ -139,13 +139,13 @@ impl<'a> ComparedSides<'a> {
         let own = self.kept.get(configured.name.as_str()).copied();
         let parts = own.map_or_else(Vec::new, |own| parts(&self.configured, own));
         let start = configured.start(own);
-        let (source, no) =
+        let (source, nothing) =
             (configured.name.clone(), SourceComparison { start, ..SourceComparison::default() });
         let blocked = |difference| SourceComparison {
             source,
             parts: parts.clone(),
             differences: vec![difference],
-            ..no
+            ..nothing
         };
         if let Some(FilledSource { chain_id: stored, .. }) = own.filter(|own| own.chain_id != self.chain_id) {
             let (source, stored, given) = (configured.name.clone(), *stored, self.chain_id);
@@ -164,7 +164,7 @@ impl<'a> ComparedSides<'a> {
         let mut differences = redeclared(configured, if filled.is_some() { &parts } else { &[] });
         // Nothing is read before the first block is decided.
         let first = start.unwrap_or(u64::MAX);
-        let (listens, taken) = self.free((configured, first), &parts);
+        let (listens, taken) = self.split_taken(configured, first, &parts);
         let begun = own.is_some_and(|own| own.tip.is_some());
         if let [(holder, _)] = &taken[..]
             && !begun
@@ -190,10 +190,12 @@ impl<'a> ComparedSides<'a> {
         SourceComparison { source: configured.name.clone(), start, parts, listens, gaps, differences }
     }
 
-    /// Splits this into the part that no other source has, and the parts that others have.
-    fn free(
+    /// Splits the events of a configured source into those that no other source has read, and those that others have read. The blocks
+    /// from `first` on count, and of them those that the source itself has not read (`own`).
+    fn split_taken(
         &self,
-        (configured, first): (&ConfiguredSource, u64),
+        configured: &ConfiguredSource,
+        first: u64,
         own: &[FollowedRange],
     ) -> (Vec<FollowedEvent>, Vec<(&FilledSource, Vec<FollowedEvent>)>) {
         let mut listens = configured.events.clone();

@@ -281,8 +281,14 @@ pub(super) enum Showing {
 }
 
 impl Round {
-    pub(super) fn new(cursor: Option<u64>) -> Self {
-        Self { cursor, ..Self::default() }
+    /// A round that tries messages again. It moves no cursor.
+    pub(super) fn of_retries() -> Self {
+        Self::default()
+    }
+
+    /// A round that moves the cursor over new messages.
+    pub(super) fn of_new_messages() -> Self {
+        Self { cursor: Some(0), ..Self::default() }
     }
 
     /// Stops the round after a failure of the endpoint, or when the endpoint refuses every message.

@@ -9,6 +9,11 @@ fn position(seq: u64) -> Position {
     Position { seq, epoch: Some("e".to_owned()) }
 }
 
+/// The place after a message of the first history.
+fn after(seq: u64) -> FeedPlace {
+    FeedPlace { position: position(seq), history: 0 }
+}
+
 fn entry(seq: u64, message_type: &str) -> Arc<Entry> {
     let json = format!(
         "{{\"type\":\"{message_type}\",\"seq\":{seq},\"state\":\"confirmed\",\"metadata\":{{\"chainId\":1}}}}"
@@ -67,8 +72,8 @@ fn a_client_joins_at_its_position_only_if_nothing_is_newer() {
     let hub = Arc::new(Hub::new(position(5), 1 << 20));
     let (outlet, _) = outlet(&hub, 1 << 20);
     let _lines = hub.publish(vec![entry(6, "a.b")]);
-    assert!(!outlet.join_at(&[room("all")], &position(5), 0));
-    assert!(outlet.join_at(&[room("all")], &position(6), 0));
+    assert!(!outlet.join_at(&[room("all")], &after(5)));
+    assert!(outlet.join_at(&[room("all")], &after(6)));
     let _lines = hub.publish(vec![entry(7, "a.b")]);
     assert_eq!(seqs(&outlet), [7]);
 }
@@ -83,8 +88,8 @@ fn what_is_kept_is_bounded_in_bytes_and_what_is_older_is_cold() {
         assert!(state.hot_bytes <= 4_000 && state.hot.len() > 2);
         state.hot[0].seq
     };
-    assert!(matches!(hub.after(&position(first - 2), 0, all), Hot::Cold));
-    let Hot::Page(found, next) = hub.after(&position(first), 0, all) else { panic!("it is in memory") };
+    assert!(matches!(hub.after(&after(first - 2), all), Hot::Cold));
+    let Hot::Page(found, next) = hub.after(&after(first), all) else { panic!("it is in memory") };
     assert_eq!((found.len() as u64, next), (100 - first, position(100)));
     assert!(hub.knows(&position(100)) && hub.knows(&position(first)) && !hub.knows(&position(1)));
     assert!(!hub.knows(&Position { seq: first, epoch: Some("f".to_owned()) }));
@@ -102,7 +107,7 @@ fn a_history_that_changes_is_a_gap_for_every_client() {
     hub.reset(newest.clone(), Reason::Epoch);
     let Some(Arrival::Gap(gap)) = outlet.try_next() else { panic!("a gap") };
     assert_eq!(gap, Gap { from: position(5), to: newest, reason: Reason::Epoch });
-    assert!(matches!(hub.after(&position(5), 0, |_| Vec::new()), Hot::Elsewhere(Reason::Epoch)));
+    assert!(matches!(hub.after(&after(5), |_| Vec::new()), Hot::Elsewhere(Reason::Epoch)));
     let _lines = hub.publish(vec![entry(3, "a.b")]);
     assert_eq!(seqs(&outlet), [3]);
 }

@@ -4,7 +4,7 @@ use super::super::frames::delivered;
 use super::{ClientSocket, End, PROTOCOL_LABEL};
 use crate::feed::{Delivery, DirectSink, Sent};
 use crate::tcp::DirectWriter;
-use crate::websocket::{WRITE_BYTES, text_frame};
+use crate::websocket::{WRITE_BYTES, compressed_text_frame, text_frame};
 use chainflume_ops::metrics::DeliveryMeter;
 
 /// Messages on their way to a client, which one write sends.
@@ -32,7 +32,10 @@ pub(super) struct DirectFrames {
 
 impl FrameEncoder {
     fn frame(&self, delivery: &Delivery, room: usize) -> Bytes {
-        delivery.entry.sent(room, self.is_compressed, |json| text_frame(json, self.is_compressed))
+        match self.is_compressed {
+            true => delivery.entry.compressed_frame(room, compressed_text_frame),
+            false => delivery.entry.plain_frame(room, text_frame),
+        }
     }
 }
 
@@ -74,7 +77,7 @@ impl FrameBatch {
         self.frames.clear();
         self.bytes = 0;
         for (delivery, bytes) in self.deliveries.drain(..) {
-            delivered(&self.encoder.meter, &delivery, (delivery.rooms.len(), bytes));
+            delivered(&self.encoder.meter, &delivery, delivery.rooms.len(), bytes);
         }
         Ok(())
     }
@@ -87,7 +90,7 @@ impl DirectSink for DirectFrames {
             let first = frames.len();
             frames.extend(delivery.rooms.iter().map(|room| self.encoder.frame(delivery, *room)));
             let bytes = frames.iter().skip(first).map(Bytes::len).sum();
-            delivered(&self.encoder.meter, delivery, (delivery.rooms.len(), bytes));
+            delivered(&self.encoder.meter, delivery, delivery.rooms.len(), bytes);
         }
         let is_done = match frames.as_slice() {
             [one] => self.writer.write(one),

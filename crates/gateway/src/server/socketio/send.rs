@@ -28,7 +28,7 @@ impl DirectSink for DirectPackets {
                 return Sent::Only(index);
             }
             let bytes = packets.iter().map(Bytes::len).sum();
-            delivered(&self.meter, delivery, (packets.len(), bytes));
+            delivered(&self.meter, delivery, packets.len(), bytes);
         }
         Sent::All
     }
@@ -71,7 +71,7 @@ pub(super) async fn hand_out(
                 (sent, bytes) = (sent + 1, bytes + packet.len());
                 client.send(packet).await?;
             }
-            delivered(meter, &delivery, (sent, bytes));
+            delivered(meter, &delivery, sent, bytes);
             Ok(())
         }
     }

@@ -9,7 +9,7 @@ const MASK: [u8; 4] = [7, 0, 255, 33];
 
 /// A frame of a client with this first byte.
 fn client(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = server_head(0, false, payload.len());
+    let mut frame = server_head(0, payload.len());
     frame[0] = first;
     frame[1] |= 0x80;
     frame.extend(MASK);
@@ -24,7 +24,7 @@ async fn given(bytes: &[u8]) -> WebSocketConnection<DuplexStream> {
     let (io, mut other) = duplex(bytes.len().max(1));
     other.write_all(bytes).await.expect("it fits");
     drop(other);
-    WebSocketConnection::new((io, Bytes::new()), true, MAX)
+    WebSocketConnection::new(io, Bytes::new(), MAX).compressed(true)
 }
 
 async fn messages(bytes: &[u8]) -> (Vec<WebSocketMessage>, WebSocketError) {
@@ -76,7 +76,7 @@ async fn messages_are_read_whole_in_parts_and_compressed() {
 #[tokio::test]
 async fn a_call_that_is_dropped_takes_nothing() {
     let (io, mut other) = duplex(1);
-    let mut socket = WebSocketConnection::new((io, Bytes::new()), false, MAX);
+    let mut socket = WebSocketConnection::new(io, Bytes::new(), MAX);
     let bytes = client(0x81, b"slowly");
     let sent = tokio::spawn(async move {
         for byte in bytes {
@@ -113,7 +113,7 @@ async fn what_is_against_the_protocol_ends_the_connection() {
         assert_eq!(messages(&bytes).await, (Vec::new(), error));
     }
     let (io, _other) = duplex(1);
-    let mut plain = WebSocketConnection::new((io, Bytes::new()), false, MAX);
+    let mut plain = WebSocketConnection::new(io, Bytes::new(), MAX);
     plain.read.extend_from_slice(&client(0xc1, &bomb));
     assert_eq!(plain.take(), Err(WebSocketError::Wrong), "compression was not agreed on");
 }
@@ -121,12 +121,12 @@ async fn what_is_against_the_protocol_ends_the_connection() {
 #[tokio::test]
 async fn the_server_sends_what_a_client_reads() {
     let (io, mut other) = duplex(64 << 10);
-    let mut socket = WebSocketConnection::new((io, Bytes::new()), true, MAX);
+    let mut socket = WebSocketConnection::new(io, Bytes::new(), MAX).compressed(true);
     let long = "x".repeat(300);
     let body = deflate(long.as_bytes()).expect("it is shorter");
     socket.text(Bytes::from_static(b"{}")).await.expect("sent");
-    let compressed = frame::text_frame(long.as_bytes(), true);
-    let plain = frame::text_frame(long.as_bytes(), false);
+    let compressed = frame::compressed_text_frame(long.as_bytes());
+    let plain = frame::text_frame(long.as_bytes());
     socket.frames(&[compressed.clone(), plain]).await.expect("sent");
     socket.frames(&[compressed]).await.expect("sent");
     socket.frames(&[]).await.expect("nothing to send");
@@ -152,7 +152,7 @@ async fn the_server_sends_what_a_client_reads() {
 #[tokio::test]
 async fn a_frame_that_was_cut_short_is_finished_before_the_next() {
     let (io, mut other) = duplex(10);
-    let mut socket = WebSocketConnection::new((io, Bytes::new()), false, MAX);
+    let mut socket = WebSocketConnection::new(io, Bytes::new(), MAX);
     let long = Bytes::from(vec![b'x'; 100]);
     tokio::select! {
         biased;

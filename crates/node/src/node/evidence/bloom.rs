@@ -124,7 +124,7 @@ pub(super) fn mismatches(bloom: &Bloom, filter: &LogFilter, answered: &AnsweredI
         return found;
     }
     if filter.has_values() {
-        return value_mismatches(bloom, (filter, by_chance), answered);
+        return value_mismatches(bloom, filter, by_chance, answered);
     }
     if let Some(items) = &addresses {
         let (each_one, all) = rarity(items.chance(by_chance));
@@ -170,7 +170,8 @@ fn rarity(chance: Option<f64>) -> (bool, Option<Mismatch>) {
 /// As [`mismatches`], for a filter with values of further topics.
 fn value_mismatches(
     bloom: &Bloom,
-    (filter, by_chance): (&LogFilter, f64),
+    filter: &LogFilter,
+    by_chance: f64,
     answered: &AnsweredItems,
 ) -> BTreeSet<Mismatch> {
     let mut found = BTreeSet::new();

@@ -72,7 +72,8 @@ impl ExclusionTrust {
         !std::mem::replace(&mut self.lock().disproved, true)
     }
 
-    fn note(&self, needed: bool) {
+    /// Records whether a block needed a request for its logs.
+    fn note_needed(&self, needed: bool) {
         let mut state = self.lock();
         state.needed = state.needed << 1 | u16::from(needed);
     }
@@ -125,7 +126,7 @@ impl Node {
         let trusted = self.verify == LogVerification::Bloom && self.trust.bloom.is_on() && seal.is_hashed;
         let bloom = seal.bloom.filter(|_| trusted)?;
         let excluded = excludes(&bloom, filter);
-        self.exclusion.note(!excluded);
+        self.exclusion.note_needed(!excluded);
         if !excluded || near.logs.as_ref().is_some_and(|logs| !logs.is_empty()) {
             return None;
         }

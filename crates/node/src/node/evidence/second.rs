@@ -44,7 +44,7 @@ impl Node {
         let block = first.block;
         let ReceiptLogs { logs, proven } = match self.look_at_receipts(filter, &first, mismatch).await {
             Ok(second) => second,
-            Err(error) => return self.without_receipts(filter, first, (mismatch, error)).await,
+            Err(error) => return self.without_receipts(filter, first, mismatch, error).await,
         };
         let second = BlockWithLogs { block, logs };
         if same(&second.logs, &first.logs) || (!proven && !has_more(&second.logs, &first.logs)) {
@@ -91,7 +91,8 @@ impl Node {
         &self,
         filter: &LogFilter,
         first: BlockWithLogs,
-        (mismatch, error): (&BloomMismatch, ChainError),
+        mismatch: &BloomMismatch,
+        error: ChainError,
     ) -> Result<BlockWithLogs, ChainError> {
         let second = self.with_logs(filter, first.block).await?;
         match self.more_complete(&first, mismatch, second) {

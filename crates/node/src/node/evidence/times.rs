@@ -52,10 +52,10 @@ pub(crate) fn are_plausible(below: &BlockRef, above: &BlockRef) -> bool {
 
 impl TimeContradictions {
     pub(super) fn judge(&self, below: &BlockRef, above: &BlockRef) -> TimeOrder {
-        self.judge_at((below, above), Instant::now())
+        self.judge_at(below, above, Instant::now())
     }
 
-    fn judge_at(&self, (below, above): (&BlockRef, &BlockRef), now: Instant) -> TimeOrder {
+    fn judge_at(&self, below: &BlockRef, above: &BlockRef, now: Instant) -> TimeOrder {
         if are_plausible(below, above) {
             return TimeOrder::Plausible;
         }
@@ -100,9 +100,9 @@ mod tests {
     fn what_a_node_insists_on_is_the_chains_own_oddity() {
         let (times, start) = (TimeContradictions::default(), Instant::now());
         let (below, above, other) = (block(7, 100), block(8, 90), block(9, 1));
-        let at = |seconds| times.judge_at((&below, &above), start + Duration::from_secs(seconds));
+        let at = |seconds| times.judge_at(&below, &above, start + Duration::from_secs(seconds));
         assert!((0..10).all(|_| at(1) == TimeOrder::Absurd));
-        let of_others = times.judge_at((&above, &other), start + Duration::from_secs(29));
+        let of_others = times.judge_at(&above, &other, start + Duration::from_secs(29));
         assert_eq!(of_others, TimeOrder::Absurd);
         assert_eq!(at(30), TimeOrder::Insisted);
         assert_eq!(times.judge(&above, &other), TimeOrder::Plausible);

@@ -45,7 +45,7 @@ pub struct RunPlan {
 
 impl RunPlan {
     /// What is due after `since`, up to and including `now`.
-    pub fn of(times: &CronTimes, missed: MissedRuns, (since, now): (Timestamp, Timestamp)) -> Self {
+    pub fn of(times: &CronTimes, missed: MissedRuns, since: Timestamp, now: Timestamp) -> Self {
         let late = now.checked_sub(ON_TIME).unwrap_or(Timestamp::MIN);
         let (mut kept, mut upto, mut left_out) = (VecDeque::new(), None, 0);
         let most = match missed {

@@ -54,7 +54,7 @@ impl<S: ScheduleStore, C: Fn() -> Timestamp + Send + Sync> ScheduleLoop<S, C> {
             None => self.store.begin(&self.schedules, (self.now)()).await?,
         };
         for (schedule, since) in self.schedules.iter().zip(&mut ran) {
-            let plan = RunPlan::of(&schedule.times, schedule.missed, (*since, (self.now)()));
+            let plan = RunPlan::of(&schedule.times, schedule.missed, *since, (self.now)());
             let Some(upto) = plan.upto else { continue };
             if !self.store.run(schedule, *since, &plan).await? {
                 // Another instance has run it: what is known of the others may be old too.

@@ -87,7 +87,7 @@ fn an_expression_without_times_or_zone_is_refused() {
 #[test]
 fn runs_that_were_missed_are_left_out_by_rule() {
     let times = times("0 * * * *", "UTC");
-    let plan = |missed, since: &str, now: &str| RunPlan::of(&times, missed, (at(since), at(now)));
+    let plan = |missed, since: &str, now: &str| RunPlan::of(&times, missed, at(since), at(now));
     let shown = |plan: RunPlan| {
         let runs = plan.runs.iter().map(|run| (run.due.strftime("%H:%M").to_string(), run.missed));
         (runs.collect::<Vec<_>>(), plan.missed)
@@ -180,7 +180,7 @@ async fn a_run_is_one_event_also_with_two_leaders() {
     let hourly = [schedule("0 * * * *", MissedRuns::All)];
     let begun = one.begin(&hourly, at("2026-01-01T00:30:00Z")).await.expect("begins");
     assert_eq!(two.begin(&hourly, at("2026-01-01T02:10:00Z")).await.expect("begins"), begun);
-    let plan = RunPlan::of(&hourly[0].times, MissedRuns::All, (begun[0], at("2026-01-01T02:10:00Z")));
+    let plan = RunPlan::of(&hourly[0].times, MissedRuns::All, begun[0], at("2026-01-01T02:10:00Z"));
     assert!(one.run(&hourly[0], begun[0], &plan).await.expect("runs"));
     assert!(!two.run(&hourly[0], begun[0], &plan).await.expect("is too late"));
     // Even where the record of the first is lost, the ids are the same.
