@@ -145,20 +145,19 @@ pub struct PublicServer {
 }
 
 /// What every request sees.
-#[derive(Clone)]
 struct Shared {
     feed: Feed,
     outbox: Outbox,
     grants: Grants,
     settings: Arc<Settings>,
     /// Requests of callers with a credential, by owner, and of all others, by address.
-    callers: Arc<Buckets>,
-    strangers: Arc<Buckets>,
+    callers: Buckets,
+    strangers: Buckets,
     /// Connections that stay open, by user, and by address where a proxy names it.
     users: ConnectionPlaces<String>,
     addresses: ConnectionPlaces<IpAddr>,
-    lines: Arc<LogLimiter>,
-    status: Arc<StatusCache>,
+    lines: LogLimiter,
+    status: StatusCache,
     /// Routes of other crates.
     offered: Arc<[Api]>,
     /// Cancelled when connections that stay open have to end.
@@ -215,22 +214,22 @@ impl PublicServer {
         &self,
         Sources { feed, outbox, grants, status, offered }: Sources,
         stop: &CancellationToken,
-    ) -> Shared {
+    ) -> Arc<Shared> {
         let limits = self.settings.limits;
-        Shared {
+        Arc::new(Shared {
             feed,
             outbox,
             grants,
             settings: self.settings.clone(),
-            callers: Arc::new(Buckets::new(limits.requests)),
-            strangers: Arc::new(Buckets::new(limits.requests_per_address)),
+            callers: Buckets::new(limits.requests),
+            strangers: Buckets::new(limits.requests_per_address),
             users: ConnectionPlaces::new(),
             addresses: ConnectionPlaces::new(),
-            lines: Arc::new(LogLimiter::default()),
-            status: Arc::new(StatusCache::new(status)),
+            lines: LogLimiter::default(),
+            status: StatusCache::new(status),
             offered,
             stop: stop.clone(),
-        }
+        })
     }
 }
 
@@ -300,7 +299,7 @@ impl Shared {
     }
 }
 
-fn router(shared: Shared) -> Router {
+fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(offered::routes(&shared.offered))

@@ -3,6 +3,8 @@
 
 mod document;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -18,7 +20,7 @@ use document::{HTML, JSON, MIN_POSITION, openapi};
 struct ApiRoute {
     path: &'static str,
     method: &'static str,
-    handler: fn() -> MethodRouter<Shared>,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
     summary: &'static str,
     /// Its parameters in the address.
     query: &'static [QueryParameter],
@@ -133,7 +135,11 @@ const ROUTES: &[ApiRoute] = &[
 ];
 
 /// A route that reads: needs a credential, takes no parameters, and answers 200 with JSON that has no schema here.
-const fn read(path: &'static str, handler: fn() -> MethodRouter<Shared>, summary: &'static str) -> ApiRoute {
+const fn read(
+    path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
+    summary: &'static str,
+) -> ApiRoute {
     ApiRoute {
         path,
         method: "get",
@@ -150,7 +156,7 @@ const fn read(path: &'static str, handler: fn() -> MethodRouter<Shared>, summary
 /// A route that creates: needs a credential, takes a body and answers 201. `body` and `answer` name their schemas.
 const fn write(
     path: &'static str,
-    handler: fn() -> MethodRouter<Shared>,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
     body: &'static str,
     answer: &'static str,
 ) -> ApiRoute {
@@ -164,11 +170,11 @@ const fn write(
 }
 
 /// The routes of the table.
-pub(super) fn routes() -> Router<Shared> {
+pub(super) fn routes() -> Router<Arc<Shared>> {
     ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
-async fn document(State(shared): State<Shared>) -> Response {
+async fn document(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, JSON)], openapi(&shared.offered).to_string()).into_response()
 }
 

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -29,7 +30,7 @@ struct AccessLine {
 }
 
 /// Before and after every request: where the page comes from, how much its caller may ask, an id for it, and a line in the log.
-pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let mut request = UnreadBody::read_whole(request);
     let peer = request.extensions().get::<Seat>().map_or(Ipv4Addr::UNSPECIFIED.into(), Seat::peer);
     let client = Client::of(peer, request.headers(), &shared.settings.listener.trusted_proxies);

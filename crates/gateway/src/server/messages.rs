@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -26,7 +27,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /v1/messages`: the log in order, after a position.
 pub(super) async fn messages(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {

@@ -33,12 +33,12 @@ fn placed(
 }
 
 /// The routes of all crates.
-pub(super) fn routes(offered: &[Api]) -> Router<Shared> {
+pub(super) fn routes(offered: &[Api]) -> Router<Arc<Shared>> {
     let all = offered.iter().flat_map(|api| &api.routes);
     all.fold(Router::new(), |router, route| router.route(route.path, method_router(route)))
 }
 
-fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
+fn method_router(route: &OfferedRoute) -> MethodRouter<Arc<Shared>> {
     let filter = match route.method {
         ApiMethod::Get => Some(MethodFilter::GET),
         ApiMethod::Post => Some(MethodFilter::POST),
@@ -48,7 +48,7 @@ fn method_router(route: &OfferedRoute) -> MethodRouter<Shared> {
         ApiMethod::Any => None,
     };
     let route = Arc::new(route.clone());
-    let act = move |State(shared): State<Shared>,
+    let act = move |State(shared): State<Arc<Shared>>,
                     places: Result<RawPathParams, RawPathParamsRejection>,
                     request: Request| {
         let route = route.clone();

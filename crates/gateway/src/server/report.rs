@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
@@ -12,7 +14,7 @@ use chainflume_ops::metrics;
 
 /// `GET /v1/report`: means of the last 100 values of the answering process. There is no query layer and no cache yet, so these two are null.
 pub(super) async fn report(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {

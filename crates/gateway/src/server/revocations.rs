@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -27,7 +29,7 @@ struct RevocationRequest {
 
 /// `POST /v1/revocations`
 pub(super) async fn revoke(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
     request: Body,

@@ -1,6 +1,7 @@
 mod batch;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -107,7 +108,7 @@ impl End {
 
 /// `GET /v1/ws`
 pub(super) async fn upgrade(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     Extension(seat): Extension<Seat>,
     Extension(client): Extension<Client>,
     mut request: Request,
@@ -156,7 +157,7 @@ fn not_a_websocket() -> Response {
 type ClientSocket = WebSocketConnection<ClientStream>;
 
 struct Connection {
-    shared: Shared,
+    shared: Arc<Shared>,
     socket: ClientSocket,
     session: Session,
     principal: Principal,

@@ -40,7 +40,7 @@ const WAITING: usize = 512;
 const CONNECT: Duration = Duration::from_secs(45);
 
 /// `/socket.io/`, for the clients of npm and PyPI as they are.
-pub(super) fn routes(shared: &Shared) -> Router<Shared> {
+pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     // A polling client is connected between its requests too, so connections that are open do not count it.
     let places = Arc::new(Semaphore::new(shared.settings.listener.max_connections));
     let (by_address, most) = (ConnectionPlaces::new(), shared.settings.limits.connections_per_address);
@@ -130,7 +130,7 @@ impl From<SendError> for SocketIoEnd {
 
 /// One client in the namespace `/`.
 struct Peer<'a> {
-    shared: Shared,
+    shared: Arc<Shared>,
     client: &'a mut EngineClient,
     session: Session,
     principal: Principal,
@@ -151,7 +151,7 @@ struct Accepted {
 }
 
 /// Follows one client until it is disconnected. One that leaves the namespace keeps its connection, and may connect again.
-async fn serve(shared: Shared, mut client: EngineClient) {
+async fn serve(shared: Arc<Shared>, mut client: EngineClient) {
     loop {
         let accepted = timeout(CONNECT, accept(&shared, &mut client)).await.unwrap_or(Err(SocketIoEnd::Gone));
         let (end, principal) = match accepted {
@@ -169,7 +169,7 @@ async fn serve(shared: Shared, mut client: EngineClient) {
 }
 
 impl<'a> Peer<'a> {
-    fn new(shared: &Shared, client: &'a mut EngineClient, accepted: Accepted) -> Self {
+    fn new(shared: &Arc<Shared>, client: &'a mut EngineClient, accepted: Accepted) -> Self {
         let Accepted { principal, since, open } = accepted;
         let cut = CancellationToken::new();
         let session = Session::new(&shared.feed, Known::ByEvent, cut.clone());

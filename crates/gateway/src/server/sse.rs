@@ -1,5 +1,7 @@
 //! Server-sent events, as the HTML standard defines them: what is the same for every stream.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
@@ -21,7 +23,7 @@ pub(super) trait EventText: Send + 'static {
 
 /// A stream to one caller, which ends with the caller's credential and with the server.
 pub(super) struct EventResponse<T> {
-    pub shared: Shared,
+    pub shared: Arc<Shared>,
     pub principal: Principal,
     pub text: T,
     pub _open: Open,

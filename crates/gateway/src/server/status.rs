@@ -52,7 +52,7 @@ impl StatusCache {
 
 /// `GET /v1/status`
 pub(super) async fn status(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
@@ -65,7 +65,7 @@ pub(super) async fn status(
 
 /// `GET /v1/status/stream`: the same as server-sent events, one whenever it differs.
 pub(super) async fn stream(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     Extension(client): Extension<Client>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
@@ -73,7 +73,7 @@ pub(super) async fn stream(
     let principal = admin(&shared, &headers)?;
     Query::parse(text.as_deref(), &[])?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
-    let text = Looks { status: shared.status.clone(), last: None, quiet: 0 };
+    let text = Looks { shared: shared.clone(), last: None, quiet: 0 };
     let position =
         HeaderValue::try_from(shared.feed.newest().to_string()).ok().map(|value| (POSITION, value));
     Ok(EventResponse { shared, principal, text, _open: open }.respond(position))
@@ -81,7 +81,7 @@ pub(super) async fn stream(
 
 /// The state, whenever it differs.
 struct Looks {
-    status: Arc<StatusCache>,
+    shared: Arc<Shared>,
     last: Option<Arc<str>>,
     quiet: u32,
 }
@@ -92,7 +92,7 @@ impl EventText for Looks {
             if self.last.is_some() {
                 tokio::time::sleep(FRESH).await;
             }
-            let newest = self.status.text().await;
+            let newest = self.shared.status.text().await;
             self.quiet += 1;
             if self.last.as_ref() != Some(&newest) {
                 let text = format!("event: status\ndata: {newest}\n\n");

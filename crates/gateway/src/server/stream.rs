@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Extension;
@@ -28,7 +29,7 @@ const GATHER: usize = 64 << 10;
 
 /// `GET /v1/stream`: server-sent events, as the HTML standard defines them.
 pub(super) async fn stream(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     Extension(seat): Extension<Seat>,
     Extension(client): Extension<Client>,
     RawQuery(text): RawQuery,
@@ -57,7 +58,7 @@ pub(super) async fn stream(
 
 /// `HEAD /v1/stream`: whether the stream would be opened. It opens none, and a ticket stays for the one that does.
 pub(super) async fn look(
-    State(shared): State<Shared>,
+    State(shared): State<Arc<Shared>>,
     RawQuery(text): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
