@@ -8,9 +8,14 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// Refuses a request with a foreign name if the address is on the loopback. The names of any other address are unknown
-/// here.
+use chainflume_ops::http::host_fault;
+
+/// Refuses a request without a name, or with two. Refuses one with a foreign name if the address is on the loopback: the names of any
+/// other address are unknown here.
 pub(super) async fn check(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
+    if let Some(fault) = host_fault(request.version(), request.headers()) {
+        return (StatusCode::BAD_REQUEST, format!("{fault}\n")).into_response();
+    }
     let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     if listen.ip().is_loopback() && !named.is_none_or(is_loopback) {
         let text = "this address answers to localhost and to its number alone: ask it by one of them\n";

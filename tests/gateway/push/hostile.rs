@@ -184,6 +184,32 @@ async fn a_request_against_the_rules_of_http_has_a_code_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_names_one_host_to_either_server() {
+    let gate = Gate::new(92, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
+    let daemon = gate.start().await;
+    for (version, hosts, status) in [
+        ("1.1", "", 400),
+        ("1.1", "host: 127.0.0.1\r\nhost: 127.0.0.1\r\n", 400),
+        ("1.0", "host: 127.0.0.1\r\nhost: localhost\r\n", 400),
+        ("1.1", "host: 127.0.0.1/x\r\n", 400),
+        ("1.1", "host: user@127.0.0.1\r\n", 400),
+        ("1.1", "host: 127.0.0.1\r\n", 200),
+        ("1.0", "host: localhost:1\r\n", 200),
+        ("1.0", "", 200),
+    ] {
+        for (port, path) in [(gate.port, "/openapi.json"), (gate.home.port, "/livez")] {
+            let request = format!("GET {path} HTTP/{version}\r\nconnection: close\r\n{hosts}\r\n");
+            let answer = raw(port, request.as_bytes()).await;
+            assert_eq!(answer.split_whitespace().nth(1), Some(&*status.to_string()), "{request}{answer}");
+            let is_problem = answer.contains("\r\ncontent-type: application/problem+json\r\n")
+                && answer.contains("\"code\":\"bad_host\"");
+            assert_eq!(is_problem, status == 400 && port == gate.port, "{request}{answer}");
+        }
+    }
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_too_much_still_reads_the_answer() {
     let gate = Gate::new(88, &format!("[server.auth]\nsecret = \"{SECRET}\"\n")).await;
     let daemon = gate.start().await;

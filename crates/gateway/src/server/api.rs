@@ -37,8 +37,8 @@ struct ApiRoute {
 const SINCE: QueryParameter =
     QueryParameter::new("since", "a position, `<epoch>.<seq>`: begin after it", ParameterValues::Position);
 
-/// Errors of every route: a page of another origin, too many requests, and a head that is too large.
-const OPEN: &[u16] = &[403, 429, 431];
+/// Errors of every route: a wrong `Host`, a page of another origin, too many requests, and a head that is too large.
+const OPEN: &[u16] = &[400, 403, 429, 431];
 /// Those of a route that reads for a caller. The keys that a credential is checked with may be away.
 const READ: &[u16] = &[400, 401, 403, 429, 431, 503];
 /// Those of a route that waits for a position.

@@ -15,6 +15,7 @@ use super::problem::{Code, HttpProblem};
 use super::unread::UnreadBody;
 use super::{Settings, Shared, now, random};
 use chainflume_api::access::Principal;
+use chainflume_ops::http::host_fault;
 use chainflume_ops::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,18 +45,9 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         caller: None,
     };
     let is_foreign = is_foreign(&shared.settings, request.headers());
-    let admitted = match (is_foreign, head_bytes(&request) > shared.settings.limits.head_bytes) {
-        (true, _) => Err(HttpProblem::new(
-            403,
-            "origin_forbidden",
-            "pages of this origin may not ask; add it to server.cors_origins",
-        )),
-        (false, true) => Err(HttpProblem::new(
-            431,
-            "head_too_large",
-            "the head of the request is too large; send fewer cookies",
-        )),
-        (false, false) => admit(&shared, request.headers(), client).await,
+    let admitted = match refused(&shared, &request, is_foreign) {
+        Some(problem) => Err(problem),
+        None => admit(&shared, request.headers(), client).await,
     };
     let mut response = match admitted {
         Err(problem) => problem.into_response(),
@@ -75,6 +67,20 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
     headers.insert(REQUEST_ID, HeaderValue::try_from(&line.id).unwrap_or(HeaderValue::from_static("")));
     line.write(&shared, &response);
     response
+}
+
+/// What no caller may send, whoever it is.
+fn refused(shared: &Shared, request: &Request, is_foreign: bool) -> Option<HttpProblem> {
+    if let Some(fault) = host_fault(request.version(), request.headers()) {
+        return Some(HttpProblem::new(400, "bad_host", fault));
+    }
+    if is_foreign {
+        let detail = "pages of this origin may not ask; add it to server.cors_origins";
+        return Some(HttpProblem::new(403, "origin_forbidden", detail));
+    }
+    let detail = "the head of the request is too large; send fewer cookies";
+    let is_long = head_bytes(request) > shared.settings.limits.head_bytes;
+    is_long.then(|| HttpProblem::new(431, "head_too_large", detail))
 }
 
 /// Bytes of the head of a request: its first line, its headers and the empty line. hyper bounds the buffer that it reads into, which

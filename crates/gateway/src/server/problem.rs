@@ -23,8 +23,9 @@ pub(super) struct Code(pub &'static str);
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Every code there is, as docs/PUSH.md lists them.
-pub(super) const CODES: [&str; 32] = [
+pub(super) const CODES: [&str; 33] = [
     "bad_body",
+    "bad_host",
     "bad_idempotency_key",
     "bad_position",
     "bad_query",
