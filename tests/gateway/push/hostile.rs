@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::refused::{store_large, until_dropped};
 use super::serve::gate;
-use super::wire::{Frame, Socket, raw};
+use super::wire::{Frame, Socket, masked, raw};
 use super::*;
 use crate::wait::until_equal;
 
@@ -204,6 +204,48 @@ async fn a_request_names_one_host_to_either_server() {
             let is_problem = answer.contains("\r\ncontent-type: application/problem+json\r\n")
                 && answer.contains("\"code\":\"bad_host\"");
             assert_eq!(is_problem, status == 400 && port == gate.port, "{request}{answer}");
+        }
+    }
+    daemon.stop_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_against_the_rules_is_closed_with_its_code() {
+    let gate = Gate::new(93, "[server.auth]\nmode = \"none\"\n").await;
+    let daemon = gate.start().await;
+    let whole = |first: u8, payload: &[u8]| {
+        let mut frame = masked(0, payload);
+        frame[0] = first;
+        frame
+    };
+    for (what, bytes, code) in [
+        ("a close without a code", masked(8, b""), 1000),
+        ("a close with a code and a reason", masked(8, b"\x0f\xa0bye"), 4000),
+        ("a close with half a code", masked(8, &[3]), 1002),
+        ("a close with a code for the client itself", masked(8, &1006_u16.to_be_bytes()), 1002),
+        ("a close with a code of no meaning", masked(8, &2000_u16.to_be_bytes()), 1002),
+        ("a close with a reason that is no text", masked(8, &[3, 232, 0xff]), 1007),
+        ("a close of 126 bytes", masked(8, &[b'x'; 126]), 1002),
+        ("a text that is no text", masked(1, &[0xff, 0xfe]), 1007),
+        ("a text in parts that is no text", [whole(0x01, &[0xce]), whole(0x80, b"x")].concat(), 1007),
+        ("a reserved kind of frame", masked(3, b""), 1002),
+        ("a reserved kind of control frame", masked(11, b""), 1002),
+        ("a bit of no extension", whole(0xa1, b"x"), 1002),
+        ("a compressed control frame", whole(0xc9, b""), 1002),
+        ("a frame without a mask", vec![0x81, 1, b'x'], 1002),
+        ("a ping in parts", whole(0x09, b""), 1002),
+        ("a ping of 126 bytes", masked(9, &[0; 126]), 1002),
+        ("a part without a beginning", masked(0, b"x"), 1002),
+        ("a text within a text", [whole(0x01, b"x"), masked(1, b"x")].concat(), 1002),
+    ] {
+        for path in ["/v1/ws", "/socket.io/?EIO=4&transport=websocket"] {
+            let mut socket = Socket::try_open_at(gate.port, path).await.expect("it opens");
+            if path != "/v1/ws" {
+                assert!(socket.next_text().await.is_some_and(|open| open.starts_with("0{")), "{what}");
+            }
+            socket.send_raw(&bytes).await;
+            let end = socket.next().await;
+            assert!(matches!(&end, Frame::Close(found, _) if *found == code), "{path}: {what}: {end:?}");
         }
     }
     daemon.stop_well().await;

@@ -102,11 +102,17 @@ impl Socket {
         let _cut = self.stream.write_all(&masked(opcode, payload)).await;
     }
 
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        let _cut = self.stream.write_all(bytes).await;
+    }
+
     /// Sends texts, all in one go.
     pub async fn send_texts(&mut self, texts: &[String]) {
         let frames: Vec<u8> = texts.iter().flat_map(|text| masked(1, text.as_bytes())).collect();
         let _cut = self.stream.write_all(&frames).await;
     }
+
     /// Sends an operation, and returns what the server sends next.
     pub async fn ask(&mut self, op: &Value) -> Frame {
         self.send(1, op.to_string().as_bytes()).await;
@@ -172,7 +178,7 @@ impl Socket {
 }
 
 /// One frame of a client, masked with zeros.
-fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),

@@ -50,11 +50,9 @@ enum End {
     /// By the server, whatever the client does.
     Ending(Ending),
     TooSlow,
-    Oversize,
-    NotText,
     Unavailable,
-    /// Against the protocol of WebSockets.
-    Wrong,
+    /// The client sent what a WebSocket does not take.
+    Refused(WebSocketError),
     /// The client ended it, with this code.
     Closed(u16),
     /// It is gone.
@@ -72,9 +70,7 @@ impl From<WebSocketError> for End {
         match error {
             WebSocketError::Gone => Self::Gone,
             WebSocketError::Stalled => Self::TooSlow,
-            WebSocketError::TooLong => Self::Oversize,
-            WebSocketError::NotText => Self::NotText,
-            WebSocketError::Wrong => Self::Wrong,
+            refused => Self::Refused(refused),
         }
     }
 }
@@ -86,10 +82,8 @@ impl End {
             Self::Ending(Ending::Revoked) => Some((4403, "credential_revoked")),
             Self::Ending(Ending::Stopping) => Some((1012, "restart")),
             Self::TooSlow => Some((4408, "too_slow")),
-            Self::Oversize => Some((1009, "frame_too_large")),
-            Self::NotText => Some((1007, "not_utf8")),
             Self::Unavailable => Some((1013, "unavailable")),
-            Self::Wrong => Some((1002, "protocol_error")),
+            Self::Refused(error) => error.close_frame(),
             Self::Closed(code) => Some((code, "")),
             Self::Gone => None,
         }
@@ -99,7 +93,7 @@ impl End {
         match self {
             Self::Ending(ending) => ending.reason(),
             Self::TooSlow => "slow",
-            Self::Oversize | Self::NotText | Self::Wrong => "malformed",
+            Self::Refused(_) => "malformed",
             Self::Unavailable => "unavailable",
             Self::Closed(_) | Self::Gone => "gone",
         }
@@ -267,7 +261,9 @@ impl Connection {
                 let answer = self.refusal(&Value::Null, &problem);
                 self.send(answer).await
             }
-            WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => Err(End::Oversize),
+            WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => {
+                Err(End::Refused(WebSocketError::TooLong))
+            }
             WebSocketMessage::Ping(bytes) => {
                 // A flood of pings, or of pongs, is read at the same pace as other frames.
                 let _paused = self.quota.take().await;

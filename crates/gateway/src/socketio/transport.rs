@@ -83,23 +83,25 @@ pub(super) async fn keep_alive(session: &EngineSession, pings: PingTimes) {
 pub(super) async fn move_over(session: Arc<EngineSession>, mut socket: EngineSocket) {
     let mut is_moving = false;
     let moving = async {
-        if socket.next().await != Ok(WebSocketMessage::Text("2probe".to_owned())) {
-            return false;
+        if socket.next().await? != WebSocketMessage::Text("2probe".to_owned()) {
+            return Ok(false);
         }
         // From now on polls are answered at once: the client moves when none of its polls waits.
         is_moving = session.turn(EngineTransport::Polling, EngineTransport::Moving);
-        is_moving
-            && socket.text(Bytes::from_static(b"3probe")).await.is_ok()
-            && socket.next().await == Ok(WebSocketMessage::Text("5".to_owned()))
+        if !is_moving {
+            return Ok(false);
+        }
+        socket.text(Bytes::from_static(b"3probe")).await?;
+        Ok(socket.next().await? == WebSocketMessage::Text("5".to_owned()))
     };
-    let has_moved = timeout(MOVE, moving).await.unwrap_or(false);
-    if has_moved && session.turn(EngineTransport::Moving, EngineTransport::WebSocket) {
+    let moved = timeout(MOVE, moving).await.unwrap_or(Ok(false));
+    if moved == Ok(true) && session.turn(EngineTransport::Moving, EngineTransport::WebSocket) {
         return run(&session, socket).await;
     }
     if is_moving {
         session.turn(EngineTransport::Moving, EngineTransport::Polling);
     }
-    let _gone = timeout(FAREWELL, socket.close(1000, "")).await;
+    close(socket, moved.map(|_| NORMAL)).await;
 }
 
 /// Sends and receives packets until either side ends the session.
@@ -109,13 +111,22 @@ pub(super) async fn run(session: &EngineSession, mut socket: EngineSocket) {
     }
     let ended = exchange(session, &mut socket).await;
     session.close(CLOSE);
-    if ended.is_ok() {
-        let _gone = timeout(FAREWELL, socket.close(1000, "")).await;
+    close(socket, ended).await;
+}
+
+/// The code of a close frame where nothing is wrong.
+const NORMAL: u16 = 1000;
+
+/// Closes with this code, or with that of what the client did wrong, if the client is there.
+async fn close(mut socket: EngineSocket, ended: Result<u16, WebSocketError>) {
+    let frame = ended.map_or_else(WebSocketError::close_frame, |code| Some((code, "")));
+    if let Some((code, reason)) = frame {
+        let _gone = timeout(FAREWELL, socket.close(code, reason)).await;
     }
 }
 
-/// Returns when the session has ended, and what was for the client is sent.
-async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<(), WebSocketError> {
+/// Returns when the session has ended, and what was for the client is sent: with the code to close with.
+async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<u16, WebSocketError> {
     let mut texts = Vec::new();
     loop {
         while session.next(WRITE_BYTES, &mut texts) {
@@ -123,7 +134,7 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
             texts.clear();
         }
         if session.closed.is_cancelled() {
-            return Ok(());
+            return Ok(NORMAL);
         }
         let Some(idle) = session.idle() else { continue };
         let message = tokio::select! {
@@ -140,14 +151,15 @@ async fn exchange(session: &EngineSession, socket: &mut EngineSocket) -> Result<
         match message? {
             WebSocketMessage::Text(text) => {
                 if session.receive(&text).is_err() {
-                    return Ok(());
+                    return Ok(NORMAL);
                 }
             }
             WebSocketMessage::Ping(bytes) => {
                 in_time(session, socket.pong(bytes)).await?;
             }
             WebSocketMessage::Pong => {}
-            WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => return Ok(()),
+            WebSocketMessage::Binary(_) => return Ok(NORMAL),
+            WebSocketMessage::Close(code) => return Ok(code),
         }
     }
 }

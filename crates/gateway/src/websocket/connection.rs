@@ -30,10 +30,23 @@ pub enum WebSocketError {
     Stalled,
     /// A message is larger than allowed.
     TooLong,
-    /// A text is not UTF-8.
+    /// A text, or the reason of a close frame, is not UTF-8.
     NotText,
     /// The client broke the protocol.
     Wrong,
+}
+
+impl WebSocketError {
+    /// Code and reason of the close frame with which a server answers what a client sent; `None` where nothing was sent. RFC 6455 section
+    /// 7.4.1.
+    pub fn close_frame(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Gone | Self::Stalled => None,
+            Self::TooLong => Some((1009, "frame_too_large")),
+            Self::NotText => Some((1007, "not_utf8")),
+            Self::Wrong => Some((1002, "protocol_error")),
+        }
+    }
 }
 
 impl From<std::io::Error> for WebSocketError {
@@ -131,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
             let mut payload = self.read.split_to(head.payload);
             unmask(&mut payload, head.mask);
             match head.opcode {
-                frame::CLOSE => return Ok(Some(WebSocketMessage::Close(close_code(&payload)))),
+                frame::CLOSE => return close_code(&payload).map(|code| Some(WebSocketMessage::Close(code))),
                 frame::PING => return Ok(Some(WebSocketMessage::Ping(payload.freeze()))),
                 frame::PONG => return Ok(Some(WebSocketMessage::Pong)),
                 _ => {
@@ -248,10 +261,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketConnection<S> {
     }
 }
 
-/// The code of a close frame, where it is one that may be sent; 1000 otherwise. RFC 6455 section 7.4.
-fn close_code(payload: &[u8]) -> u16 {
-    let code = payload.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
-    code.filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).unwrap_or(1000)
+/// The code of a close frame; 1000 where it has none. RFC 6455 sections 5.5.1, 7.4 and 8.1, and the registry of codes at IANA: the codes
+/// that are left out have no meaning, or are for the client itself, as 1006 is.
+fn close_code(payload: &[u8]) -> Result<u16, WebSocketError> {
+    if payload.is_empty() {
+        return Ok(1000);
+    }
+    let (code, reason) = payload.split_first_chunk().ok_or(WebSocketError::Wrong)?;
+    let code = u16::from_be_bytes(*code);
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(WebSocketError::Wrong);
+    }
+    std::str::from_utf8(reason).map(|_| code).map_err(|_| WebSocketError::NotText)
 }
 
 impl Partial {

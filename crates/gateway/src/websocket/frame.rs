@@ -150,19 +150,27 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_of_a_client_is_refused() {
+        let opcodes = |kinds: [u8; 5]| kinds.map(|opcode| (0x80 | opcode, &[0x80][..]));
         let wrong = [
-            (0x81, &[0x00][..]), // Not masked.
-            (0xa1, &[0x80]),     // Bits that no extension here has.
+            (0x81, &[0x00][..]), // Not masked: a text, and a close.
+            (0x88, &[0x00]),
+            (0xa1, &[0x80]), // Bits that no extension here has.
             (0x91, &[0x80]),
-            (0xc0, &[0x80]), // A continuation, a ping and a close that are compressed.
+            (0x98, &[0x80]),
+            (0xc0, &[0x80]), // A continuation, a ping, a pong and a close that are compressed.
             (0xc9, &[0x80]),
+            (0xca, &[0x80]),
             (0xc8, &[0x80]),
-            (0x83, &[0x80]), // Kinds that do not exist.
-            (0x8b, &[0x80]),
-            (0x09, &[0x80]), // A ping in parts, and one that is too long.
+            (0x08, &[0x80]), // A close, a ping and a pong in parts.
+            (0x09, &[0x80]),
+            (0x0a, &[0x80]),
+            (0x88, &[0xfe, 0, 126]), // And those that are too long.
             (0x89, &[0xfe, 0, 126]),
+            (0x8a, &[0xff, 0, 0, 0, 0, 0, 1, 0, 0]),
         ];
-        for (first, second) in wrong {
+        // Kinds that do not exist.
+        let reserved = [opcodes([3, 4, 5, 6, 7]), opcodes([11, 12, 13, 14, 15])].concat();
+        for (first, second) in wrong.into_iter().chain(reserved) {
             assert_eq!(
                 client_frame(&client(first, second), 1 << 20),
                 Err(FrameError::Wrong),

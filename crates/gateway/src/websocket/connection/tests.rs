@@ -119,6 +119,25 @@ async fn what_is_against_the_protocol_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_close_frame_has_a_code_that_may_be_sent_and_a_text() {
+    let close = |code: u16, reason: &[u8]| client(0x88, &[&code.to_be_bytes(), reason].concat());
+    let closed = |code| (vec![WebSocketMessage::Close(code)], WebSocketError::Gone);
+    assert_eq!(messages(&client(0x88, b"")).await, closed(1000));
+    for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 3999, 4000, 4999] {
+        assert_eq!(messages(&close(code, "f\u{fc}r".as_bytes())).await, closed(code));
+    }
+    assert_eq!(messages(&close(1000, &[b'x'; 123])).await, closed(1000));
+    let wrong = |error| (Vec::new(), error);
+    assert_eq!(messages(&client(0x88, &[3])).await, wrong(WebSocketError::Wrong), "half a code");
+    for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, u16::MAX] {
+        assert_eq!(messages(&close(code, b"")).await, wrong(WebSocketError::Wrong), "{code}");
+    }
+    for reason in [&[0xff_u8][..], &[0xce, 0xba, 0xe1], &[0xed, 0xa0, 0x80], &[0xf4, 0x90, 0x80, 0x80]] {
+        assert_eq!(messages(&close(1000, reason)).await, wrong(WebSocketError::NotText), "{reason:x?}");
+    }
+}
+
+#[tokio::test]
 async fn the_server_sends_what_a_client_reads() {
     let (io, mut other) = duplex(64 << 10);
     let mut socket = WebSocketConnection::new(io, Bytes::new(), MAX).compressed(true);
