@@ -40,6 +40,34 @@ fn help_and_version_are_no_errors_and_wrong_arguments_are_64() {
     }
 }
 
+/// The driver would connect without what was meant.
+#[test]
+fn a_misspelt_parameter_of_the_database_ends_check_and_run() {
+    let url =
+        |query: &str| format!("[database]\nurl = \"postgres://ada:hunter2@127.0.0.1:1/flume?{query}\"\n");
+    for (query, words) in [
+        (
+            "sslmod=require",
+            "the value has the parameter sslmod, which is not known (write sslmode, or remove it; known are sslmode, ",
+        ),
+        (
+            "sslroot=/ca.pem",
+            "the value has the parameter sslroot, which is not known (write sslrootcert, or remove it; known are ",
+        ),
+        (
+            "sslmode=requird",
+            "the value has an sslmode that is not known (write one of disable, allow, prefer, ",
+        ),
+    ] {
+        let folder = folder_with(&format!("{}{RIGHT}", url(query)));
+        for args in [&["check", "--offline"][..], &["check"], &["run"]] {
+            let (code, answer, errors) = chainflume(folder.path(), args);
+            assert_eq!((code, errors.contains(words)), (78, true), "{args:?}: {answer}{errors}");
+            assert!(!format!("{answer}{errors}").contains("hunter2"), "{args:?}: {answer}{errors}");
+        }
+    }
+}
+
 /// Parts of a contract that were joined into one ABI: the event is declared again with other names of its arguments.
 #[test]
 fn an_event_declared_twice_counts_once_and_has_a_note() {

@@ -12,6 +12,7 @@ mod identity;
 mod lease_name;
 mod leases;
 mod migrate;
+mod parameters;
 pub mod people;
 mod probe;
 mod reach;
@@ -34,6 +35,7 @@ pub use leases::{
     follows as lease_follows, forget_leases, leader,
 };
 pub use migrate::Migrated;
+pub use parameters::{SSL_MODES, URL_PARAMETERS, url_parameter};
 pub use probe::WriteProbe;
 pub use reach::each_host;
 use reach::{Hosts, host};

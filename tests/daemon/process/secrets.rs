@@ -175,7 +175,7 @@ async fn doors_that_do_not_open(home: &Home) {
         }
         home.rewrite(&to, &from);
     }
-    home.rewrite("postgres://", "postgres://canary:canary-pg@127.0.0.1:1/canary-db?x=");
+    home.rewrite("postgres://", "postgres://canary:canary-pg@127.0.0.1:1/canary-db?application_name=");
     assert_ne!(home.run(&["check"]).await.code, Some(0));
 }
 
