@@ -172,6 +172,57 @@ async fn the_way_back_reads_each_of_many_ranges_once() {
     scene.equals_fresh_sync().await;
 }
 
+/// Counts the rows that each statement changes.
+const COUNTED: &str = "
+    create table changed (number bigint generated always as identity, tokens bigint not null);
+    create function count_tokens() returns trigger language plpgsql as
+        $$ begin insert into changed (tokens) select count(*) from of_statement; return null; end $$;
+    create trigger inserted after insert on nft_owners referencing new table as of_statement
+        for each statement execute function count_tokens();
+    create trigger updated after update on nft_owners referencing new table as of_statement
+        for each statement execute function count_tokens();
+    create trigger deleted after delete on nft_owners referencing old table as of_statement
+        for each statement execute function count_tokens();";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_ranges_of_a_block_are_changed_by_bounded_statements() {
+    let scene = scene().await;
+    let flume = scene.start_with("", &nft("")).await;
+    scene.change(|chain| chain.mine_empty(3));
+    flume.until_tip("dev", 1).await;
+    sqlx::raw_sql(COUNTED).execute(&scene.pool).await.expect("made");
+    let ranges = |count: u64, parties| {
+        (0..count).map(|n| batch(n * 10_000, n * 10_000 + 9_999, parties)).collect::<Vec<_>>()
+    };
+    let changed = async || {
+        let all = "select tokens::text from changed where tokens > 0 order by number";
+        let all = texts(&scene, all).await;
+        sqlx::raw_sql("truncate changed").execute(&scene.pool).await.expect("emptied");
+        all
+    };
+    for (actions, statements, left) in [
+        (ranges(7, MINT), &["20000", "20000", "20000", "10000"][..], vec!["0-69999 1"]),
+        (ranges(3, (ALICE, BOB)), &["20000", "10000"], vec!["0-29999 2", "30000-69999 1"]),
+    ] {
+        let head = scene.change(|chain| chain.mine_with(vec![actions, vec![], vec![]]).number);
+        flume.until_tip("dev", head - 2).await;
+        assert_eq!((changed().await, owners(&scene).await), (owned(statements), owned(&left)));
+    }
+    // The way back: the newest of them, and then the first.
+    for (depth, statements, left) in
+        [(3, &["20000", "10000"][..], vec!["0-69999 1"]), (7, &["20000", "20000", "20000", "10000"], vec![])]
+    {
+        scene.reorg(depth, depth + 1);
+        flume.until_tip("dev", scene.chain.head().number - 2).await;
+        assert_eq!((changed().await, owners(&scene).await), (owned(statements), owned(&left)));
+    }
+    flume.stop().await;
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
 /// Rows as a version stored them that did not know the event, where the ABI had it.
 const WITHOUT_MEANING: &str = "
     update event_kinds set type = 'contract.ConsecutiveTransfer', projection = 'none' where event = 'ConsecutiveTransfer';

@@ -1,4 +1,4 @@
-//! State folded from events: one statement for each table and direction, and one for each 200,000 tokens of ranges.
+//! State folded from events: one statement for each table and direction, and one for each 20,000 tokens of ranges.
 //!
 //! Sums (stakes, balances) change by a delta, forward and back. Where the last event decides (allowances, owners), forward is an
 //! upsert. When events are taken back or arrive late, their keys are computed again from the stored events.

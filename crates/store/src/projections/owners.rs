@@ -16,8 +16,9 @@ use stretches::{Stretch, Stretches, spans};
 
 type Owners = BTreeMap<(Address, U256), Option<Address>>;
 
-/// Tokens of one statement, so that none runs for minutes. Tests go over the edge.
-const TOKENS: u64 = if cfg!(test) { 5 } else { 200_000 };
+/// Tokens of one statement: some tenths of a second, and two of the longest ranges. It bounds what the server keeps for the statement,
+/// and what is held here: where each token has a stored range of its own, some 10 MB. Tests go over the edge.
+const TOKENS: u64 = if cfg!(test) { 5 } else { 20_000 };
 
 /// How far below a token a range of it can begin.
 const REACH: u64 = TokenRange::MAX - 1;
