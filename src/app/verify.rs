@@ -18,7 +18,7 @@ use chainflume_store::StoreSnapshot;
 pub struct RereadArgs {
     /// The sources; empty for all.
     pub sources: Vec<String>,
-    /// First block; where none is given, each source's start block.
+    /// First block; where none is given, each source's start block. Nothing below that is compared.
     pub from: Option<u64>,
     /// Last block; where none is given, the newest that is stored and final.
     pub to: Option<u64>,
@@ -28,12 +28,26 @@ pub struct RereadArgs {
     pub give_up_after: Duration,
 }
 
+impl RereadArgs {
+    /// Why these blocks of a source cannot be added: the tables would have events that the configuration leaves out, and that the next
+    /// reading from `start_block` would not have. A comparison of several sources begins at the start block of each.
+    fn refusal(&self, source: &str, start: Option<u64>) -> Option<String> {
+        let start = start.filter(|start| self.from.is_some_and(|from| from < *start))?;
+        (self.purpose == Purpose::Add).then(|| {
+            format!(
+                "source `{source}` begins at block {start} (start_block), and nothing below it is added; give --from {start}, or lower \
+                 start_block: the daemon then reads the blocks below by itself"
+            )
+        })
+    }
+}
+
 /// What was found of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Its name.
     pub source: String,
-    /// The blocks; `None` where none of it is final yet.
+    /// The blocks; `None` where none of them is final yet, or all are below the start block.
     pub range: Option<BlockRange>,
     /// How they compare.
     pub report: RereadReport,
@@ -118,9 +132,12 @@ impl<'a> Rereading<'a> {
             }
         }
         let start = compared.and_then(|compared| compared.start);
+        if let Some(refusal) = self.args.refusal(&source, start) {
+            return Err(AppError::Failed(refusal));
+        }
         let held = rereader.store.snapshot().await.map_err(store_error)?;
         let to = self.args.to.or_else(|| final_tip(&held, &source));
-        let range = self.args.from.or(start).zip(to).and_then(|(from, to)| BlockRange::new(from, to));
+        let range = self.args.from.max(start).zip(to).and_then(|(from, to)| BlockRange::new(from, to));
         let Some(range) = range else {
             return Ok(Verified { source, range: None, report: RereadReport::default() });
         };

@@ -133,7 +133,9 @@ async fn reread(loaded: &Loaded, args: &RereadArgs) -> anyhow::Result<Vec<Verifi
 
 fn as_text(verified: &Verified, repaired: bool) -> String {
     let Verified { source, range, report } = verified;
-    let Some(range) = range else { return format!("{source}: nothing of it is final yet\n") };
+    let Some(range) = range else {
+        return format!("{source}: none of these blocks is both final and at or above start_block\n");
+    };
     let mut text = format!("{source}, blocks {range}: {} events agree\n", report.present);
     let done = |done, found| if repaired { done } else { found };
     let lines = [
@@ -228,7 +230,10 @@ mod tests {
         let done = as_text(&differs, true);
         assert!(done.contains("were missing and are there now") && done.contains("are taken back"), "{done}");
         let none = Verified { range: None, ..fine };
-        assert_eq!(as_text(&none, true), "token: nothing of it is final yet\n");
+        assert_eq!(
+            as_text(&none, true),
+            "token: none of these blocks is both final and at or above start_block\n"
+        );
     }
 
     #[test]

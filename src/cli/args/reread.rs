@@ -13,7 +13,7 @@ pub struct BackfillArgs {
     /// Name of the source
     #[arg(long, value_name = "NAME")]
     pub source: String,
-    /// First block
+    /// First block, not below start_block
     #[arg(long, value_name = "N")]
     pub from: u64,
     /// Last block
@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     /// Name of the source; repeat for several [default: all]
     #[arg(long, value_name = "NAME")]
     pub source: Vec<String>,
-    /// First block [default: the source's start block]
+    /// First block, of each source not below its start block [default: the start block]
     #[arg(long, value_name = "N")]
     pub from: Option<u64>,
     /// Last block [default: the newest stored final block]

@@ -130,10 +130,22 @@ async fn a_lowered_start_is_backfilled_beside_the_daemon() {
     let home = Home::new(&server, &all_sources().replace("start_block = 0", "start_block = 200"), Some(&url));
     let daemon = home.start();
     daemon.until_tip(398).await;
-    home.rewrite("start_block = 200", "start_block = 0");
     let backfill = async |source: &str, to: &str| {
         home.run(&["backfill", "--source", source, "--from", "0", "--to", to]).await
     };
+    // Below its start a source has no events, and gets none.
+    let refusal = "source `vault` begins at block 200 (start_block), and nothing below it is added; give --from 200, or lower \
+                   start_block: the daemon then reads the blocks below by itself";
+    assert_eq!(backfill("vault", "398").await.error(1), refusal);
+    let compared = home.run(&["verify", "--repair", "--from", "0", "--source", "vault"]).await.fine();
+    assert!(compared.starts_with("vault, blocks 200..="), "{compared}");
+    let compared = home.run(&["verify", "--from", "0", "--to", "199", "--source", "nft"]).await.fine();
+    assert_eq!(compared, "nft: none of these blocks is both final and at or above start_block\n");
+    let pool = connect(&url).await;
+    let lowest = sqlx::query_scalar::<_, i64>("select min(block_number) from events").fetch_one(&pool).await;
+    assert!(lowest.expect("a number") >= 200);
+
+    home.rewrite("start_block = 200", "start_block = 0");
     for source in ["vault", "token", "nft"] {
         let text = backfill(source, "199").await.fine();
         assert!(
@@ -146,7 +158,6 @@ async fn a_lowered_start_is_backfilled_beside_the_daemon() {
     daemon.until_tip(400).await;
     agrees(&chain, &url, 400).await;
 
-    let pool = connect(&url).await;
     let lost = execute(
         &pool,
         "delete from events where token_id is null and projection = 'n' and block_number < 300",
