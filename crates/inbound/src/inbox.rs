@@ -156,8 +156,8 @@ impl InboundDeliveries {
         refusal: SignatureRefusal,
     ) -> (InboundAnswer, &'static str) {
         if let Some(suppressed) = self.admit(endpoint, refusal.as_str()) {
-            let (endpoint, suppressed) = (&endpoint.name, suppressed.field());
-            tracing::warn!(%endpoint, reason = %refusal, suppressed, "a webhook delivery was refused");
+            let (endpoint, suppressed, remedy) = (&endpoint.name, suppressed.field(), refusal.remedy());
+            tracing::warn!(%endpoint, reason = %refusal, suppressed, "a webhook delivery was refused; {remedy}");
         }
         let answer = match refusal {
             SignatureRefusal::TooLarge => InboundAnswer::TooLarge,

@@ -90,29 +90,25 @@ const MIN_SECRET_BYTES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureRefusal {
     /// No signature, or no id or timestamp that is signed with it.
-    #[error(
-        "a header of the signature is missing; compare inbound.provider and inbound.header with the provider's"
-    )]
+    #[error("a header of the signature is missing")]
     Missing,
     /// A header that is too long or has another form.
-    #[error(
-        "a header of the signature has another form; compare inbound.provider and inbound.header with the provider's"
-    )]
+    #[error("a header of the signature has another form")]
     Malformed,
-    /// The timestamp is more than five minutes from this machine's clock.
-    #[error(
-        "the timestamp is more than five minutes from the clock of this machine; synchronise the clock, unless an old delivery was sent \
-         again"
-    )]
-    Stale,
+    /// The timestamp is more than [`TOLERANCE_SECONDS`] from this machine's clock.
+    #[error("the timestamp is {age}, and {TOLERANCE_SECONDS} s are allowed")]
+    Stale {
+        /// How far it is from the clock.
+        age: TimestampAge,
+    },
     /// No secret signed this.
-    #[error("no configured secret signed the delivery; compare inbound.secret with the provider's")]
+    #[error("no configured secret signed the delivery")]
     Mismatch,
     /// A body that cannot be decompressed.
-    #[error("the body cannot be decompressed; the provider must send it as it is, or as gzip")]
+    #[error("the body cannot be decompressed")]
     Encoding,
     /// The body is larger than the limit, compressed or decompressed.
-    #[error("the body is larger than the limit; raise server.max_body_bytes")]
+    #[error("the body is larger than the limit")]
     TooLarge,
 }
 
@@ -122,10 +118,44 @@ impl SignatureRefusal {
         match self {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
-            Self::Stale => "stale",
+            Self::Stale { .. } => "stale",
             Self::Mismatch => "mismatch",
             Self::Encoding => "encoding",
             Self::TooLarge => "too_large",
+        }
+    }
+
+    /// What an operator does about it, if a provider sent the delivery and not a stranger.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Missing => "compare inbound.provider and inbound.header with what the provider sends",
+            Self::Malformed => "compare inbound.provider with the provider: each signs in a form of its own",
+            Self::Stale { .. } => {
+                "synchronise the clock of this machine (timedatectl, chrony); with a right clock, the delivery was sent late or again"
+            }
+            Self::Mismatch => {
+                "compare inbound.secret with the provider's; a proxy in between must not change the body or signed headers"
+            }
+            Self::Encoding => "let the provider send gzip, or no compression",
+            Self::TooLarge => "raise server.max_body_bytes, or let the provider send less at once",
+        }
+    }
+}
+
+/// How far a timestamp is from the clock of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampAge {
+    /// So many seconds before it.
+    Behind(u64),
+    /// So many seconds after it.
+    Ahead(u64),
+}
+
+impl fmt::Display for TimestampAge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Behind(seconds) => write!(f, "{seconds} s old by the clock of this machine"),
+            Self::Ahead(seconds) => write!(f, "{seconds} s ahead of the clock of this machine"),
         }
     }
 }

@@ -2,7 +2,7 @@ use alloy_primitives::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Headers, SignatureRefusal, TOLERANCE_SECONDS};
+use super::{Headers, SignatureRefusal, TOLERANCE_SECONDS, TimestampAge};
 
 /// Longest header of a signature, in bytes. The longest known one, of Coinbase with ten names, has some 500.
 const MAX_BYTES: usize = 4 << 10;
@@ -45,5 +45,7 @@ pub(super) fn digest_or_base64(text: &str) -> Result<[u8; 32], SignatureRefusal>
 pub(super) fn fresh(text: &str, now: u64) -> Result<(), SignatureRefusal> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     let at: u64 = text.parse().ok().filter(|_| is_plain).ok_or(SignatureRefusal::Malformed)?;
-    if at.abs_diff(now) > TOLERANCE_SECONDS { Err(SignatureRefusal::Stale) } else { Ok(()) }
+    let distance = at.abs_diff(now);
+    let age = if at < now { TimestampAge::Behind(distance) } else { TimestampAge::Ahead(distance) };
+    if distance > TOLERANCE_SECONDS { Err(SignatureRefusal::Stale { age }) } else { Ok(()) }
 }

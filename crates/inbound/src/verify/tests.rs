@@ -200,6 +200,14 @@ fn an_old_delivery_is_stale_where_the_scheme_has_a_time() {
         }
     }
     let vector = named("quicknode plain");
+    for (seconds, words) in [
+        (301, "the timestamp is 301 s old by the clock of this machine, and 300 s are allowed"),
+        (-3_600, "the timestamp is 3600 s ahead of the clock of this machine, and 300 s are allowed"),
+    ] {
+        let mut late = vector.clone();
+        late.now = late.now.checked_add_signed(seconds).expect("in range");
+        assert_eq!(late.check().map_err(|refusal| refusal.to_string()), Err(words.to_owned()));
+    }
     for time in
         ["+1760000000", "01760000000", "1760000000.0", "0x68e7a800", "-5", "99999999999999999999999", " "]
     {
