@@ -141,7 +141,7 @@ async fn a_reader_of_the_log_that_is_stopped_holds_up_nothing() {
     daemon.stop_well().await;
     let log = log.await.expect("it is read");
     assert!(
-        log.trim_end().lines().last().is_some_and(|line| line.contains("\"stopped\"")),
+        log.trim_end().lines().last().is_some_and(|line| line.contains("\"daemon stopped\"")),
         "flushed at the end"
     );
 
