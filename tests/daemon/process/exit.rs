@@ -33,7 +33,9 @@ async fn sigterm_and_ctrl_c_end_it_well_wherever_it_is() {
         let asked = Instant::now();
         assert_eq!(daemon.ended(Duration::from_secs(10)).await, Some(0), "{}", daemon.log());
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-        assert!(daemon.log().trim_end().lines().last().is_some_and(|line| line.contains("\"daemon stopped\"")));
+        assert!(
+            daemon.log().trim_end().lines().last().is_some_and(|line| line.contains("\"daemon stopped\""))
+        );
     }
     slow.lift();
     home.rewrite("max_range = 10 ", "max_range = 1000 ");
