@@ -120,6 +120,19 @@ async fn discount(tx: &mut Tx, reorg: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes the planner read the next pages in the order of the primary key. It has no statistics about rows that this transaction
+/// has just written, takes them for a handful, and would read and sort everything that is left for each page.
+async fn avoid_sorts(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::raw_sql("set local enable_sort = off").execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Ends [`avoid_sorts`].
+async fn allow_sorts(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::raw_sql("set local enable_sort to default").execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// A place below every other, and one above: where reading in pages begins.
 const LOWEST: (i64, i64, i64) = (-1, -1, -1);
 const HIGHEST: (i64, i64, i64) = (i64::MAX, i64::MAX, i64::MAX);
@@ -140,6 +153,7 @@ pub(in super::super) async fn fold_orphaned(
         "and (block_number, tx_index, log_index) > ($2, $3, $4) order by block_number, tx_index, log_index limit $5"
     );
     let (number, tx_index, log_index) = begin_at(after, LOWEST)?;
+    avoid_sorts(tx).await?;
     let mut rows = sqlx::query_as::<_, StoredEventRow>(sql)
         .bind(reorg)
         .bind(number)
@@ -155,6 +169,8 @@ pub(in super::super) async fn fold_orphaned(
             folded.push(change);
         }
     }
+    drop(rows);
+    allow_sorts(tx).await?;
     Ok((folded, last.filter(|_| count == limit)))
 }
 
@@ -178,6 +194,7 @@ pub(in super::super) async fn orphaned_page(
         "
     );
     let (number, tx_index, log_index) = begin_at(below, HIGHEST)?;
+    avoid_sorts(tx).await?;
     let rows: Vec<StoredEventRow> = sqlx::query_as(sql)
         .bind(reorg)
         .bind(int8("block number", from)?)
@@ -188,6 +205,7 @@ pub(in super::super) async fn orphaned_page(
         .bind(PAGE_BYTES)
         .fetch_all(&mut **tx)
         .await?;
+    allow_sorts(tx).await?;
     let page = rows.into_iter().map(StoredEventRow::read).collect::<Result<Vec<_>, _>>()?;
     let last = page.last().map(|stored| stored.event.place);
     Ok((page, last))

@@ -1,8 +1,9 @@
 use chainflume_core::domain::{BlockId, StartBlock, U256};
 
 use super::fixture::*;
+use crate::events;
 use crate::{ChainStore, Checkpoint, ReorgRecord, Rewind, Rewound, UndoReason};
-use chainflume_db::StoreError;
+use chainflume_db::{StoreError, transaction};
 
 #[tokio::test]
 async fn a_rewind_gives_back_every_row_and_keeps_what_it_took() {
@@ -164,6 +165,47 @@ async fn a_source_that_began_above_the_ancestor_begins_anew() {
     expected[3].at = None;
     assert_eq!(rewound.checkpoints, expected);
     assert_eq!(chain.snapshot().await.expect("reads").checkpoints, expected);
+}
+
+#[tokio::test]
+async fn a_page_of_an_undo_reads_no_row_of_the_others() {
+    let store = store().await;
+    open(&store).await;
+    let mut tx = transaction::begin(&store.pool).await.expect("begins");
+    let reorg: i64 = sqlx::query_scalar(
+        r"
+        insert into reorgs (chain_id, ancestor_number, ancestor_hash, old_tip_number, old_tip_hash, depth, events)
+        values (421614, 0, '', 2000, '', 2000, 2000) returning id
+        ",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .expect("inserts");
+    let sql = r"
+        insert into orphaned_events (reorg_id, chain_id, block_number, tx_index, log_index, block_time, kind_id,
+            projection, block_hash, tx_hash, address, account, amount)
+        select $1, 421614, n, 0, 0, now(), (select min(id) from event_kinds), 's', sha256(''), sha256(''),
+            substr(sha256(''), 1, 20), substr(sha256(''), 1, 20), 1
+        from generate_series(1, 2000) as n
+        ";
+    sqlx::query(sql).bind(reorg).execute(&mut *tx).await.expect("inserts");
+    let (mut after, mut below, mut events) = (None, None, 0);
+    while events == 0 || after.is_some() {
+        after = events::fold_orphaned(&mut tx, reorg, after, 100).await.expect("folds").1;
+        events += 100;
+    }
+    loop {
+        let (page, last) = events::orphaned_page(&mut tx, (reorg, 1), below, 100).await.expect("reads");
+        if last.is_none() {
+            break;
+        }
+        (below, events) = (last, events + page.len());
+    }
+    assert_eq!(events, 2_000 + 100 + 2_000);
+    let sql = "select (seq_tup_read + idx_tup_fetch)::bigint from pg_stat_xact_user_tables \
+        where relid = 'orphaned_events'::regclass";
+    let read: i64 = sqlx::query_scalar(sql).fetch_one(&mut *tx).await.expect("counts");
+    assert!((4_000..5_000).contains(&read), "{read} rows");
 }
 
 #[tokio::test]
