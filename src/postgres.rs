@@ -135,10 +135,7 @@ impl PrivatePostgres {
 /// [`PostgresError::Starting`] while that daemon's server does not answer yet, [`PostgresError::Denied`]
 /// when this user may not connect to it.
 pub async fn attach(settings: &Settings) -> Result<Option<String>, PostgresError> {
-    let data_dir = match settings.data_dir.canonicalize() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.at("find", &settings.data_dir)?,
-    };
+    let Some(data_dir) = found(&settings.data_dir)? else { return Ok(None) };
     let Some(holder) = lock::holder(&data_dir)? else { return Ok(None) };
     let socket_dir = socket::existing(&data_dir)?;
     match tokio::net::UnixStream::connect(socket::file(&socket_dir)).await {
@@ -156,10 +153,7 @@ pub async fn attach(settings: &Settings) -> Result<Option<String>, PostgresError
 /// # Errors
 /// Everything that would make [`PrivatePostgres::start`] fail, as far as it can be checked.
 pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
-    let data_dir = match settings.data_dir.canonicalize() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => settings.data_dir.clone(),
-        other => other.at("find", &settings.data_dir)?,
-    };
+    let data_dir = found(&settings.data_dir)?.unwrap_or_else(|| settings.data_dir.clone());
     let cluster = data_dir.join("postgres");
     let run_as = RunAs::choose(&cluster)?;
     let version = cluster::version(&cluster)?;
@@ -172,8 +166,9 @@ pub async fn survey(settings: &Settings) -> Result<bool, PostgresError> {
 /// lets this user write and the server's user enter. Writes nothing.
 ///
 /// # Errors
-/// [`PostgresError::NotWritable`], [`PostgresError::Unreachable`]
+/// [`PostgresError::NoDirectory`], [`PostgresError::NotWritable`], [`PostgresError::Unreachable`]
 pub async fn check_place(settings: &Settings) -> Result<(), PostgresError> {
+    found(&settings.data_dir)?;
     let data_dir = std::path::absolute(&settings.data_dir).at("find", &settings.data_dir)?;
     let cluster = data_dir.join("postgres");
     if cluster.symlink_metadata().is_ok() {
@@ -189,6 +184,21 @@ pub async fn check_place(settings: &Settings) -> Result<(), PostgresError> {
 const USER: &str = "chainflume";
 /// Name of the database.
 const DATABASE: &str = "chainflume";
+
+/// The directory under its real name; `None` if there is none yet.
+///
+/// # Errors
+/// [`PostgresError::NoDirectory`] if it is a file, or below one.
+fn found(data_dir: &Path) -> Result<Option<PathBuf>, PostgresError> {
+    let file = data_dir.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir());
+    if let Some(file) = file {
+        return Err(PostgresError::NoDirectory { data_dir: data_dir.into(), file: file.into() });
+    }
+    match data_dir.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.at("find", data_dir).map(Some),
+    }
+}
 
 fn made(data_dir: &Path) -> Result<PathBuf, PostgresError> {
     if !data_dir.exists() {

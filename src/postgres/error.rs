@@ -81,6 +81,14 @@ pub enum PostgresError {
         /// The topmost directory that denies access.
         dir: PathBuf,
     },
+    /// A file in the place of a directory.
+    #[error("`data_dir` is {} and {} is a file; set `data_dir` to a directory", data_dir.display(), file.display())]
+    NoDirectory {
+        /// The setting.
+        data_dir: PathBuf,
+        /// The file: the setting itself or above it.
+        file: PathBuf,
+    },
     /// A directory in which the present user can make nothing.
     #[error(
         "the user `{user}` cannot write to {}; set `data_dir` to a directory of this user, or give this one to the user (chown)",
@@ -174,6 +182,9 @@ impl PostgresError {
             ),
             Self::NotWritable { user, dir, .. } => {
                 format!("the user `{user}` cannot write to {}; name another --data-dir", dir.display())
+            }
+            Self::NoDirectory { file, .. } => {
+                format!("{} is a file; name another --data-dir", file.display())
             }
             other => causes(other),
         }

@@ -307,18 +307,6 @@ async fn roots_private_directory_is_named_as_the_obstacle() {
 async fn a_place_without_rights_is_refused_before_anything_is_made() {
     let home = Home::new();
     check_place(&home.settings()).await.unwrap();
-    let deep = |dir: &Path| Settings { data_dir: dir.join("a/b"), bin_dir: None };
-    let file = home.dir.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    for refusal in [
-        check_place(&deep(&file)).await.unwrap_err().to_string(),
-        PrivatePostgres::start(&deep(&file)).await.unwrap_err().to_string(),
-    ] {
-        assert!(
-            refusal.contains(&format!("cannot write to {}; set `data_dir`", file.display())),
-            "{refusal}"
-        );
-    }
     // Root writes everywhere, and its server runs as another user.
     std::fs::set_permissions(home.dir.path(), Permissions::from_mode(0o500)).unwrap();
     let refusal = check_place(&home.settings()).await.unwrap_err().to_string();
@@ -329,6 +317,27 @@ async fn a_place_without_rights_is_refused_before_anything_is_made() {
     );
     assert!(!home.settings().data_dir.exists());
     std::fs::set_permissions(home.dir.path(), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_in_place_of_a_directory_is_named_by_every_look() {
+    let home = Home::new();
+    let file = home.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for data_dir in [file.clone(), file.join("a/b")] {
+        let settings = Settings { data_dir: data_dir.clone(), bin_dir: None };
+        for refusal in [
+            attach(&settings).await.unwrap_err(),
+            survey(&settings).await.unwrap_err(),
+            check_place(&settings).await.unwrap_err(),
+            PrivatePostgres::start(&settings).await.unwrap_err(),
+        ] {
+            let (data_dir, file) = (data_dir.display(), file.display());
+            let words =
+                format!("`data_dir` is {data_dir} and {file} is a file; set `data_dir` to a directory");
+            assert_eq!(refusal.to_string(), words);
+        }
+    }
 }
 
 #[tokio::test]
