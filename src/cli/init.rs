@@ -33,13 +33,38 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> anyhow::Result<Exit> {
         output::print(draft.render().as_bytes())?;
     } else {
         write(&path, &draft.render(), args.force)?;
-        let shown = path.display();
-        let next = format!(
-            "wrote {shown}; next: `chainflume check --config {shown}`, then `chainflume run`, and `chainflume psql` reads what is stored\n"
-        );
-        output::print(next.as_bytes())?;
+        output::print(next_steps(args, &draft.chain, &path).as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+/// The node of a chain whose variable is not set.
+const LOCAL_NODE: &str = "http://127.0.0.1:8545";
+
+/// The variable with a URL of a chain's node: `MAINNET_HTTP` for mainnet.
+fn variable(chain: &str, suffix: &str) -> String {
+    format!("{}_{suffix}", chain.to_uppercase().replace('-', "_"))
+}
+
+/// What the reader does after the file is written.
+fn next_steps(args: &InitArgs, chain: &str, path: &Path) -> String {
+    let shown = path.display();
+    let mut variables = Vec::new();
+    if args.http.is_none() {
+        variables.push(variable(chain, "HTTP"));
+    }
+    if args.ws.is_none() {
+        variables.push(variable(chain, "WS"));
+    }
+    let variables = match variables.as_slice() {
+        [] => String::new(),
+        [ws] if args.http.is_some() => format!("set {ws} to the WebSocket URL of the node, "),
+        all => format!("set {} to the URLs of your node (else it is {LOCAL_NODE}), ", all.join(" and ")),
+    };
+    format!(
+        "wrote {shown}; next: {variables}run `chainflume check --config {shown}` and then `chainflume run`; `chainflume psql` reads \
+         what is stored\n"
+    )
 }
 
 fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<ConfigDraft> {
@@ -49,10 +74,9 @@ fn draft(args: &InitArgs, family: Family, place: &Path) -> anyhow::Result<Config
         return Err(Failure::new(Exit::Usage, text).into());
     }
     let known = KNOWN_CHAINS.iter().find(|known| known.chain_id == chain_id);
-    // MAINNET_HTTP for mainnet: the default makes the file right before the variable is set.
-    let variable = |suffix: &str| format!("{}_{suffix}", chain.to_uppercase().replace('-', "_"));
-    let http = || format!("${{{}:-http://127.0.0.1:8545}}", variable("HTTP"));
-    let ws = || format!("${{{}:-}}", variable("WS"));
+    // The default makes the file right before the variable is set.
+    let http = || format!("${{{}:-{LOCAL_NODE}}}", variable(&chain, "HTTP"));
+    let ws = || format!("${{{}:-}}", variable(&chain, "WS"));
     let name = match family {
         Family::Stake => "stake_vault",
         Family::Erc20 => "token",

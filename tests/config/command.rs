@@ -139,35 +139,36 @@ fn a_missing_configuration_is_reported_with_its_places() {
 #[test]
 fn what_init_writes_passes_check() {
     let abi = include_str!("../../abi/CryptoKitties.json");
-    for args in [
-        &["--family", "stake", "--address", "0x2222222222222222222222222222222222222222"][..],
-        &["--family", "erc20", "--address", "any", "--chain-id", "8453", "--start-block", "7"],
-        &[
-            "--family",
-            "erc721",
-            "--address",
-            "0xBC4CA0EdA7647A8aB7C2061c2E118A18a936f13D",
-            "--http",
-            "${UNSET_URL}",
-        ],
-        &[
-            "--family",
-            "generic",
-            "--address",
-            "any",
-            "--abi",
-            "kitties.json",
-            "--chain",
-            "mine",
-            "--chain-id",
-            "9",
-        ],
+    let urls = |variables: &str| {
+        format!("set {variables} to the URLs of your node (else it is http://127.0.0.1:8545), ")
+    };
+    for (args, variables) in [
+        (
+            "--family stake --address 0x2222222222222222222222222222222222222222",
+            urls("MAINNET_HTTP and MAINNET_WS"),
+        ),
+        (
+            "--family erc20 --address any --chain-id 8453 --start-block 7 --ws ws://localhost",
+            urls("BASE_HTTP"),
+        ),
+        (
+            "--family erc721 --address 0xBC4CA0EdA7647A8aB7C2061c2E118A18a936f13D --http ${UNSET_URL}",
+            "set MAINNET_WS to the WebSocket URL of the node, ".to_owned(),
+        ),
+        (
+            "--family generic --address any --abi kitties.json --chain my-own --chain-id 9 --http http://localhost --ws ws://localhost",
+            String::new(),
+        ),
     ] {
+        let args: Vec<&str> = args.split(' ').collect();
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("kitties.json"), abi).expect("written");
         let run = |args: &[&str]| chainflume(folder.path(), args);
-        let next = "wrote chainflume.toml; next: `chainflume check --config chainflume.toml`, then `chainflume run`, and `chainflume psql` reads what is stored\n";
-        assert_eq!(run(&[&["init"], args].concat()), (0, next.to_owned(), String::new()), "{args:?}");
+        let next = format!(
+            "wrote chainflume.toml; next: {variables}run `chainflume check --config chainflume.toml` and then `chainflume run`; \
+             `chainflume psql` reads what is stored\n"
+        );
+        assert_eq!(run(&[&["init"][..], &args].concat()), (0, next, String::new()), "{args:?}");
         if !args.contains(&"${UNSET_URL}") {
             assert_eq!(run(&["check", "--offline"]).0, 0, "{args:?}");
         }
