@@ -198,6 +198,8 @@ async fn history(seed: u64) {
         lived_at.map(|at| at.map(|at| at.number)),
         [Some(model.blocks.len() as u64).filter(|n| *n > 0); 2]
     );
+    let alone = "select o.reorg_id::text from orphaned_events o left join reorgs r on r.id = o.reorg_id where r.id is null";
+    assert_eq!(texts(&lived, alone).await, Vec::<String>::new());
     let (lived, fresh) = (dump(&lived).await, dump(&fresh).await);
     assert_eq!(lived, fresh);
 }
