@@ -7,6 +7,7 @@ mod failover;
 mod follow;
 mod histories;
 mod hostile;
+mod keys;
 mod log;
 mod pages;
 mod protocol;

@@ -338,7 +338,7 @@ async fn serve_logs_what_it_lacks() {
 }
 
 /// Answers every request with what `set` is now, and counts.
-async fn issuer(
+pub async fn issuer(
     set: std::sync::Arc<std::sync::Mutex<Option<Value>>>,
 ) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -360,8 +360,8 @@ async fn issuer(
     (port, counted)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
+/// Keys of an issuer: the old one, and the new one with a token of the user 7, which was made once and is valid until 2100.
+pub fn keys() -> (Value, Value, String) {
     let pem = include_str!("../../../crates/api/src/access/fixtures/rsa.pem");
     let signed = include_str!("../../../crates/api/src/access/fixtures/rs256.jwt").trim().to_owned();
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
@@ -370,9 +370,14 @@ async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
     let rsa = json!({ "kty": "RSA", "kid": "new", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(&der[33..289]) });
     let edwards =
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "old", "x": URL_SAFE_NO_PAD.encode([7; 32]) });
+    (edwards, rsa, signed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_issuer_are_fetched_when_new_and_kept_when_away() {
+    let (edwards, rsa, signed) = keys();
     let set = std::sync::Arc::new(std::sync::Mutex::new(None));
     let (issuer, fetched) = issuer(set.clone()).await;
-    // The token was made once, and is valid until 2100.
     let auth = format!(
         "[server.auth]\nalgorithms = [\"RS256\", \"EdDSA\"]\njwks_url = \"http://127.0.0.1:{issuer}/keys\"\n\
          revocations_kept = \"36500days\"\n"

@@ -82,10 +82,11 @@ impl Auth {
         access.valid(Principal::Service(key.service())).ok()
     }
 
-    /// Fetches newer keys where the token of a request is signed with an unknown one, so that the next look knows them.
-    pub(super) async fn learn(&self, headers: &HeaderMap, now: u64) {
+    /// Fetches newer keys where a token is signed with an unknown one, so that the next look knows them. Every way in which a token
+    /// comes, by header or by packet, needs it before that look.
+    pub(super) async fn learn(&self, credential: Option<&str>, now: u64) {
         let Self::Required(Access { issued: Some(issued), .. }) = self else { return };
-        let Some(credential) = credential(headers).filter(|text| !ServiceKey::is_one(text)) else { return };
+        let Some(credential) = credential.filter(|text| !ServiceKey::is_one(text)) else { return };
         let wants = |error: TokenError| error.wants_keys();
         if self.of_token(credential, now).is_err_and(wants) {
             issued.ask().await;

@@ -77,12 +77,17 @@ impl Shared {
     }
 
     /// The caller with a newer token, which must be of the same user and still open every room that is joined.
-    pub(super) fn refreshed(
+    pub(super) async fn refreshed(
         &self,
         principal: &Principal,
         session: &Session,
         token: &str,
     ) -> Result<Principal, HttpProblem> {
+        // Keys may take seconds to come. A connection that has to end meanwhile does not wait for them.
+        tokio::select! {
+            () = self.settings.auth.learn(Some(token), now()) => {}
+            _ = self.ended(principal) => {}
+        }
         let newer = self.settings.auth.of_credential(Some(token), now())?;
         let is_same = match (principal, &newer) {
             (Principal::User(before), Principal::User(after)) => before.id == after.id,

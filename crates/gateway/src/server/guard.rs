@@ -110,7 +110,7 @@ async fn admit(shared: &Shared, headers: &HeaderMap, client: Client) -> Result<O
     }
     // After the count: a made-up key must not be looked for more often than a stranger may ask.
     if owner.is_none() {
-        auth.learn(headers, now()).await;
+        auth.learn(credential(headers), now()).await;
     }
     Ok(owner)
 }

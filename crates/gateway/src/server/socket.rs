@@ -335,7 +335,7 @@ impl Connection {
                 Ok(json!({ "rooms": self.session.rooms().map(Room::as_str).collect::<Vec<_>>() }))
             }
             Op::Refresh { token } => {
-                self.principal = self.shared.refreshed(&self.principal, &self.session, &token)?;
+                self.principal = self.shared.refreshed(&self.principal, &self.session, &token).await?;
                 Ok(json!({}))
             }
             Op::Emit { event, events } => {

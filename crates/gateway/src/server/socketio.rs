@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::credential;
 use super::caller::{Ending, unless_ended};
 use super::forwarded::Client;
 use super::frames::FrameQuota;
@@ -265,7 +266,7 @@ impl<'a> Peer<'a> {
     async fn act(&mut self, event: &PacketEvent) -> Result<Value, HttpProblem> {
         if event.name == "refresh" {
             let token = event.arguments.first().and_then(Value::as_str).unwrap_or_default();
-            self.principal = self.shared.refreshed(&self.principal, &self.session, token)?;
+            self.principal = self.shared.refreshed(&self.principal, &self.session, token).await?;
             return Ok(json!({ "ok": true }));
         }
         let prefix = match &*event.name {
@@ -318,7 +319,7 @@ async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, 
             client.send(no_namespace(&namespace)).await?;
             continue;
         }
-        match admit(shared, client, &auth) {
+        match admit(shared, client, &auth).await {
             Ok(admitted) => {
                 let id = random_name().map_err(|_| SocketIoEnd::Unavailable)?;
                 client.send(connected(&id)).await?;
@@ -332,15 +333,14 @@ async fn accept(shared: &Shared, client: &mut EngineClient) -> Result<Accepted, 
     }
 }
 
-fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, HttpProblem> {
+async fn admit(shared: &Shared, client: &EngineClient, auth: &Value) -> Result<Accepted, HttpProblem> {
     let known = &shared.settings.auth;
     let address = client.extension::<Client>().ok_or_else(HttpProblem::forbidden)?;
     // One connection may have many tries: they count as requests without a credential do.
     shared.take_stranger(address)?;
-    let principal = match auth["token"].as_str() {
-        Some(token) => known.of_credential(Some(token), now())?,
-        None => known.of_headers(client.headers(), now())?,
-    };
+    let credential = auth["token"].as_str().or_else(|| credential(client.headers()));
+    known.learn(credential, now()).await;
+    let principal = known.of_credential(credential, now())?;
     let since = match &auth["since"] {
         Value::Null => None,
         since => Some(query::position(since.as_str().unwrap_or_default())?),
