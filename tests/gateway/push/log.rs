@@ -78,6 +78,10 @@ async fn the_log_is_read_in_pages_by_who_may() {
         );
         assert_eq!(problem["status"], expected.0);
     }
+    // A position that is no text is not the same as none, which would begin now.
+    let unread = [admin[0], ("last-event-id", "\u{e9}.1")];
+    let (status, problem) = gate.get("/v1/stream?rooms=all", &unread).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("bad_position")));
     let posted = gate.ask(reqwest::Method::POST, "/v1/messages", &admin).await;
     assert_eq!(
         (posted.status().as_u16(), &posted.headers()["content-type"]),

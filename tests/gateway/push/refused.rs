@@ -145,11 +145,13 @@ async fn each_bad_request_has_a_code_a_count_and_a_line_sans_secrets() {
     check(post().header("content-encoding", "gzip").body(bomb), 413, "body_too_large").await;
     check(post().header("content-encoding", "gzip").body("{}"), 400, "bad_body").await;
     check(post().header("content-encoding", "br").body("{}"), 415, "unsupported_media_type").await;
+    let odd = post().header("content-type", "text/pl\u{e4}in").body("{\"rooms\":[\"user-7\"]}");
+    check(odd, 415, "unsupported_media_type").await;
     let parts = [gzip(b"{\"rooms\":"), gzip(b"[\"user-7\"]}")].concat();
     let packed = post().header("content-encoding", "gzip").body(parts);
     assert_eq!(packed.send().await.expect("an answer").status().as_u16(), 201);
     *expected.entry("bad_body").or_default() += 1.0;
-    expected.insert("unsupported_media_type", 1.0);
+    expected.insert("unsupported_media_type", 2.0);
     check(
         post().header("idempotency-key", "x".repeat(256)).body("{\"rooms\":[\"user-7\"]}"),
         400,

@@ -98,7 +98,8 @@ pub(super) fn json<T: DeserializeOwned>(
     body: &[u8],
     shape: &BodyShape,
 ) -> Result<T, HttpProblem> {
-    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+    // One that is no text is no media type, and not the same as none.
+    let media = headers.get(header::CONTENT_TYPE).map(|media| media.to_str().unwrap_or("?"));
     let fields = object(read_json(media, body)?, shape.fields, "")?;
     serde_json::from_value(Value::Object(fields)).map_err(|_| shape.problem())
 }

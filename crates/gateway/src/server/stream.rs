@@ -39,7 +39,9 @@ pub(super) async fn stream(
         asked(&shared, text.as_deref(), &headers, TicketUse::Spend).await?;
     let open = Open::new("sse", shared.enter(client, &principal)?);
     // A browser that comes again sends this beside the address it began with.
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
+    // One that is no text is no position: to count it as absent would begin now, and skip what the client missed.
+    let last =
+        headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
     let since = last.map(query::position).transpose()?.or(since);
     // The position of an event is on the last frame of its message, so `Last-Event-ID` is of a whole message. One that is sent as
     // `since` may be of a frame.
