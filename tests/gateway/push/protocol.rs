@@ -68,6 +68,8 @@ async fn a_session_opens_over_either_transport_or_is_refused() {
         let path = format!("/socket.io/?{query}");
         assert!(Socket::try_open_at(gate.port, &path).await.is_none(), "{query}");
     }
+    let refused = daemon.metric("chainflume_push_refused_total{code=\"malformed\"}").await;
+    assert_eq!(refused, Some(12.0), "each is counted");
     daemon.stop_well().await;
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use super::caller::{Ending, unless_ended};
 use super::forwarded::Client;
 use super::frames::FrameQuota;
 use super::limits::{ConnectionPlaces, counted};
-use super::problem::HttpProblem;
+use super::problem::{Code, HttpProblem};
 use super::query::{self, MAX_ROOMS};
 use super::session::{Known, Session};
 use super::{Open, Shared, now};
@@ -86,7 +86,16 @@ async fn answer(engine: &Engine, request: Request, limit: Duration) -> Response 
         },
         _ => Some(Bytes::new()),
     };
-    engine.answer(head, body).await.map(Body::from).into_response()
+    let mut answer = engine.answer(head, body).await.map(Body::from).into_response();
+    // The body has the words of the protocol. The count has the code that the same fault has on other paths.
+    let code = match answer.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("body_too_large"),
+        status => status.is_client_error().then_some("malformed"),
+    };
+    if let Some(code) = code {
+        answer.extensions_mut().insert(Code(code));
+    }
+    answer
 }
 
 /// Why a client is disconnected.
