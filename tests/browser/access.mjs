@@ -13,6 +13,12 @@ const why = page.locator("#access-why");
 await field.waitFor();
 assert.equal(await why.textContent(), "This server asks for a credential.");
 await inspect(page, folder, "access-narrow");
+// A sign that no header can have is not sent, and not kept.
+await field.fill(`${admin}\u200b`);
+await page.getByRole("button", { name: "Open" }).click();
+await page.waitForFunction(() => document.getElementById("access-why").textContent.startsWith("A credential has"), undefined, { timeout: 5_000 });
+await page.reload();
+await field.waitFor({ timeout: 5_000 });
 await field.fill(user);
 await page.getByRole("button", { name: "Open" }).click();
 await page.waitForFunction(() => document.getElementById("access-why").textContent.startsWith("This credential does not open"));

@@ -18,8 +18,13 @@ for (const { look, ...settings } of LOOKS) {
   await live(page);
   await page.locator("#messages li").first().waitFor();
   await inspect(page, folder, `live-${look}`);
+  await page.goto(`${url}/docs`);
+  await page.getByRole("heading", { name: "GET /v1/stream" }).first().waitFor();
+  await inspect(page, folder, `docs-${look}`);
   await page.context().close();
 }
+
+tell({ ready: "looks" });
 
 // By keyboard alone: over the link to the content to the other page.
 const page = await open(browser, LOOKS[0], troubles);
@@ -91,6 +96,25 @@ await page.getByText("message", { exact: true }).nth(1).click();
 assert.equal(await page.title(), "Live · Chainflume");
 assert.equal(await page.locator("main img, main script").count(), 0);
 assert.ok((await page.locator("#messages li").nth(1).textContent()).includes(evil));
+
+tell({ ready: "texts" });
+
+// While the page is paused, what it has no room for still takes back what it shows, and the end of a credential is no message.
+await page.unroute("**/v1/stream*");
+const texts = (all) => all.map((one) => `event: message\ndata: ${JSON.stringify(one)}\n\n`).join("");
+let body = texts([fact]);
+await page.route("**/v1/stream*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+await page.reload();
+await page.locator("#messages li").first().waitFor();
+await page.getByRole("button", { name: "Pause" }).click();
+const others = Array.from({ length: 1_000 }, (_, number) => ({ ...fact, id: `other ${number}` }));
+const revoked = `event: revoked\ndata: {"code":"credential_revoked"}\n\n`;
+body = texts([{ ...fact, state: "retracted" }, ...others]) + revoked;
+await page.waitForFunction(() => /dropped/.test(document.getElementById("count").textContent));
+assert.notEqual(await page.locator("#messages li.withdrawn").count(), 0);
+body = revoked;
+await page.getByRole("button", { name: "Resume" }).click();
+assert.doesNotMatch(await page.locator("#count").textContent(), /wait/);
 
 // A process that reads no chain shows what the database has.
 let status;

@@ -46,6 +46,7 @@ async fn the_dashboard_shows_what_happens_and_is_accessible() {
     let daemon = gate.start().await;
     gate.mine(&daemon, 3).await;
     let mut browser = Browser::start("dashboard.mjs", &[&url(&gate), PICTURES]);
+    browser.until("ready", json!("looks")).await;
     browser.until("ready", json!("reorg")).await;
     gate.mine(&daemon, 4).await;
     gate.chain.reorg(5, 6);
@@ -54,6 +55,7 @@ async fn the_dashboard_shows_what_happens_and_is_accessible() {
     browser.until("ready", json!("mine")).await;
     gate.mine(&daemon, 3).await;
     browser.send(&json!(true)).await;
+    browser.until("ready", json!("texts")).await;
     browser.until("done", json!(true)).await;
     daemon.stop_well().await;
 }

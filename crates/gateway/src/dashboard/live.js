@@ -103,15 +103,19 @@ function counted() {
 }
 
 function receive(name, data) {
-  if (name === "expired") return;
+  // The end of the credential is no message; the next request is refused, and the page asks for another.
+  if (name === "expired" || name === "revoked") return;
   if (isPaused) {
     held.push([name, data]);
-    if (held.length > HELD) {
-      held.shift();
-      dropped += 1;
-    }
+    if (held.length > HELD) drop(held.shift());
   } else apply([name, data]);
   counted();
+}
+
+/** What is not shown any more still takes back what is. */
+function drop([, data]) {
+  dropped += 1;
+  if (data.state === "retracted") withdraw(data.id);
 }
 
 /** Where the newest 50 messages begin; from now on where that is not known. */
@@ -145,6 +149,7 @@ function pause(wanted) {
   $("pause").setAttribute("aria-pressed", String(wanted));
   $("pause").textContent = wanted ? "Resume" : "Pause";
   if (!wanted) {
+    if (dropped > 0) add(make("li", { class: "gap" }, make("strong", {}, "Gap: "), `${dropped} messages came while the page was paused, and were dropped`));
     held.forEach(apply);
     [held, dropped] = [[], 0];
   }

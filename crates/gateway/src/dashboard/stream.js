@@ -110,7 +110,13 @@ export function follow(path, on) {
   }
   const submitted = (event) => {
     event.preventDefault();
-    sessionStorage.setItem(KEY, $("credential").value.trim());
+    const credential = $("credential").value.trim();
+    // A header cannot have it, so that no request would leave the page.
+    if (!/^[\x21-\x7e]+$/.test(credential)) {
+      $("access-why").textContent = "A credential has letters, digits and signs of ASCII alone: copy it again.";
+      return $("credential").focus();
+    }
+    sessionStorage.setItem(KEY, credential);
     $("credential").value = "";
     say("connecting");
     clearTimeout(timer);
