@@ -71,7 +71,9 @@ async fn rewind_in(
         }
         match rereader.providers.with_probe_timeout(asked).await? {
             // A node is asked before anything is changed, so that nothing was done yet.
-            Err(IndexerError::Chain(error)) => tracing::warn!(%error, "another provider is tried"),
+            Err(IndexerError::Chain(error)) => {
+                tracing::warn!(chain = %chain.name, host = node.host(), %error, "a provider does not serve the rewind; the next one is tried");
+            }
             outcome => return outcome.map_err(failed),
         }
     }

@@ -27,7 +27,7 @@ pub enum FileError {
     #[error("no such file")]
     Missing,
     /// A directory.
-    #[error("is a directory, a file is wanted")]
+    #[error("is a directory; a file is needed")]
     Directory,
     /// Above the limit; the rest was not read.
     #[error("is larger than {} MiB", .limit >> 20)]

@@ -47,7 +47,7 @@ status = "completed"
         "activity.text[0].type: `swap` is no type of activities",
         "activity.text[0].status: `done` is no status",
         "activity.text[0].title: `{status}` has `{status}` at character 1; an activity has {data.…}",
-        "activity.text[1].description: `{data.amount` has a `{` or `}` without its other at character 1",
+        "activity.text[1].description: `{data.amount` has a `{` or `}` without its counterpart at character 1",
         "activity.text[2].status: has a text already for this type",
         "activity.text[3].type: is missing",
         "activity.text[3].status: is missing",

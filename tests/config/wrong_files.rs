@@ -36,7 +36,7 @@ fn an_abi_that_is_missing_or_a_folder_is_reported() {
         problems_of(&folder),
         [
             "1 problem in chainflume.toml",
-            "chainflume.toml:13: source[0].abi: `abi`: is a directory, a file is wanted (name the JSON file that holds the contract's ABI)",
+            "chainflume.toml:13: source[0].abi: `abi`: is a directory; a file is needed (name the JSON file that holds the contract's ABI)",
         ]
     );
 }
@@ -115,7 +115,7 @@ fn a_configuration_that_cannot_be_read_is_one_problem() {
     assert_eq!(problems_of(&folder), ["1 problem in chainflume.toml", missing]);
     fs::create_dir(&path).expect("created");
     let directory =
-        "chainflume.toml: is a directory, a file is wanted (name a configuration file with --config)";
+        "chainflume.toml: is a directory; a file is needed (name a configuration file with --config)";
     assert_eq!(problems_of(&folder), ["1 problem in chainflume.toml", directory]);
     fs::remove_dir(&path).expect("removed");
     fs::write(&path, b"name = \"\xff\"").expect("written");

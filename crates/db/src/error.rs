@@ -188,7 +188,7 @@ pub enum StoreError {
         value: String,
     },
     /// The arguments of a call contradict each other: a fault of the program.
-    #[error("not a step the store can take: {0}")]
+    #[error("a call of the store is wrong: {0}")]
     Invalid(String),
     /// The database contains something that this program did not write.
     #[error("table {table} does not agree with events: {what}; another program wrote to it")]

@@ -195,7 +195,7 @@ impl Rereader {
                 }
                 Err(error) if nodes.peek().is_none() => return Err(error),
                 Err(error) => {
-                    tracing::debug!(chain = %self.settings.name, host = node.host(), %error, "another provider is tried");
+                    tracing::debug!(chain = %self.settings.name, host = node.host(), %error, "a provider does not serve the range; the next one is tried");
                 }
             }
         }

@@ -98,7 +98,7 @@ async fn an_address_inside_is_refused_before_anything_starts() {
     let error = error.expect_err("a loopback address").to_string();
     assert_eq!(
         error,
-        "chainflume.toml: webhook \"crm\": url: 127.0.0.1 leads to 127.0.0.1, a loopback address; where that is meant, name the \
+        "chainflume.toml: webhook \"crm\": url: 127.0.0.1 resolves to 127.0.0.1, a loopback address; where that is meant, name the \
          host in allow_hosts"
     );
     store.close().await;

@@ -26,7 +26,7 @@ pub enum TemplatePart<P> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A brace without its counterpart.
-    #[error("has a `{{` or `}}` without its other at character {0}; a place is written {{name}}")]
+    #[error("has a `{{` or `}}` without its counterpart at character {0}; a place is written {{name}}")]
     Brace(usize),
     /// A place that cannot be read, or that these templates do not have.
     #[error("has `{{{place}}}` at character {at}; {remedy}")]

@@ -154,7 +154,7 @@ mod tests {
             resolved.map(|addresses| addresses.count()).map_err(|error| error.to_string())
         };
         let refused = resolve(AddressPolicy::Public { except: BTreeSet::new() }).await.expect_err("loopback");
-        assert!(refused.starts_with("localhost leads to ") && refused.contains("loopback"), "{refused}");
+        assert!(refused.starts_with("localhost resolves to ") && refused.contains("loopback"), "{refused}");
         assert!(
             resolve(AddressPolicy::Public { except: ["localhost".to_owned()].into() })
                 .await

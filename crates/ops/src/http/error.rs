@@ -11,8 +11,8 @@ pub enum HttpError {
     /// The certificate authority cannot be read.
     #[error("the certificate authority is not PEM: {0}")]
     Authority(String),
-    /// The URL leads to an address that other parties must not make the daemon call.
-    #[error("{host} leads to {address}, {kind}; where that is meant, name the host in allow_hosts")]
+    /// The host resolves to an address that other parties must not make the daemon call.
+    #[error("{host} resolves to {address}, {kind}; where that is meant, name the host in allow_hosts")]
     Forbidden {
         /// The host in the URL.
         host: String,
