@@ -19,7 +19,7 @@ import type { Frame, Gap, Message, MessageType } from "./messages.js";
 import type { ChainflumeOptions } from "./options.js";
 import { type MessagesQuery, readPages } from "./pages.js";
 import { RecentFrames } from "./recent.js";
-import { isRoomRefused, Rooms } from "./rooms.js";
+import { isRoomRefused, type Room, Rooms } from "./rooms.js";
 
 /** What a client reports beside messages. */
 export interface ClientEvents {
@@ -177,7 +177,6 @@ export class ChainflumeClient {
       join: (link) => this.#joinAll(link),
       refused: (error) => this.#refused(this.rooms, error),
       frame: (frame, isComplete) => this.#receive(frame, isComplete),
-      joined: (names, since, position) => this.#joined(names, since, position),
       gap: (gap) => this.#lost(gap),
       settled: (position) => {
         this.#cursor.settle(position);
@@ -211,40 +210,42 @@ export class ChainflumeClient {
     mixes = this.#connection.transport.name === "socket.io" && since !== undefined && names.length > 1,
   ): Promise<void> {
     let upTo: string | undefined;
+    const asked = new Map(names.map((name) => [name, this.#rooms.get(name)]));
     if (mixes) this.#cursor.unsettle();
     try {
-      const joined = await this.#joinFrom(link, names, since);
+      const joined = await this.#joinFrom(link, asked, since);
       if (link !== this.#connection.link) return;
       upTo = joined.upTo ?? joined.position;
-      this.#joined(names, since, joined.position);
+      this.#joined(asked, since, joined.position);
     } finally {
       if (mixes && link === this.#connection.link) this.#cursor.answered(upTo);
     }
     this.#reportPosition();
   }
 
-  #joined(names: string[], since: string | undefined, position: string | undefined): void {
-    for (const name of names) {
-      const room = this.#rooms.get(name);
-      if (!room) continue;
+  /** A room that was joined anew after the question is another one: the answer says nothing of its messages. */
+  #joined(asked: Asked, since: string | undefined, position: string | undefined): void {
+    for (const [name, room] of asked) {
+      room?.joined.resolve();
+      if (!room || this.#rooms.get(name) !== room) continue;
       // A room whose position the server did not know begins here too.
       const begins = since === undefined && (!room.resumes || this.position === undefined);
       if (begins && position !== undefined) this.#cursor.begin(name, position);
       room.resumes = room.isAnswered = true;
-      room.joined.resolve();
     }
   }
 
   /** A position that the server does not know is a gap, and the client goes on from now. */
-  async #joinFrom(link: Link, names: string[], since: string | undefined): Promise<Joined> {
+  async #joinFrom(link: Link, asked: Asked, since: string | undefined): Promise<Joined> {
+    const names = [...asked.keys()];
     const { joinsAtConnect, resumesAtConnect } = this.#connection.transport;
     try {
-      return await link.join(names, since);
+      return await link.join(names, since, (position) => this.#joined(asked, since, position));
     } catch (error) {
       if (since === undefined || !isPositionRefused(error) || joinsAtConnect || resumesAtConnect) throw error;
       // At once: messages below the position may come before the promise is continued.
       this.#cursor.reset();
-      const joined = await link.join(names, undefined);
+      const joined = await link.join(names, undefined, (position) => this.#joined(asked, undefined, position));
       this.#emitter.emit("gap", { from: since, to: joined.position ?? null, reason: "ahead" });
       return joined;
     }
@@ -306,6 +307,9 @@ export class ChainflumeClient {
     this.#emitter.emit("error", error);
   }
 }
+
+/** The rooms of a question, as they were when it was asked. */
+type Asked = Map<string, Room | undefined>;
 
 /** Whether the server refuses a position. */
 function isPositionRefused(error: unknown): boolean {

@@ -16,7 +16,7 @@ const MAX_TIMER = 2 ** 31 - 1;
 export type Next = "later" | "now" | "never";
 
 /** The client of a connection. Its functions are called for the open link alone, never for one that was replaced. */
-export interface ConnectionUser extends Pick<Events, "frame" | "joined" | "gap" | "settled"> {
+export interface ConnectionUser extends Pick<Events, "frame" | "gap" | "settled"> {
   /** The rooms of the client, for a protocol that names them as it connects. */
   readonly rooms: string[];
   /** A link is about to be opened. Returns the position from which it resumes. */
@@ -146,7 +146,6 @@ export class Connection {
     return {
       open: newest(() => void this.#opened(attempt, token)),
       frame: newest((frame, isComplete) => this.#user.frame(frame, isComplete)),
-      joined: newest((names, since, position) => this.#user.joined(names, since, position)),
       gap: newest((gap) => this.#user.gap(gap)),
       settled: newest((position) => this.#user.settled(position)),
       latency: newest((took) => this.#options.monitor?.record("latency", took)),

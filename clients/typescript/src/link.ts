@@ -3,8 +3,11 @@ import type { Frame, Gap } from "./messages.js";
 
 /** One connection, whatever it speaks. */
 export interface Link {
-  /** Joins rooms, from now on or from a position; rejects with a `ChainflumeError`. */
-  join(rooms: string[], since: string | undefined): Promise<Joined>;
+  /**
+   * Joins rooms, from now on or from a position; rejects with a `ChainflumeError`. `answered` is called before any message that follows
+   * the answer, where the protocol has an order.
+   */
+  join(rooms: string[], since: string | undefined, answered: (position: string | undefined) => void): Promise<Joined>;
   leave(rooms: string[]): void;
   /** Replaces the token of the open connection; `false` where the protocol cannot. */
   refresh(token: string): Promise<boolean>;
@@ -24,8 +27,6 @@ export interface Events {
   open(): void;
   /** `isComplete`: no other room of this connection gets this message after this frame. */
   frame(frame: Frame, isComplete: boolean): void;
-  /** Rooms were joined; reported before any message that follows the answer, where the protocol has an order. */
-  joined(rooms: string[], since: string | undefined, position: string | undefined): void;
   gap(gap: Gap): void;
   /** Everything up to this position has arrived. */
   settled(position: string): void;
@@ -71,7 +72,7 @@ export abstract class ClosingLink implements Link {
     this.events = events;
   }
 
-  abstract join(rooms: string[], since: string | undefined): Promise<Joined>;
+  abstract join(rooms: string[], since: string | undefined, answered: (position: string | undefined) => void): Promise<Joined>;
   abstract leave(rooms: string[]): void;
   abstract refresh(token: string): Promise<boolean>;
   /** Lets go of the socket or the stream. Called once. */

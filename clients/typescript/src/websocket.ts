@@ -62,11 +62,11 @@ class SocketLink extends ClosingLink {
     socket.onclose = ({ code, reason }) => this.end(this.#meaning(code, reason));
   }
 
-  async join(rooms: string[], since: string | undefined): Promise<Joined> {
+  async join(rooms: string[], since: string | undefined, answered: (position: string | undefined) => void): Promise<Joined> {
     this.#joins += 1;
     // At once, since messages may follow in the same turn, before a promise is continued.
-    const joined = ({ position }: Answer) => this.events.joined(rooms, since, position);
-    const answer = await this.#ask({ op: "subscribe", rooms, ...(since === undefined ? {} : { since }) }, joined);
+    const question = { op: "subscribe", rooms, ...(since === undefined ? {} : { since }) };
+    const answer = await this.#ask(question, ({ position }) => answered(position));
     return { position: answer.position, recovered: answer.recovered ?? true };
   }
 
