@@ -1,7 +1,8 @@
-//! A call as the node receives it, and the error it returns; used by faults and methods.
+//! A call as the node receives it, and its answer; used by faults and methods.
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The transport of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub struct RpcError {
     #[serde(skip)]
     pub status: Option<u16>,
 }
+
+/// The `result`, or the error.
+pub(crate) type Answer = Result<Box<RawValue>, RpcError>;
 
 impl RpcError {
     /// Without data, with HTTP status 200.

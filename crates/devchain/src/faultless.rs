@@ -8,9 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::DevChain;
-use super::call::{Request, RpcError, Transport};
-use super::rpc::Answer;
-use super::server::{ServedConnection, Then};
+use super::call::{Answer, Request, RpcError, Transport};
+use super::connection::{ServedConnection, Then};
 use chainflume_core::domain::{BlockRange, Log};
 
 /// No faults.

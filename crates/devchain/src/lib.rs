@@ -13,6 +13,7 @@
 mod action;
 mod block;
 mod call;
+mod connection;
 mod contracts;
 mod error;
 #[cfg(feature = "faults")]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::DevChain;
-use super::call::{Request, RpcError, Transport};
+use super::call::{Answer, Request, RpcError, Transport};
 use super::faults::Wire;
 pub(super) use json::HeadJson;
 pub(super) use methods::Subscriptions;
@@ -29,9 +29,6 @@ pub(super) struct Reply {
     /// Whether the answers of its batch are in reverse order.
     backwards: bool,
 }
-
-/// The `result`, or the error.
-pub(super) type Answer = Result<Box<RawValue>, RpcError>;
 
 #[derive(Serialize)]
 struct Response<'a> {

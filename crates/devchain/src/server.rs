@@ -1,6 +1,5 @@
 //! One port: HTTP POST and WebSocket serve JSON-RPC; any other request gets a page with an explanation.
 
-mod connection;
 mod http;
 mod ws;
 
@@ -10,16 +9,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{DevChain, DevChainError};
-use connection::Breakable;
-pub(super) use connection::ServedConnection;
-pub(super) use ws::Then;
+use crate::connection::{Breakable, ServedConnection};
 
 const PAGE: &str = "This is a Chainflume development chain: an EVM chain that only pretends.\n\
     POST JSON-RPC here, or open a WebSocket at this address.\n\n  \
@@ -90,10 +87,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.running.cancel();
     }
-}
-
-pub(super) fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn meet(

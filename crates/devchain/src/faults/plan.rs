@@ -7,8 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Edit, Effect, Lie, Wire};
 use crate::DevChain;
-use crate::call::RpcError;
-use crate::rpc::Answer;
+use crate::call::{Answer, RpcError};
 use chainflume_core::domain::Log;
 
 /// The combined effect of the rules on one call.

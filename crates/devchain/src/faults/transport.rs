@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time;
 
 use super::{Behaviour, Wire};
-use crate::server::{ServedConnection, Then, json};
+use crate::connection::{ServedConnection, Then, json};
 
 /// Pause between the first half of a cut body and the end of the connection, so that the half is sent.
 const CUT_AFTER: Duration = Duration::from_millis(50);

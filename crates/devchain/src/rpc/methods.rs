@@ -5,14 +5,13 @@ use alloy_primitives::B256;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use super::Answer;
 use super::filter::Filter;
 use super::json::{BlockJson, LogJson, QuantityJson, ReceiptJson, TxJson};
 use super::logs::get_logs;
 use super::params::Params;
 use super::view::View;
 use crate::block::Block;
-use crate::call::{Request, RpcError};
+use crate::call::{Answer, Request, RpcError};
 use crate::contracts::{DEMO_NFT, DEMO_TOKEN, STAKE_VAULT};
 use crate::faults::Plan;
 use crate::{DevChain, Settings};

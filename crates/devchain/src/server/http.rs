@@ -1,9 +1,8 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::connection::ServedConnection;
-use super::json;
 use crate::DevChain;
+use crate::connection::{ServedConnection, json};
 use crate::rpc;
 
 /// Answers one POST.

@@ -5,16 +5,10 @@ use axum::extract::ws::{Message, WebSocket};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::connection::ServedConnection;
 use crate::DevChain;
 use crate::block::Block;
+use crate::connection::{ServedConnection, Then};
 use crate::rpc::{self, HeadJson, Subscriptions};
-
-/// Whether a socket stays open.
-pub(crate) enum Then {
-    GoOn,
-    Close,
-}
 
 /// Serves one socket until either side closes it. Calls are answered one after the other.
 pub(super) async fn session(chain: DevChain, mut socket: WebSocket, connection: ServedConnection) {

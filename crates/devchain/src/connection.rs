@@ -1,9 +1,13 @@
+//! A connection of the server, and what its handlers and faults do with it.
+
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +29,17 @@ impl ServedConnection {
     }
 }
 
+/// Whether a socket stays open.
+pub(crate) enum Then {
+    GoOn,
+    Close,
+}
+
+/// An answer of JSON.
+pub(crate) fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
 impl Connected<IncomingStream<'_, Breakable>> for ServedConnection {
     fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
         Self(stream.io().broken.clone())
@@ -33,9 +48,9 @@ impl Connected<IncomingStream<'_, Breakable>> for ServedConnection {
 
 /// A listener whose connections can be broken one by one, or all by cancelling `running`. HTTP libraries finish an
 /// answer they have begun; a node that fails does not.
-pub(super) struct Breakable {
-    pub(super) listener: TcpListener,
-    pub(super) running: CancellationToken,
+pub(crate) struct Breakable {
+    pub(crate) listener: TcpListener,
+    pub(crate) running: CancellationToken,
 }
 
 impl Listener for Breakable {
@@ -56,7 +71,7 @@ impl Listener for Breakable {
     }
 }
 
-pub(super) struct BreakableStream {
+pub(crate) struct BreakableStream {
     stream: TcpStream,
     broken: CancellationToken,
     /// Wakes a waiting reader when the connection is broken.
