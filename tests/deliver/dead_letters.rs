@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::consumer::{canonical, fold, published};
+use crate::daemon::database;
 use crate::flume::{Flume, config, connect, devchain, source};
 use crate::postgres;
 use crate::random::{Random, seed};
@@ -58,8 +59,7 @@ impl House {
         let text = config(&server, "", &table);
         let house = Self { folder, text, url, pool, chain, _server: server };
         house.write_abi(false);
-        let database = format!("[database]\nurl = \"{}\"\n{}", house.url, house.text);
-        std::fs::write(house.file(), database).expect("written");
+        std::fs::write(house.file(), database(&house.url) + &house.text).expect("written");
         house
     }
 

@@ -17,6 +17,7 @@ use chainflume_publish::{
     ActivityChange, ActivityStatus, ChangedBy, EventDefaults, EventSchemas, NewActivity, Publisher,
 };
 
+use crate::daemon::database;
 use crate::flume::{Flume, WAIT_LIMIT, all_sources, config, connect, devchain};
 use crate::postgres;
 use crate::redis_server::{Cut, RedisServer, Wire};
@@ -59,8 +60,7 @@ impl House {
     fn configure(&self, text: &str, redis: Option<&str>) {
         let redis =
             redis.map(|url| format!("[redis]\nurl = \"{url}\"\ntimeout = \"1s\"\n")).unwrap_or_default();
-        let database = format!("[database]\nurl = \"{}\"\n", self.url);
-        std::fs::write(self.file(), format!("{database}{redis}{text}")).expect("written");
+        std::fs::write(self.file(), database(&self.url) + &redis + text).expect("written");
     }
 
     fn configure_redis(&self, redis: Option<&str>) {

@@ -10,6 +10,7 @@ use chainflume_devchain::{DevChain, Request, Server, Settings};
 use serde_json::Value;
 use sqlx::postgres::PgPool;
 
+use crate::daemon::database;
 use crate::flume::{Flume, all_sources, config, connect};
 use crate::story::{self, Blocks};
 use crate::wait::until_async;
@@ -60,7 +61,7 @@ impl Scene {
     /// The configuration for a command beside the daemon: that of the last start, with this database.
     pub fn loaded(&self) -> Loaded {
         let config = self.config.lock().expect("no test panicked").clone();
-        let config = format!("[database]\nurl = \"{}\"\n{config}", self.url);
+        let config = database(&self.url) + &config;
         let path = root().join("chainflume.toml");
         let config = Config::parse(&path, &config, &ProcessEnvironment);
         Loaded { path, config: config.unwrap_or_else(|problems| panic!("{problems}")) }

@@ -17,6 +17,7 @@ use super::contract::envelopes;
 use super::end_to_end::until_confirmed_is_stored;
 use super::sentinel::takes_over;
 use super::{Relays, canonical, fold, in_order, published, sources, sources_to};
+use crate::daemon::database;
 use crate::flume::{Flume, config, connect, devchain};
 use crate::postgres;
 use crate::receiver::Receiver;
@@ -41,7 +42,7 @@ impl World {
 
     fn loaded(&self, url: &str) -> Loaded {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chainflume.toml");
-        let text = format!("[database]\nurl = \"{url}\"\n{}", self.config);
+        let text = database(url) + &self.config;
         let config =
             Config::parse(&path, &text, &ProcessEnvironment).unwrap_or_else(|problems| panic!("{problems}"));
         Loaded { path, config }

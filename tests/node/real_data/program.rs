@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::daemon::free_port;
 use crate::flume::WAIT_LIMIT;
 
 /// `chainflume run`, ended when dropped.
@@ -18,7 +19,7 @@ pub struct Daemon {
 
 impl Daemon {
     pub async fn start(config: &str, url: &str) -> Self {
-        let admin = free_port().await;
+        let admin = format!("127.0.0.1:{}", free_port());
         let folder = write(config, url, &admin);
         let child = program(&folder, &["run"]).kill_on_drop(true).spawn().expect("the program starts");
         Self { child, admin, folder }
@@ -59,7 +60,7 @@ impl Daemon {
 
 /// `chainflume status --json` while no daemon runs.
 pub async fn status(config: &str, url: &str) -> Value {
-    read_status(&write(config, url, &free_port().await)).await
+    read_status(&write(config, url, &format!("127.0.0.1:{}", free_port()))).await
 }
 
 async fn read_status(folder: &TempDir) -> Value {
@@ -86,9 +87,4 @@ fn write(config: &str, url: &str, admin: &str) -> TempDir {
     let text = format!("[database]\nurl = \"{url}\"\n[admin]\nlisten = \"{admin}\"\n{config}");
     std::fs::write(folder.path().join("chainflume.toml"), text).expect("a file");
     folder
-}
-
-async fn free_port() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("it is bound").to_string()
 }
