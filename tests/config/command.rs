@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -134,6 +135,24 @@ fn a_missing_configuration_is_reported_with_its_places() {
     let expected = "error: no configuration: neither chainflume.toml nor /etc/chainflume/chainflume.toml is there; \
                     write one with `chainflume init`, or name one with --config\n";
     assert_eq!(chainflume(folder.path(), &["check"]), (78, String::new(), expected.to_owned()));
+}
+
+#[test]
+fn check_finds_a_place_where_no_database_can_be_made() {
+    let folder = folder_with(&format!(
+        "data_dir = \"closed/data\"\n{}",
+        with("https://node.example/v2/key-in-literal", "http://127.0.0.1:9/")
+    ));
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("our own folder");
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).expect("our own folder");
+    fs::set_permissions(&closed, Permissions::from_mode(0o500)).expect("our own folder");
+    let (code, answer, errors) = chainflume(folder.path(), &["check"]);
+    // Root writes everywhere, and its server runs as another user.
+    let verb = if rustix::process::geteuid().is_root() { "enter" } else { "write to" };
+    let words = format!("cannot {verb} {}; set `data_dir`", closed.display());
+    assert!(code != 0 && answer.contains(&words), "{code} {answer} {errors}");
+    assert_eq!(fs::read_dir(&closed).expect("readable").count(), 0, "check wrote something");
 }
 
 #[test]

@@ -124,7 +124,57 @@ fn read_retry_after(value: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use chainflume_ops::metrics::ProviderLabels;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::super::in_flight::BytesInFlight;
     use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// The answer of a server that sends this head, then 3 MiB.
+    async fn answer(head: &'static str) -> Response {
+        chainflume_ops::tls::install();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            stream.read(&mut [0; 4096]).await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(&vec![b'x'; 3 * MIB]).await
+        });
+        reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client")
+            .get(url)
+            .send()
+            .await
+            .expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_bytes_in_flight_waits_for_the_others() {
+        let in_flight = BytesInFlight::new(ProviderLabels { chain: "base", provider: "one" }, MIB);
+        for head in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 3145728\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
+        ] {
+            let [mut first, mut second] = std::array::from_fn(|_| AnswerBytes::new(in_flight.clone()));
+            first.cover(2 * MIB).await;
+            second.cover(9 * MIB).await;
+            let mut bytes = Vec::new();
+            let read =
+                Body::read(answer(head).await, 4 * MIB, AnswerBytes::new(in_flight.clone()), &mut bytes);
+            tokio::pin!(read);
+            assert!(timeout(Duration::from_millis(300), &mut read).await.is_err(), "it did not wait: {head}");
+            drop((first, second));
+            let body = timeout(Duration::from_secs(10), read).await.expect("it waits no longer");
+            assert_eq!(body.ok().expect("all is read").bytes.len(), 3 * MIB);
+        }
+    }
 
     #[test]
     fn a_body_that_is_no_json_is_named_for_what_it_is() {
