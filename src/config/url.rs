@@ -1,4 +1,4 @@
-use url::Url;
+use url::{ParseError, Url};
 
 use super::problem::Fault;
 use super::substitute::is_escaped;
@@ -35,11 +35,13 @@ pub(super) fn url(text: &str, scheme: Scheme) -> Result<Secret, Fault> {
         return Err(Fault::new("begins with a quote", remedy));
     }
     check_user_part(trimmed)?;
-    let not_a_url = |_| {
-        Fault::new(
-            "is not a url",
-            format!("write one that begins with {plain}:// or {other}:// and names a host"),
-        )
+    let not_a_url = |error| {
+        let remedy = if matches!(error, ParseError::InvalidIpv6Address) || trimmed.contains("::") {
+            "write an IPv6 address in brackets and without a zone, as in [2001:db8::1]:5432".to_owned()
+        } else {
+            format!("write one that begins with {plain}:// or {other}:// and names a host")
+        };
+        Fault::new("is not a url", remedy)
     };
     // A database may be on several servers.
     let each = if matches!(scheme, Scheme::Postgres) { each_host(trimmed) } else { vec![trimmed.to_owned()] };
@@ -206,6 +208,23 @@ mod tests {
         let others = "ssl-mode=require&ssl-ca=/a&ssl-cert=/b&ssl-key=/c&statement-cache-capacity=1";
         let options = "options=-c%20a=b&options[search_path]=x&options[work_mem]=1";
         assert_eq!(what(&format!("postgres://u@db/flume?{others}&{options}"), Scheme::Postgres), Ok(()));
+    }
+
+    #[test]
+    fn an_ipv6_address_without_brackets_is_refused_with_its_form() {
+        for (text, scheme) in [
+            ("postgres://u@::1:5432/flume", Scheme::Postgres),
+            ("postgres://u@[::1:5432/flume", Scheme::Postgres),
+            ("postgres://u@db:5432,::1:5432/flume", Scheme::Postgres),
+            ("postgres://u@[fe80::1%25eth0]:5432/flume", Scheme::Postgres),
+            ("http://::1:8545", Scheme::Http),
+            ("http://2001:db8::1", Scheme::Http),
+            ("ws://[1:2]:8546", Scheme::WebSocket),
+        ] {
+            let fault = url(text, scheme).expect_err(text);
+            assert_eq!(fault.what, "is not a url", "{text}");
+            assert!(fault.remedy.contains("in brackets"), "{text}: {}", fault.remedy);
+        }
     }
 
     #[test]

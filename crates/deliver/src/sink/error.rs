@@ -7,7 +7,7 @@ use chainflume_ops::metrics::SinkErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// No answer, or not in time.
-    #[error("{sink} at {host} cannot be reached: {reason}")]
+    #[error("{sink} at {host} cannot be reached: {reason}; check its url and that it runs")]
     Unreachable {
         /// The sink.
         sink: &'static str,

@@ -48,7 +48,7 @@ impl Credentials {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.timeout))
             .set_response_timeout(Some(settings.timeout));
-        Ok(Self { host: info.addr().to_string(), info, config })
+        Ok(Self { host: authority(info.addr()), info, config })
     }
 
     /// The same credentials at another server.
@@ -58,7 +58,7 @@ impl Credentials {
             (*its, *at) = (host.to_owned(), port);
         }
         let info = self.info.clone().set_addr(addr);
-        Self { host: info.addr().to_string(), info, config: self.config.clone() }
+        Self { host: authority(info.addr()), info, config: self.config.clone() }
     }
 
     /// Host and port: the only parts of the URL that may be logged.
@@ -68,12 +68,45 @@ impl Credentials {
 
     /// The host without the port.
     pub(super) fn name(&self) -> &str {
-        self.host.rsplit_once(':').map_or(&self.host, |(name, _)| name)
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host,
+            _ => &self.host,
+        }
+    }
+}
+
+/// Host and port as in a URL: an IPv6 address is in brackets (RFC 3986, section 3.2.2).
+fn authority(addr: &ConnectionAddr) -> String {
+    match addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if host.contains(':') => {
+            format!("[{host}]:{port}")
+        }
+        other => other.to_string(),
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_shown_in_brackets_and_announced_without() {
+        let settings = Settings::default();
+        for (url, host, name) in [
+            ("redis://:secret@[::1]:6379", "[::1]:6379", "::1"),
+            ("rediss://[2001:db8::7]:6380/2", "[2001:db8::7]:6380", "2001:db8::7"),
+            ("redis://cache.example", "cache.example:6379", "cache.example"),
+        ] {
+            let credentials = Credentials::new(url, "redis.url", &settings).expect("a url");
+            assert_eq!((credentials.host(), credentials.name()), (host, name));
+            let other = credentials.at("fd00::2", 7000);
+            assert_eq!((other.host(), other.name()), ("[fd00::2]:7000", "fd00::2"));
+        }
     }
 }
