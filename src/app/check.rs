@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::preflight::{self, Look, NodeCheck};
 use super::{followed, sinks, views};
+use crate::config;
 use crate::roles::AppError;
 use crate::roles::database::{OpenDatabase, plain_text, store_error};
 use crate::roles::parts::Loaded;
@@ -16,7 +17,7 @@ use crate::roles::{admin, deliver, trigger};
 use chainflume_core::domain::SourceDifference;
 use chainflume_db::Schema;
 use chainflume_deliver::relay;
-use chainflume_deliver::sink::{RedisSink, Sink};
+use chainflume_deliver::sink::RedisSink;
 use chainflume_node::{ProviderRole, check_websocket};
 use chainflume_ops::http::{HttpClient, HttpError};
 use chainflume_store::Store;
@@ -76,7 +77,6 @@ pub async fn check(
     show: impl FnOnce(&CheckReport),
 ) -> Result<(), AppError> {
     // What hangs costs its own timeout, but not one after the other.
-    trigger::check(loaded)?;
     let nodes = preflight::nodes(loaded, Look::Logs);
     let asked = join4(nodes, websocket_lines(loaded), look_at_database(loaded), sink_lines(loaded));
     let (nodes, websockets, database, sinks) = asked.await;
@@ -98,8 +98,15 @@ pub async fn check(
         }
         Err(error) => lines.push(CheckLine::wrong(error.to_string())),
     }
-    lines.extend(sinks?);
-    let starts = preflight::may_start(loaded, &nodes);
+    let mut unusable = None;
+    for found in trigger::check(loaded).err().map(Err).into_iter().chain(sinks) {
+        lines.push(found.unwrap_or_else(|error| {
+            let line = CheckLine::wrong(error.to_string());
+            unusable.get_or_insert(error);
+            line
+        }));
+    }
+    let starts = unusable.map_or_else(|| preflight::may_start(loaded, &nodes), Err);
     let ok = match scope {
         CheckScope::Start => starts.is_ok() && database.is_ok(),
         CheckScope::Everything => lines.iter().all(|line| line.ok),
@@ -190,32 +197,30 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// Redis, the webhooks and the receiver of alerts.
-async fn sink_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
-    let redis = OptionFuture::from(deliver::redis(loaded)?.map(redis_line));
+/// Redis, the webhooks and the receiver of alerts. An error is one of the configuration.
+async fn sink_lines(loaded: &Loaded) -> Vec<Result<CheckLine, AppError>> {
+    let redis = OptionFuture::from(deliver::redis(loaded).transpose().map(redis_line));
     let alerts = OptionFuture::from(admin::post(loaded).map(alert_line));
-    let (redis, webhooks, alerts) = join3(redis, webhook_lines(loaded), alerts).await;
-    Ok(redis.into_iter().chain(webhooks?).chain(alerts).collect())
+    let webhooks = join_all(loaded.config.webhooks.iter().map(|webhook| webhook_line(loaded, webhook)));
+    let (redis, webhooks, alerts) = join3(redis, webhooks, alerts).await;
+    redis.into_iter().chain(webhooks).chain(alerts.map(Ok)).collect()
 }
 
-async fn redis_line(mut redis: RedisSink) -> CheckLine {
-    match redis.check().await {
+async fn redis_line(redis: Result<RedisSink, AppError>) -> Result<CheckLine, AppError> {
+    Ok(match redis?.check().await {
         Ok(host) => CheckLine::right(format!("redis: connected to {host}")),
         Err(error) => CheckLine::wrong(error.to_string()),
-    }
+    })
 }
 
-/// Each endpoint is resolved, connected to and asked for nothing: a `HEAD`, to which any answer is a sign of life.
-async fn webhook_lines(loaded: &Loaded) -> Result<Vec<CheckLine>, AppError> {
-    let sinks = deliver::webhooks(loaded)?;
-    let looks = sinks.iter().map(async |(sink, _)| {
-        let name = sink.name().replace(':', " ");
-        match sink.check().await {
-            Ok((host, status)) => life(&name, &host, status),
-            Err(error) => CheckLine::wrong(format!("{name}: {error}")),
-        }
-    });
-    Ok(join_all(looks).await)
+/// The endpoint is resolved, connected to and asked for nothing: a `HEAD`, to which any answer is a sign of life.
+async fn webhook_line(loaded: &Loaded, webhook: &config::Webhook) -> Result<CheckLine, AppError> {
+    let sink = deliver::webhook_sink(loaded, webhook)?;
+    let name = format!("{} {}", webhook.table(), webhook.endpoint.name);
+    Ok(match sink.check().await {
+        Ok((host, status)) => life(&name, &host, status),
+        Err(error) => CheckLine::wrong(format!("{name}: {error}")),
+    })
 }
 
 async fn alert_line(post: Result<HttpClient, HttpError>) -> CheckLine {

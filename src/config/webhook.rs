@@ -28,6 +28,13 @@ pub struct Webhook {
     pub answers: Option<AnswerConfig>,
 }
 
+impl Webhook {
+    /// Name of the table that configures it.
+    pub fn table(&self) -> &'static str {
+        if self.answers.is_some() { "reaction" } else { "webhook" }
+    }
+}
+
 /// What becomes of the answers of a `[[reaction]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerConfig {

@@ -180,8 +180,8 @@ pub(crate) fn webhooks(loaded: &Loaded) -> Result<Vec<(WebhookSink, DeliverySett
 /// One of them.
 pub(crate) fn webhook_sink(loaded: &Loaded, webhook: &config::Webhook) -> Result<WebhookSink, AppError> {
     let wrong = |key: &str, text: String| {
-        let (path, name) = (loaded.path.display(), &webhook.endpoint.name);
-        AppError::Config(format!("{path}: webhook \"{name}\": {key}: {text}"))
+        let (path, table, name) = (loaded.path.display(), webhook.table(), &webhook.endpoint.name);
+        AppError::Config(format!("{path}: {table} \"{name}\": {key}: {text}"))
     };
     let read = |file: &PathBuf| authority(file).map_err(|text| wrong("ca_file", text));
     let ca = webhook.ca_file.as_ref().map(read).transpose()?;

@@ -5,7 +5,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{FAST, Ground, webhook};
-use crate::receiver::{Receiver, Reply};
+use crate::daemon::database;
+use crate::receiver::{Receiver, Reply, reaction};
 use crate::wait::until;
 
 /// The configuration in a file, for the binary.
@@ -13,8 +14,13 @@ struct Desk(TempDir);
 
 impl Desk {
     fn new(ground: &Ground) -> Self {
+        Self::with(ground, "")
+    }
+
+    /// With more tables than the daemon has.
+    fn with(ground: &Ground, tables: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let text = format!("[database]\nurl = \"{}\"\n{}", ground.url, ground.config);
+        let text = database(&ground.url) + &ground.config + "\n" + tables;
         std::fs::write(folder.path().join("chainflume.toml"), text).expect("written");
         Self(folder)
     }
@@ -111,6 +117,16 @@ async fn an_endpoint_is_listed_checked_and_enabled() {
     );
     assert!(code == 0 && out.contains(&line), "{out}{err}");
     assert_eq!((receiver.looks(), receiver.got().len()), (1, 0));
+
+    // What no start would take is a line beside those of all else.
+    let inside = webhook("inside", &receiver, "").replace("allow_hosts = [\"127.0.0.1\"]", "");
+    let asks = reaction(&receiver.url()).replace("allow_hosts = [\"127.0.0.1\"]", "");
+    let (code, out, err) = Desk::with(&ground, &format!("{inside}{asks}")).run(&["check"]).await;
+    for (table, name) in [("webhook", "inside"), ("reaction", "ship")] {
+        let words = format!("{table} \"{name}\": url: 127.0.0.1 resolves to 127.0.0.1, a loopback address;");
+        assert!(out.lines().any(|line| line.starts_with("FAIL ") && line.contains(&words)), "{out}{err}");
+    }
+    assert!(code == 78 && out.contains(&line) && out.contains("ok   database: "), "{out}{err}");
 
     receiver.answers(410);
     ground.publish("user.updated", &["a"]).await;
