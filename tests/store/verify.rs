@@ -223,6 +223,23 @@ async fn a_rewind_below_final_lets_the_daemon_go_on_by_itself() {
     let error = daemon.until("reported", |_, _| true).await["chains"]["dev"]["lastError"].to_string();
     assert!(error.contains("`chainflume rewind`"), "{error}");
 
+    // What the node has on the other branch is neither a difference nor added.
+    let pool = connect(&url).await;
+    let stored = async || -> (i64, i64) {
+        let counts = "select (select count(*) from events), (select count(*) from outbox)";
+        sqlx::query_as(counts).fetch_one(&pool).await.expect("counts")
+    };
+    let before = stored().await;
+    for args in [
+        &["verify"][..],
+        &["verify", "--repair"],
+        &["backfill", "--source", "token", "--from", "0", "--to", "80"],
+    ] {
+        let refused = home.run(args).await;
+        assert!(refused.error(1).contains("run `chainflume rewind`"), "{refused:?}");
+    }
+    assert_eq!(stored().await, before);
+
     let found = home.run(&["rewind", "--json"]).await.json();
     let common = found["common"].as_u64().expect("a block");
     assert!(common <= 60 && found["tip"] == json!(98), "{found}");

@@ -154,6 +154,9 @@ impl Rereader {
                     error = retries.ended() => return Err(error),
                     other = self.providers.replacement_for(&node, self.avoided.as_deref()) => {
                         node = other;
+                        if let Err(error @ IndexerError::TooDeep { .. }) = self.check_branch(&node, range).await {
+                            return Err(error);
+                        }
                         break;
                     }
                 };
@@ -201,12 +204,27 @@ impl Rereader {
         }
     }
 
-    /// Checks the node's chain, and returns the highest block that may be read by range.
+    /// Checks the node's chain and branch, and returns the highest block that may be read by range.
     async fn old_enough(&self, node: &Node, range: BlockRange) -> Result<u64, IndexerError> {
         node.check_chain().await?;
+        self.check_branch(node, range).await?;
         match self.aged.filter(|aged| range.to() <= *aged) {
             Some(aged) => Ok(aged),
             None => old_enough(node, &self.policy, node.head().await?).await,
+        }
+    }
+
+    /// Checks that the node has the stored final block at the end of the range or above. On another branch, events of the range would
+    /// be added that are not on the stored one.
+    async fn check_branch(&self, node: &Node, range: BlockRange) -> Result<(), IndexerError> {
+        let held = self.store.held_at_or_above(range.to()).await?;
+        let final_number = self.store.snapshot().await?.final_number;
+        let Some(ours) = held.filter(|held| Some(held.number) <= final_number) else { return Ok(()) };
+        match node.identified_headers(&[ours.number]).await?.first().copied().flatten() {
+            Some(header) if header.block().hash != ours.hash => {
+                Err(IndexerError::TooDeep { ours, theirs: header.block().hash })
+            }
+            _ => Ok(()),
         }
     }
 
