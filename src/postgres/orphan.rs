@@ -59,9 +59,11 @@ pub(super) fn pid_file(cluster: &Path) -> PathBuf {
     cluster.join("postmaster.pid")
 }
 
+/// The postmaster that the pid file names. A server in single-user mode, as `initdb` runs it, writes its number as a negative one.
 fn recorded(cluster: &Path) -> Option<Pid> {
     let text = std::fs::read_to_string(pid_file(cluster)).ok()?;
-    Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+    let number: i32 = text.lines().next()?.trim().parse().ok()?;
+    Pid::from_raw(number.max(0))
 }
 
 /// Server processes whose working directory is `cluster`: the postmaster changes to it at its start, and its children
@@ -77,4 +79,20 @@ fn serves(pid: Pid, cluster: &Path) -> bool {
     let runs_postgres = std::fs::read_to_string(proc.join("comm"))
         .is_ok_and(|name| matches!(name.trim(), "postgres" | "postmaster"));
     runs_postgres && std::fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd == cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_initdb_is_no_postmaster() {
+        let cluster = tempfile::tempdir().expect("a folder");
+        for (text, pid) in
+            [("17\n/data\n", Some(17)), ("-17\n", None), ("0\n", None), ("x\n", None), ("", None)]
+        {
+            std::fs::write(pid_file(cluster.path()), text).expect("written");
+            assert_eq!(recorded(cluster.path()).map(Pid::as_raw_pid), pid, "{text}");
+        }
+    }
 }
