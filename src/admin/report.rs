@@ -302,7 +302,8 @@ fn why_not_ready(name: &str, chain: &ChainHealth, limits: &Limits) -> Vec<String
     let mut reasons = Vec::new();
     match chain.state {
         ChainState::Starting => reasons.push("has not reached its node and database yet".to_owned()),
-        ChainState::Stopped => reasons.push("is stopped: operator action required".to_owned()),
+        // A stopped chain asks for no heads: what they would show is not known.
+        ChainState::Stopped => return vec!["is stopped: operator action required".to_owned()],
         ChainState::Failing if chain.errors.consecutive > 1 => {
             reasons.push(format!("{} errors in a row", chain.errors.consecutive));
         }
@@ -434,6 +435,11 @@ mod tests {
             reasons(|chain| chain.state = ChainState::Stopped),
             ["is stopped: operator action required"]
         );
+        let stopped_for_a_minute = |chain: &mut ChainHealth| {
+            chain.state = ChainState::Stopped;
+            (chain.heads.moved_at, chain.heads.node_behind) = (past(61), 32);
+        };
+        assert_eq!(reasons(stopped_for_a_minute), ["is stopped: operator action required"]);
         assert_eq!(reasons(|chain| chain.heads.moved_at = past(61)), ["its head has not moved for 61 s"]);
         assert_eq!(
             reasons(|chain| chain.heads.node_behind = 5_000),

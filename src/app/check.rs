@@ -136,7 +136,7 @@ fn fault(nodes: &[NodeCheck], found: &DatabaseFindings) -> AppError {
         return AppError::Config(text.to_owned());
     }
     let text = match nodes.iter().all(|check| check.error().is_none()) {
-        true => "redis or a webhook cannot be reached; see above",
+        true => "redis or a webhook cannot be used; see above",
         // It may be there and answer what cannot be used.
         false => "a node cannot be used; see above",
     };
@@ -186,7 +186,7 @@ async fn websocket_lines(loaded: &Loaded) -> Vec<CheckLine> {
         let looks = with_websocket.map(async |provider| {
             let place = format!("chain {}: the websocket of {}", settings.name, provider.label);
             match check_websocket(settings, provider).await {
-                Ok(()) => CheckLine::right(format!("{place} announces heads")),
+                Ok(()) => CheckLine::right(format!("{place} takes a subscription to heads")),
                 Err(reason) => {
                     CheckLine::warning(format!("{place} cannot be used, so the head is polled for: {reason}"))
                 }

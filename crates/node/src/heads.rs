@@ -238,7 +238,7 @@ impl HeadListener {
                         tracing::warn!(%chain, host, reason, suppressed, "websocket lost, polling takes over");
                     }
                     false => tracing::warn!(
-                        %chain, host, reason, suppressed, "websocket does not open, polling takes over"
+                        %chain, host, reason, suppressed, "websocket announces no heads, polling takes over"
                     ),
                 }
             }

@@ -174,13 +174,19 @@ async fn contradiction(
     for stored in known.flat_map(|known| &known.blocks).filter(|block| block.number <= at.head) {
         let Some(found) = at.node.block(stored.number).await? else { continue };
         if found.hash != stored.hash {
+            let remedy = match stored.number {
+                0 => {
+                    "which is another chain with the same chain id, or a new one: use the node of the stored chain, or for the new chain"
+                }
+                _ => {
+                    "after a reorg below a final block, or on another branch or a new chain: use a node you trust, or run `chainflume \
+                     rewind`, or for a new chain"
+                }
+            };
+            let (number, ours, theirs, fresh) =
+                (stored.number, stored.hash, found.hash, fresh_database(loaded));
             return Ok(Some(format!(
-                "block {} is {} in the database and {} at the node, which is another chain with the same chain id, or a new one: \
-                 use the node of the stored chain, or for the new chain {}",
-                stored.number,
-                stored.hash,
-                found.hash,
-                fresh_database(loaded)
+                "block {number} is {ours} in the database and {theirs} at the node, {remedy} {fresh}"
             )));
         }
     }

@@ -61,9 +61,10 @@ async fn a_node_whose_certificate_is_not_trusted() {
     let mut command = desk.home.configured(&["check"]);
     command.env("SSL_CERT_FILE", certificates.path("ca.crt"));
     let output = finish(command).await;
-    for words in
-        ["chain other: the node answers", &format!("the websocket of {} announces heads", gate.address)]
-    {
+    for words in [
+        "chain other: the node answers",
+        &format!("the websocket of {} takes a subscription to heads", gate.address),
+    ] {
         assert!(output.out.contains(words), "{words}: {output:#?}");
     }
     let mut command = desk.home.configured(&["check"]);

@@ -72,7 +72,7 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
     let home = Home::bare();
     home.write(&text("ops:p%40ss@"), Some(&url));
     let output = home.run(&["check"]).await.fine();
-    assert!(output.contains("announces heads") && !output.contains("p@ss"), "{output}");
+    assert!(output.contains("takes a subscription to heads") && !output.contains("p@ss"), "{output}");
     let daemon = home.start();
     daemon.until_tip(18).await;
     // The first announcement after the subscription shows that it works.
@@ -88,7 +88,7 @@ async fn user_and_password_of_a_url_open_the_websocket_too() {
         "{output}"
     );
     let mut daemon = home.start();
-    daemon.until_printed("websocket does not open, polling takes over").await;
+    daemon.until_printed("websocket announces no heads, polling takes over").await;
     chain.mine_empty(2);
     daemon.until_tip(22).await;
     daemon.stop_well().await;
@@ -106,7 +106,10 @@ async fn headers_of_a_provider_go_with_requests_and_the_websocket() {
     let home = Home::bare();
     home.write(&with("headers = { \"X-Api-Key\" = \"canary-header\" }"), None);
     let output = home.run(&["check"]).await.fine();
-    assert!(output.contains("announces heads") && output.contains("the node answers"), "{output}");
+    assert!(
+        output.contains("takes a subscription to heads") && output.contains("the node answers"),
+        "{output}"
+    );
     assert_eq!(gate.refused.load(Ordering::Relaxed), 0);
     home.write(&with("headers = { \"X-Api-Key\" = \"another-key\" }"), None);
     let output = home.run(&["check"]).await;

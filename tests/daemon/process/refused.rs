@@ -161,7 +161,7 @@ async fn right_data_is_reported_right_and_nothing_is_made() {
     for arguments in [&["check"][..], &["check", "--start"]] {
         let text = home.run(arguments).await.fine();
         let end = format!(
-            "\nok   chain dev: the node answers, head 5\nok   chain dev: the websocket of {} announces heads\n\
+            "\nok   chain dev: the node answers, head 5\nok   chain dev: the websocket of {} takes a subscription to heads\n\
              ok   database: connected, empty; the daemon will create its tables\n",
             server.address()
         );

@@ -64,7 +64,7 @@ async fn private(home: Home) {
     );
     let checked = home.run(&["check"]).await.fine();
     let made = format!(
-        "\nok   chain dev: the node answers, head 300\nok   chain dev: the websocket of {} announces heads\n\
+        "\nok   chain dev: the node answers, head 300\nok   chain dev: the websocket of {} takes a subscription to heads\n\
          ok   database: a private PostgreSQL, which the daemon will make in {}\n",
         server.address(),
         home.path("data").display()

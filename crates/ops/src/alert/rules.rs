@@ -324,7 +324,7 @@ fn clock_troubles(found: &mut FoundIncidents, board: &BoardSnapshot) {
         let ahead = chain.heads.latest_time.map_or(0, |time| time.saturating_sub(board.time));
         if ahead > CLOCK_OFF_BLOCK {
             let text = format!(
-                "the newest block of chain {name} is {ahead} s in the future: the clock of this machine is behind; synchronise it"
+                "the newest block of chain {name} is {ahead} s in the future: the clock of this machine is behind, or the clock of its node is ahead; synchronise it"
             );
             found.add("clock", name, text);
         }
