@@ -94,23 +94,34 @@ impl ErrorText {
 pub struct ErrorStreak {
     lines: LogLimiter,
     logged: AtomicBool,
+    /// Whether a new text was not logged yet, because a line of its cause had just passed.
+    owed: AtomicBool,
 }
 
 impl ErrorStreak {
     /// Error number `errors` of a series. A node that is unreachable for a night causes a dozen lines, not ten
     /// thousand. A node that fails every second request, or words each error anew, causes one line per minute for each
-    /// `cause`.
+    /// `cause`. A text that is new while the line of its cause is suppressed is logged with the next error after that minute.
     pub fn failed(&self, cause: &str, errors: u64, text: ErrorText) -> Option<Suppressed> {
-        if !errors.is_power_of_two() && text == ErrorText::Same {
+        self.failed_at(cause, errors, text, Instant::now())
+    }
+
+    fn failed_at(&self, cause: &str, errors: u64, text: ErrorText, now: Instant) -> Option<Suppressed> {
+        let is_new = text == ErrorText::New;
+        if !errors.is_power_of_two() && !is_new && !self.owed.load(Ordering::Relaxed) {
             return None;
         }
-        let admitted = self.lines.admit(cause)?;
-        self.logged.store(true, Ordering::Relaxed);
-        Some(admitted)
+        let admitted = self.lines.admit_at(cause, now);
+        if admitted.is_some() || is_new {
+            self.owed.store(admitted.is_none(), Ordering::Relaxed);
+        }
+        self.logged.fetch_or(admitted.is_some(), Ordering::Relaxed);
+        admitted
     }
 
     /// Whether to log the end of the series.
     pub fn ended(&self) -> bool {
+        self.owed.store(false, Ordering::Relaxed);
         self.logged.swap(false, Ordering::Relaxed)
     }
 }
@@ -132,6 +143,24 @@ mod tests {
         );
         assert_eq!([troubles.ended(), troubles.ended()], [true, false]);
         assert_eq!((troubles.failed("timeout", 1, ErrorText::New), troubles.ended()), (None, false));
+    }
+
+    #[test]
+    fn a_new_text_is_logged_although_its_cause_just_was() {
+        let (streak, start) = (ErrorStreak::default(), Instant::now());
+        let at = |seconds, errors, text| {
+            let logged = streak.failed_at("refused", errors, text, start + Duration::from_secs(seconds));
+            logged.map(Suppressed::field)
+        };
+        assert_eq!(at(0, 1, ErrorText::New), Some(None), "the password");
+        assert_eq!(at(40, 9, ErrorText::New), None, "the type of a key");
+        assert_eq!(at(50, 10, ErrorText::Same), None);
+        assert_eq!(at(61, 11, ErrorText::Same), Some(Some(2)));
+        assert_eq!([at(130, 12, ErrorText::Same), at(200, 13, ErrorText::Same)], [None; 2]);
+        // The end of a series ends what was owed.
+        assert_eq!((at(201, 14, ErrorText::New), at(202, 15, ErrorText::New)), (Some(None), None));
+        assert!(streak.ended());
+        assert_eq!(at(300, 3, ErrorText::Same), None);
     }
 
     #[test]
