@@ -152,11 +152,8 @@ impl Rereader {
                     biased;
                     batch = history.next() => batch,
                     error = retries.ended() => return Err(error),
-                    other = self.providers.replacement_for(&node, self.avoided.as_deref()) => {
-                        node = other;
-                        if let Err(error @ IndexerError::TooDeep { .. }) = self.check_branch(&node, range).await {
-                            return Err(error);
-                        }
+                    other = self.replacement_for(&node, range) => {
+                        node = other?;
                         break;
                     }
                 };
@@ -184,6 +181,16 @@ impl Rereader {
             self.find_omissions(&node, source, range, &mut report).await;
         }
         Ok(report)
+    }
+
+    /// Another provider, once the one in use fails.
+    async fn replacement_for(&self, node: &Arc<Node>, range: BlockRange) -> Result<Arc<Node>, IndexerError> {
+        let other = self.providers.replacement_for(node, self.avoided.as_deref()).await;
+        match self.check_branch(&other, range).await {
+            Err(error @ IndexerError::TooDeep { .. }) => Err(error),
+            // Any other error comes again when the range is read.
+            _ => Ok(other),
+        }
     }
 
     /// The first candidate that works and is on the right chain, with the highest block that may be read by range.
