@@ -24,7 +24,7 @@ const C: &str = "chainflume_c_seconds";
 fn describe() {
     describe_counter!(
         A,
-        "one (and \
+        "one (\"and\" \
          more)"
     );
     describe_gauge!(B, "two");
@@ -55,7 +55,7 @@ pub fn b() {
     assert_eq!(
         read_metrics(text),
         [
-            metric("chainflume_a_total", "counter", &["chain", "kind"], "one (and more)"),
+            metric("chainflume_a_total", "counter", &["chain", "kind"], "one (\"and\" more)"),
             metric("chainflume_b_block", "gauge", &["chain"], "two"),
             metric("chainflume_c_seconds", "histogram", &["sink", "type"], "three"),
         ]

@@ -189,10 +189,16 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
+/// Stands for a quote that is escaped.
+const QUOTE: &str = "\u{1}";
+
 /// The string literals, without the line breaks that Rust ignores.
 fn strings(text: &str) -> Vec<String> {
+    // A quote inside a literal is set aside, so that it does not end the literal.
+    let text = text.replace("\\\"", QUOTE);
     let literals = text.split('"').skip(1).step_by(2);
     literals
+        .map(|literal| literal.replace(QUOTE, "\""))
         .map(|literal| {
             let mut lines = literal.split("\\\n");
             let first = lines.next().unwrap_or_default().to_owned();
