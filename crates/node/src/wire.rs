@@ -303,6 +303,11 @@ impl WireReceipt {
         Ok(ours)
     }
 
+    /// Whether it has no type.
+    pub(super) fn lacks_type(&self) -> bool {
+        matches!(self.r#type, Field::Missing)
+    }
+
     /// The receipt as a header commits to it.
     ///
     /// # Errors

@@ -164,7 +164,7 @@ impl Node {
             }
             answer => answer?,
         };
-        match root_of(&wire) {
+        match have_root(&wire, root) {
             Err(unsealed) => {
                 self.trust.receipts.failed(&unsealed.to_string());
                 if matches!(unsealed, UnsealedReceipt::Kind(_)) {
@@ -172,12 +172,12 @@ impl Node {
                 }
                 return Ok(None);
             }
-            Ok(found) if found != root => {
+            Ok(false) => {
                 let reason = format!("the receipts of block {} are not those of its header", block.number);
                 self.trust.receipts.failed(&reason);
                 return Err(self.rejected(RECEIPTS, reason));
             }
-            Ok(_) => {}
+            Ok(true) => {}
         }
         self.trust.receipts.passed();
         self.rpc.health.passed(EVIDENCE);
@@ -239,11 +239,47 @@ impl BloomMismatch {
     }
 }
 
-/// The receipts root of a header with these receipts.
-fn root_of(receipts: &[WireReceipt]) -> Result<B256, UnsealedReceipt> {
-    let receipts: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
-    Ok(receipts_root(&receipts))
+/// Whether a header with these receipts has this receipts root. A receipt without a type is one from before EIP-2718; where the root
+/// shows that it is not, its type is not known, and nothing is shown of the others.
+fn have_root(receipts: &[WireReceipt], root: B256) -> Result<bool, UnsealedReceipt> {
+    let encoded: Vec<Receipt> = receipts.iter().map(WireReceipt::consensus).collect::<Result<_, _>>()?;
+    let have_root = receipts_root(&encoded) == root;
+    if !have_root && receipts.iter().any(WireReceipt::lacks_type) {
+        return Err(UnsealedReceipt::Field("the type of a receipt is missing".to_owned()));
+    }
+    Ok(have_root)
 }
 
 /// The subject of these failures in the health of the node.
 const EVIDENCE: &str = "logs that agree with their header";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_without_its_type_contradicts_no_header() {
+        let receipts = |kind: Option<&str>| -> Vec<WireReceipt> {
+            let mut receipt = json!({
+                "status": "0x1", "cumulativeGasUsed": "0x5208", "logsBloom": Bloom::ZERO, "logs": [],
+            });
+            if let Some(kind) = kind {
+                receipt["type"] = json!(kind);
+            }
+            serde_json::from_value(json!([receipt])).expect("receipts")
+        };
+        let root_of = |kind| {
+            let Ok(encoded) =
+                receipts(kind).iter().map(WireReceipt::consensus).collect::<Result<Vec<_>, _>>()
+            else {
+                panic!("it can be encoded")
+            };
+            receipts_root(&encoded)
+        };
+        let (old, new) = (root_of(Some("0x0")), root_of(Some("0x2")));
+        assert!(matches!(have_root(&receipts(Some("0x2")), new), Ok(true)));
+        assert!(matches!(have_root(&receipts(Some("0x2")), old), Ok(false)));
+        assert!(matches!(have_root(&receipts(None), old), Ok(true)));
+        assert!(matches!(have_root(&receipts(None), new), Err(UnsealedReceipt::Field(_))));
+    }
+}
