@@ -38,7 +38,7 @@ impl Default for Settings {
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let remedy = "write an IP address and a port, like \"127.0.0.1:9464\"";
+    let remedy = "write an IP address and a port, like \"127.0.0.1:9464\" or \"[::1]:9464\"";
     text(deserializer, |text| text.parse().map_err(|_| Fault::new("is not an address and port", remedy)))
 }
 

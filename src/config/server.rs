@@ -231,7 +231,7 @@ fn jwks_url(text: &str) -> Result<Secret, Fault> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, Fault> {
-    let remedy = "write an IP address and a port, like \"127.0.0.1:8080\"";
+    let remedy = "write an IP address and a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"";
     text.parse().map_err(|_| Fault::new("is not an address and port", remedy))
 }
 

@@ -41,7 +41,7 @@ name = "usdc"
         [
             "14 problems in chainflume.toml",
             "chainflume.toml:3: log.levle: is not a key (did you mean `level`?)",
-            "chainflume.toml:5: admin.listen: `localhost` is not an address and port (write an IP address and a port, like \"127.0.0.1:9464\")",
+            "chainflume.toml:5: admin.listen: `localhost` is not an address and port (write an IP address and a port, like \"127.0.0.1:9464\" or \"[::1]:9464\")",
             "chainflume.toml:6: chain[0].reorg_window: is not above confirmations, so that no confirmed block could be undone (give more than confirmations; the default is 64)",
             "chainflume.toml:7: chain[0].name: `Base` is not a name (write at most 40 of a-z, 0-9, `_`, `-`, with a letter first)",
             "chainflume.toml:8: chain[0].chain_id: is a string, an integer is wanted (write a whole number without quotes)",

@@ -194,7 +194,8 @@ impl CommandOutput {
 pub async fn finish(command: Command) -> CommandOutput {
     let started = Instant::now();
     let mut daemon = Daemon::new(command, 0);
-    let code = daemon.ended(Duration::from_secs(60)).await;
+    // Beside other work on a slow machine a demo takes more than a minute.
+    let code = daemon.ended(Duration::from_secs(180)).await;
     CommandOutput { code, out: daemon.out().await, err: daemon.err().await, took: started.elapsed() }
 }
 

@@ -107,7 +107,9 @@ impl HttpClient {
         };
         let client = build_client(&settings.url, builder);
         let client = client.map_err(|error| HttpError::Url(root_cause(&error)))?;
-        let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+        // As in the URL: an IPv6 address is in brackets.
+        let shown = if name.contains(':') { format!("[{name}]") } else { name };
+        let host = url.port().map_or_else(|| shown.clone(), |port| format!("{shown}:{port}"));
         Ok(Self { client, url, host, timeout: settings.timeout, has_own_ca: settings.ca.is_some() })
     }
 
@@ -332,8 +334,13 @@ mod tests {
         }
         let except = ["127.0.0.1".to_owned(), "::1".to_owned()].into();
         let reach = AddressPolicy::Public { except };
-        for url in ["http://127.0.0.1:9/", "http://[::1]:9/", "https://1.1.1.1/"] {
-            HttpClient::new(&settings(url, reach.clone())).expect(url);
+        for (url, host) in [
+            ("http://127.0.0.1:9/", "127.0.0.1:9"),
+            ("http://[::1]:9/", "[::1]:9"),
+            ("https://1.1.1.1/", "1.1.1.1"),
+        ] {
+            let client = HttpClient::new(&settings(url, reach.clone())).expect(url);
+            assert_eq!(client.host(), host);
         }
     }
 
